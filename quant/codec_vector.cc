@@ -1,0 +1,210 @@
+// The vectorized codecs: branch-free integer arithmetic on f32 bit patterns, written as plain loops the compiler vectorizes,
+// compiled for each ISA by quant/core/dispatch.h. Bitwise equal to quant/codec.cc (tests prove it).
+//
+// FP8 and bf16 encode: a normal result rounds the f32 mantissa in place (add half, and the kept bit for ties-to-even); a
+// subnormal one is rounded by adding the power of two whose unit in the last place is the format's smallest step.
+#include <algorithm>
+#include <bit>
+#include <cfloat>
+
+#include "quant/codec.h"
+#include "quant/core/dispatch.h"
+#include "quant/core/error.h"
+
+namespace qfid::quant {
+
+namespace {
+
+constexpr std::size_t block = 4096;  // counters stay in 32-bit lanes inside a block
+
+struct Tally {
+  std::int32_t saturated = 0, flushed = 0, nan = 0;
+};
+
+template <int mantissa, int bias, std::uint32_t largest, std::uint32_t beyond>
+struct Fp8Cast {
+  static constexpr int shift = 23 - mantissa;
+  static constexpr float magic = std::bit_cast<float>(static_cast<std::uint32_t>(127 + 1 - bias - mantissa + 23) << 23);
+  static constexpr std::uint32_t smallest_normal = static_cast<std::uint32_t>(127 + 1 - bias) << 23;
+
+  __attribute__((always_inline)) Tally operator()(const float* __restrict src, float scale, std::uint8_t* __restrict dst,
+                                                  std::size_t n, bool saturate) const {
+    std::int32_t saturated = 0, flushed = 0, nan = 0;
+    const std::uint32_t over = saturate ? largest : beyond;
+    for (std::size_t i = 0; i < n; ++i) {
+      const auto bits = std::bit_cast<std::uint32_t>(src[i] / scale);
+      const std::uint32_t magnitude = bits & 0x7FFFFFFFU;
+      const bool is_nan = magnitude > 0x7F800000U;
+      const std::uint32_t normal = ((magnitude + (1U << (shift - 1)) - 1U + ((magnitude >> shift) & 1U)) >> shift) -
+                                   (static_cast<std::uint32_t>(127 - bias) << mantissa);
+      const std::uint32_t subnormal =
+          std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) + magic) - std::bit_cast<std::uint32_t>(magic);
+      const std::uint32_t code = magnitude < smallest_normal ? subnormal : normal;
+      const bool too_large = code > largest;
+      const std::uint32_t kept = (too_large ? over : code) | ((bits >> 24) & 0x80U);
+      dst[i] = static_cast<std::uint8_t>(is_nan ? 0x7FU : kept);
+      nan += is_nan ? 1 : 0;
+      saturated += !is_nan && too_large ? 1 : 0;
+      flushed += code == 0 && src[i] != 0.0F ? 1 : 0;
+    }
+    return {saturated, flushed, nan};
+  }
+};
+
+struct Int8Cast {
+  /// `low`, `high`: limits of the code before the zero point is added.
+  template <class T>
+  __attribute__((always_inline)) Tally operator()(const float* __restrict src, float scale, float low, float high,
+                                                  std::int32_t zero_point, T* __restrict dst, std::size_t n) const {
+    // 1.5 * 2^23: adding it leaves no fraction bits, so the sum is rounded half to even.
+    constexpr float magic = 12582912.0F;
+    std::int32_t saturated = 0, flushed = 0, nan = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+      const float x = src[i];
+      const bool is_nan = x != x;
+      float q = is_nan ? 0.0F : x / scale;
+      q = q < -1000.0F ? -1000.0F : q;
+      q = q > 1000.0F ? 1000.0F : q;
+      const float rounded = (q + magic) - magic;
+      saturated += rounded < low || rounded > high ? 1 : 0;
+      float code = rounded < low ? low : rounded;
+      code = code > high ? high : code;
+      nan += is_nan ? 1 : 0;
+      flushed += !is_nan && x != 0.0F && code == 0.0F ? 1 : 0;
+      dst[i] = static_cast<T>(static_cast<std::int32_t>(code) + zero_point);
+    }
+    return {saturated, flushed, nan};
+  }
+};
+
+struct Bf16Cast {
+  __attribute__((always_inline)) void operator()(const float* __restrict src, std::uint16_t* __restrict dst,
+                                                 std::size_t n) const {
+    for (std::size_t i = 0; i < n; ++i) {
+      const auto bits = std::bit_cast<std::uint32_t>(src[i]);
+      const bool is_nan = (bits & 0x7FFFFFFFU) > 0x7F800000U;
+      const std::uint32_t rounded = (bits + 0x7FFFU + ((bits >> 16) & 1U)) >> 16;
+      dst[i] = static_cast<std::uint16_t>(is_nan ? 0x7FC0U : rounded);
+    }
+  }
+};
+
+struct Bf16Expand {
+  __attribute__((always_inline)) void operator()(const std::uint16_t* __restrict src, float* __restrict dst,
+                                                 std::size_t n) const {
+    for (std::size_t i = 0; i < n; ++i) dst[i] = std::bit_cast<float>(static_cast<std::uint32_t>(src[i]) << 16);
+  }
+};
+
+/// FP8 and f16 magnitudes, shifted into f32's fields, are off by a power of two that one exact multiplication mends,
+/// subnormals included.
+template <int bits, int mantissa, int bias, std::uint32_t infinity, bool has_infinity>
+struct Expand {
+  template <class In>
+  __attribute__((always_inline)) static std::uint32_t one(In code) {
+    constexpr float correction = std::bit_cast<float>(static_cast<std::uint32_t>(127 + 127 - bias) << 23);
+    const std::uint32_t wide = code;
+    const std::uint32_t magnitude = wide & ((1U << (bits - 1)) - 1U);
+    const std::uint32_t sign = (wide >> (bits - 1)) << 31;
+    const float value = std::bit_cast<float>(magnitude << (23 - mantissa)) * correction;
+    const std::uint32_t special = has_infinity && magnitude == infinity ? 0x7F800000U : 0x7FC00000U;
+    const bool is_special = magnitude >= infinity;
+    return is_special ? (special == 0x7F800000U ? special | sign : special) : std::bit_cast<std::uint32_t>(value) | sign;
+  }
+  template <class In>
+  __attribute__((always_inline)) void operator()(const In* __restrict src, float* __restrict dst, std::size_t n) const {
+    for (std::size_t i = 0; i < n; ++i) dst[i] = std::bit_cast<float>(one(src[i]));
+  }
+  template <class In>
+  __attribute__((always_inline)) void operator()(const In* __restrict src, std::uint16_t* __restrict dst,
+                                                 std::size_t n) const {
+    for (std::size_t i = 0; i < n; ++i) dst[i] = static_cast<std::uint16_t>(one(src[i]) >> 16);
+  }
+};
+
+using CastE4m3 = Fp8Cast<3, 7, 0x7EU, 0x7FU>;
+using CastE5m2 = Fp8Cast<2, 15, 0x7BU, 0x7CU>;
+using ExpandE4m3 = Expand<8, 3, 7, 0x7FU, false>;
+using ExpandE5m2 = Expand<8, 2, 15, 0x7CU, true>;
+using ExpandF16 = Expand<16, 10, 15, 0x7C00U, true>;
+
+template <class F>
+void tallied(std::size_t n, CodeCounts& counts, const F& part) {
+  for (std::size_t begin = 0; begin < n; begin += block) {
+    const Tally tally = part(begin, std::min(block, n - begin));
+    counts.saturated += tally.saturated;
+    counts.flushed += tally.flushed;
+    counts.nan += tally.nan;
+  }
+  counts.elements += static_cast<std::int64_t>(n);
+}
+
+void same_length(std::size_t a, std::size_t b) { require(a == b, "codec: source and destination differ in length"); }
+
+}  // namespace
+
+void cast_to_e4m3(std::span<const float> src, float scale, Overflow overflow, std::span<e4m3> dst, CodeCounts& counts) {
+  same_length(src.size(), dst.size());
+  auto* out = reinterpret_cast<std::uint8_t*>(dst.data());
+  tallied(src.size(), counts, [&](std::size_t at, std::size_t n) {
+    return dispatched(CastE4m3{}, src.data() + at, scale, out + at, n, overflow == Overflow::satfinite);
+  });
+}
+
+void cast_to_e5m2(std::span<const float> src, float scale, Overflow overflow, std::span<e5m2> dst, CodeCounts& counts) {
+  same_length(src.size(), dst.size());
+  auto* out = reinterpret_cast<std::uint8_t*>(dst.data());
+  tallied(src.size(), counts, [&](std::size_t at, std::size_t n) {
+    return dispatched(CastE5m2{}, src.data() + at, scale, out + at, n, overflow == Overflow::satfinite);
+  });
+}
+
+void cast_to_bf16(std::span<const float> src, std::span<bf16> dst) {
+  same_length(src.size(), dst.size());
+  dispatched(Bf16Cast{}, src.data(), reinterpret_cast<std::uint16_t*>(dst.data()), src.size());
+}
+
+void cast_to_int8(std::span<const float> src, float scale, int lo, std::span<std::int8_t> dst, CodeCounts& counts) {
+  same_length(src.size(), dst.size());
+  tallied(src.size(), counts, [&](std::size_t at, std::size_t n) {
+    return dispatched(Int8Cast{}, src.data() + at, scale, static_cast<float>(lo), 127.0F, 0, dst.data() + at, n);
+  });
+}
+
+void cast_to_uint8(std::span<const float> src, float scale, int zero_point, std::span<std::uint8_t> dst,
+                   CodeCounts& counts) {
+  same_length(src.size(), dst.size());
+  tallied(src.size(), counts, [&](std::size_t at, std::size_t n) {
+    return dispatched(Int8Cast{}, src.data() + at, scale, static_cast<float>(-zero_point),
+                      static_cast<float>(255 - zero_point), zero_point, dst.data() + at, n);
+  });
+}
+
+void expand(std::span<const bf16> src, std::span<float> dst) {
+  same_length(src.size(), dst.size());
+  dispatched(Bf16Expand{}, reinterpret_cast<const std::uint16_t*>(src.data()), dst.data(), src.size());
+}
+void expand(std::span<const f16> src, std::span<float> dst) {
+  same_length(src.size(), dst.size());
+  dispatched(ExpandF16{}, reinterpret_cast<const std::uint16_t*>(src.data()), dst.data(), src.size());
+}
+void expand(std::span<const e4m3> src, std::span<float> dst) {
+  same_length(src.size(), dst.size());
+  dispatched(ExpandE4m3{}, reinterpret_cast<const std::uint8_t*>(src.data()), dst.data(), src.size());
+}
+void expand(std::span<const e5m2> src, std::span<float> dst) {
+  same_length(src.size(), dst.size());
+  dispatched(ExpandE5m2{}, reinterpret_cast<const std::uint8_t*>(src.data()), dst.data(), src.size());
+}
+void expand(std::span<const e4m3> src, std::span<bf16> dst) {
+  same_length(src.size(), dst.size());
+  dispatched(ExpandE4m3{}, reinterpret_cast<const std::uint8_t*>(src.data()), reinterpret_cast<std::uint16_t*>(dst.data()),
+             src.size());
+}
+void expand(std::span<const e5m2> src, std::span<bf16> dst) {
+  same_length(src.size(), dst.size());
+  dispatched(ExpandE5m2{}, reinterpret_cast<const std::uint8_t*>(src.data()), reinterpret_cast<std::uint16_t*>(dst.data()),
+             src.size());
+}
+
+}  // namespace qfid::quant

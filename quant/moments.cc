@@ -1,0 +1,144 @@
+#include <algorithm>
+#include <cmath>
+
+#include "quant/core/dispatch.h"
+#include "quant/core/error.h"
+#include "quant/distortion.h"
+
+namespace qfid::quant {
+
+namespace {
+
+constexpr int lanes = 8;
+using Double8 = double __attribute__((vector_size(64)));
+using Float8 = float __attribute__((vector_size(32)));
+
+struct Sums {
+  Double8 first, min, max;
+};
+struct Powers {
+  Double8 second, third, fourth;
+};
+
+struct FirstPass {
+  __attribute__((always_inline)) void operator()(const float* x, std::int64_t n, Sums& s) const {
+    for (std::int64_t i = 0; i + lanes <= n; i += lanes) {
+      Float8 a;
+      __builtin_memcpy(&a, x + i, sizeof a);
+      const Double8 v = __builtin_convertvector(a, Double8);
+      s.first += v;
+      s.min = v < s.min ? v : s.min;
+      s.max = v > s.max ? v : s.max;
+    }
+  }
+};
+
+struct SecondPass {
+  __attribute__((always_inline)) void operator()(const float* x, std::int64_t n, double mean, Powers& p) const {
+    for (std::int64_t i = 0; i + lanes <= n; i += lanes) {
+      Float8 a;
+      __builtin_memcpy(&a, x + i, sizeof a);
+      const Double8 d = __builtin_convertvector(a, Double8) - mean, d2 = d * d;
+      p.second += d2;
+      p.third += d2 * d;
+      p.fourth += d2 * d2;
+    }
+  }
+};
+
+}  // namespace
+
+void Moments::add(double x) {
+  Moments one;
+  one.n_ = 1;
+  one.mean_ = one.min_ = one.max_ = x;
+  merge(one);
+}
+
+void Moments::add(std::span<const float> x) {
+  if (x.empty()) return;
+  const auto n = static_cast<std::int64_t>(x.size()), whole = n / lanes * lanes;
+  const double start = static_cast<double>(x[0]);
+  Sums s{};
+  s.min += start;
+  s.max += start;
+  dispatched(FirstPass{}, x.data(), n, s);
+  Moments part;
+  part.n_ = n;
+  part.min_ = part.max_ = start;
+  double sum = 0;
+  for (int i = 0; i < lanes; ++i) {
+    sum += s.first[i];
+    part.min_ = std::min(part.min_, s.min[i]);
+    part.max_ = std::max(part.max_, s.max[i]);
+  }
+  for (std::int64_t i = whole; i < n; ++i) {
+    const auto v = static_cast<double>(x[static_cast<std::size_t>(i)]);
+    sum += v;
+    part.min_ = std::min(part.min_, v);
+    part.max_ = std::max(part.max_, v);
+  }
+  part.mean_ = sum / static_cast<double>(n);
+  Powers p{};
+  dispatched(SecondPass{}, x.data(), n, part.mean_, p);
+  for (int i = 0; i < lanes; ++i) {
+    part.m2_ += p.second[i];
+    part.m3_ += p.third[i];
+    part.m4_ += p.fourth[i];
+  }
+  for (std::int64_t i = whole; i < n; ++i) {
+    const double d = static_cast<double>(x[static_cast<std::size_t>(i)]) - part.mean_;
+    part.m2_ += d * d;
+    part.m3_ += d * d * d;
+    part.m4_ += d * d * d * d;
+  }
+  merge(part);
+}
+
+void Moments::merge(const Moments& b) {
+  if (b.n_ == 0) return;
+  if (n_ == 0) {
+    *this = b;
+    return;
+  }
+  const auto na = static_cast<double>(n_), nb = static_cast<double>(b.n_);
+  const double n = na + nb, d = b.mean_ - mean_, d2 = d * d;
+  m4_ += b.m4_ + d2 * d2 * na * nb * (na * na - na * nb + nb * nb) / (n * n * n) +
+         6 * d2 * (na * na * b.m2_ + nb * nb * m2_) / (n * n) + 4 * d * (na * b.m3_ - nb * m3_) / n;
+  m3_ += b.m3_ + d * d2 * na * nb * (na - nb) / (n * n) + 3 * d * (na * b.m2_ - nb * m2_) / n;
+  m2_ += b.m2_ + d2 * na * nb / n;
+  mean_ += d * nb / n;
+  min_ = std::min(min_, b.min_);
+  max_ = std::max(max_, b.max_);
+  n_ += b.n_;
+}
+
+namespace {
+void not_empty(std::int64_t n) { require(n > 0, "moments of nothing: no element was added"); }
+}  // namespace
+
+double Moments::mean() const {
+  not_empty(n_);
+  return mean_;
+}
+double Moments::variance() const {
+  not_empty(n_);
+  return m2_ / static_cast<double>(n_);
+}
+double Moments::kurtosis() const {
+  not_empty(n_);
+  const auto n = static_cast<double>(n_);
+  const double s2 = n_ > 1 ? m2_ / (n - 1) : 0;
+  return m4_ / n / (s2 * s2 + 1e-6);
+}
+double Moments::min() const {
+  not_empty(n_);
+  return min_;
+}
+double Moments::max() const {
+  not_empty(n_);
+  return max_;
+}
+double Moments::inf_norm() const { return std::max(std::fabs(min()), std::fabs(max())); }
+
+}  // namespace qfid::quant
