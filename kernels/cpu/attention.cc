@@ -1,0 +1,355 @@
+// Attention, a (window, head) per task: query blocks of 128 rows against the keys they can see; scores and P of one block
+// stay in cache between the two products. The order of roundings is that of kernels/attention.h. Left out: sharing packed K
+// and V among the heads of a group, and attention without scores in memory.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/softmax.h"
+#include "kernels/host/operands.h"
+
+namespace qfid::kernels::cpu {
+
+using quant::Tensor;
+
+namespace {
+
+constexpr std::int64_t query_block = 128;
+constexpr float minus_infinity = -std::numeric_limits<float>::infinity();
+
+class CpuAttention : public PreparedAttention {
+ public:
+  CpuAttention(const AttentionProblem& p, const AttentionRanges& r, const Isa& isa)
+      : ranges(r),
+        qk(product_types(p.schemes.q.format, p.schemes.k.format, isa)),
+        pv(product_types(p.schemes.p.format, p.schemes.v.format, isa)),
+        problem_(p) {}
+  const AttentionProblem& problem() const override { return problem_; }
+  std::string implementation() const override {
+    if (name.empty()) return "";
+    return name + (qk.integer_as_f32 || pv.integer_as_f32 ? " (exact f32 products of integer codes: no VNNI)" : "");
+  }
+  AttentionRanges ranges;
+  ProductTypes qk, pv;
+  std::string name;
+
+ private:
+  AttentionProblem problem_;
+};
+
+struct Taps {
+  Tensor scores_i32, scores, probs, p_codes, lse;
+  Taps(const TapSink* sink, const Shape& all, DType code) {
+    if (wants(sink, TapPoint::scores_i32)) scores_i32 = Tensor::zeros(DType::i32, all);
+    if (wants(sink, TapPoint::scores)) scores = Tensor(DType::f32, all);
+    if (wants(sink, TapPoint::probs)) probs = Tensor::zeros(DType::f32, all);
+    if (wants(sink, TapPoint::p_codes)) p_codes = Tensor::zeros(code, all);
+    if (wants(sink, TapPoint::lse)) lse = Tensor(DType::f32, Shape{all[0], all[1], all[2]});
+    for (float& s : scores.empty() ? std::span<float>() : scores.view<float>().span()) s = minus_infinity;
+  }
+  void hand_out(TapSink* sink) {
+    for (auto [point, tensor] :
+         {std::pair{TapPoint::scores_i32, &scores_i32}, std::pair{TapPoint::scores, &scores},
+          std::pair{TapPoint::probs, &probs}, std::pair{TapPoint::p_codes, &p_codes}, std::pair{TapPoint::lse, &lse}})
+      if (!tensor->empty()) sink->take(point, host::adopt(std::move(*tensor)));
+  }
+};
+
+/// One thread's memory, grown as needed.
+struct Workspace {
+  GemmContext context;
+  std::vector<std::byte> q, k, v, codes, p;
+  std::vector<float> scores, e, scratch, out, part, m, l, sk, sv;
+  std::vector<std::int32_t> exact;
+};
+
+template <class T>
+T* grown(std::vector<T>& memory, std::int64_t n) {
+  if (memory.size() < static_cast<std::size_t>(n)) memory.resize(static_cast<std::size_t>(n));
+  return memory.data();
+}
+
+class HeadTask {
+ public:
+  HeadTask(const CpuAttention& a, const host::AttentionOperands& o, GemmCache& cache, Workspace& w, Taps& taps,
+           std::int64_t b, std::int64_t h)
+      : p_(a.problem()),
+        a_(a),
+        o_(o),
+        cache_(cache),
+        w_(w),
+        taps_(taps),
+        b_(b),
+        h_(h),
+        kv_head_(h / (p_.q_heads / p_.kv_heads)) {}
+
+  void run(Tensor& context, ProbCounts& counts) {
+    gather(o_.k, o_.kv_len, p_.kv_heads, kv_head_, p_.head_dim, a_.qk.b, w_.k, 0, o_.kv_len);
+    gather(o_.v, o_.kv_len, p_.kv_heads, kv_head_, p_.v_head_dim, a_.pv.b, w_.v, 0, o_.kv_len);
+    float* sk = grown(w_.sk, o_.kv_len);
+    for (std::int64_t j = 0; j < o_.kv_len; ++j) sk[j] = o_.k.scale_at(b_, j, kv_head_);
+    float* sv = grown(w_.sv, p_.v_head_dim);
+    for (std::int64_t c = 0; c < p_.v_head_dim; ++c) sv[c] = o_.v.scale_at(b_, 0, kv_head_, c);
+    for (std::int64_t i = 0; i < o_.q_len; i += query_block) block(i, std::min(query_block, o_.q_len - i), context, counts);
+  }
+
+  /// Keys that rows up to `last` can see; all of them when someone wants the raw scores.
+  static std::int64_t keys_seen(const AttentionProblem& p, const host::AttentionOperands& o, std::int64_t last, bool all) {
+    return p.causal && !all ? std::clamp<std::int64_t>(last + 1 + o.kv_len - o.q_len, 1, o.kv_len) : o.kv_len;
+  }
+  static std::int64_t key_block(const CpuAttention& a, std::int64_t keys) {
+    if (a.problem().schemes.p.reference != PReference::row_max) return std::min(a.problem().schemes.p.block, keys);
+    return a.pv.integer_as_f32 ? std::min(exact_block, keys) : keys;
+  }
+  static GemmShape qk_shape(const CpuAttention& a, std::int64_t rows, std::int64_t keys) {
+    return {a.qk.a, a.qk.b, a.qk.accumulator, rows, keys, a.problem().head_dim, true};
+  }
+  static GemmShape pv_shape(const CpuAttention& a, std::int64_t rows, std::int64_t keys) {
+    return {a.pv.a, a.pv.b, a.pv.accumulator, rows, a.problem().v_head_dim, keys};
+  }
+
+ private:
+  /// Rows [first, first + n) of one head, dense, as numbers of `type`.
+  void gather(const host::Operand& x, std::int64_t length, std::int64_t heads, std::int64_t head, std::int64_t d,
+              DataType type, std::vector<std::byte>& memory, std::int64_t first, std::int64_t n) const {
+    const std::size_t width = size_of(type);
+    std::byte* dst = grown(memory, n * d * static_cast<std::int64_t>(width));
+    for (std::int64_t t = 0; t < n; ++t)
+      expand_codes(x.codes, ((b_ * length + first + t) * heads + head) * d, d, type,
+                   dst + static_cast<std::size_t>(t * d) * width);
+  }
+
+  void block(std::int64_t first, std::int64_t rows, Tensor& context, ProbCounts& counts) {
+    const std::int64_t keys = keys_seen(p_, o_, first + rows - 1, !taps_.scores_i32.empty());
+    gather(o_.q, o_.q_len, p_.q_heads, h_, p_.head_dim, a_.qk.a, w_.q, first, rows);
+    float* s = grown(w_.scores, rows * keys);
+    cache_.get(qk_shape(a_, rows, keys)).run(w_.context, w_.q.data(), w_.k.data(), nullptr, s);
+    float* m = grown(w_.m, rows);
+    float* l = grown(w_.l, rows);
+    float* top = grown(w_.part, rows);
+    for (std::int64_t r = 0; r < rows; ++r) top[r] = scores(first + r, keys, s + r * keys, counts);
+    std::vector<float> tops(top, top + rows);
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const bool has_sink = !o_.sink_logits.empty();
+      m[r] = has_sink ? o_.sink_logits.view<float>()[(b_ * p_.q_heads + h_) * o_.q_len + first + r] : minus_infinity;
+      l[r] = has_sink ? 1.0F : 0.0F;
+    }
+    values(first, rows, keys, s, tops, m, l, counts);
+    finish(first, rows, keys, s, tops, m, l, context);
+  }
+
+  float scores(std::int64_t i, std::int64_t keys, float* s, ProbCounts& counts) {
+    const std::int64_t kv = o_.kv_len, row = (b_ * p_.q_heads + h_) * o_.q_len + i;
+    const std::int64_t visible = p_.causal ? std::clamp<std::int64_t>(i + 1 + kv - o_.q_len, 0, keys) : keys;
+    const ScoreRow spec{o_.q.scale_at(b_, i, h_),
+                        p_.softmax_scale(),
+                        w_.sk.data(),
+                        o_.bias_row(b_, h_, i),
+                        o_.key_mask == nullptr ? nullptr : o_.key_mask + b_ * kv,
+                        p_.schemes.scores_storage == DType::bf16};
+    const bool integer = a_.qk.accumulator == DataType::s32;
+    const auto* acc = reinterpret_cast<const std::int32_t*>(s);
+    if (!taps_.scores_i32.empty()) {
+      std::int32_t* tap = taps_.scores_i32.view<std::int32_t>().data() + row * kv;
+      for (std::int64_t j = 0; j < keys; ++j) tap[j] = integer ? acc[j] : static_cast<std::int32_t>(s[j]);
+    }
+    const float m = integer ? finish_scores(acc, s, keys, visible, spec) : finish_scores(s, s, keys, visible, spec);
+    const bool simple = spec.mask == nullptr && spec.bias == nullptr;
+    counts.visible += simple ? visible : std::count_if(s, s + visible, [](float x) { return x != minus_infinity; });
+    counts.masked_rows += m == minus_infinity;
+    if (!taps_.scores.empty()) std::copy_n(s, keys, taps_.scores.view<float>().data() + row * kv);
+    return m;
+  }
+
+  /// Codes of P and their products with V, key block by key block; O unscaled in w_.out.
+  void values(std::int64_t first, std::int64_t rows, std::int64_t keys, const float* s, const std::vector<float>& tops,
+              float* m, float* l, ProbCounts& counts) {
+    const ProbScheme& scheme = p_.schemes.p;
+    const std::int64_t d = p_.v_head_dim, step = key_block(a_, keys), blocks = (keys + step - 1) / step;
+    const bool running = scheme.reference != PReference::row_max, exact = a_.pv.integer_as_f32;
+    float* out = grown(w_.out, rows * d);
+    std::fill_n(out, rows * d, 0.0F);
+    std::int32_t* sums = exact ? grown(w_.exact, rows * d) : nullptr;
+    if (exact) std::fill_n(sums, rows * d, 0);
+    for (std::int64_t n = 0; n < blocks; ++n) {
+      const std::int64_t begin = (scheme.reference == PReference::running_reverse ? blocks - 1 - n : n) * step;
+      const std::int64_t width = std::min(step, keys - begin);
+      std::byte* p = grown(w_.p, rows * width * static_cast<std::int64_t>(size_of(a_.pv.a)));
+      for (std::int64_t r = 0; r < rows; ++r) {
+        const float* segment = s + r * keys + begin;
+        const float top = running ? *std::max_element(segment, segment + width) : tops[static_cast<std::size_t>(r)];
+        std::byte* dst = p + static_cast<std::size_t>(r * width) * size_of(a_.pv.a);
+        if (top == minus_infinity) {
+          std::memset(dst, 0, static_cast<std::size_t>(width) * size_of(a_.pv.a));
+          continue;
+        }
+        advance(m[r], l[r], top, out + r * d, d);
+        probabilities(first + r, begin, width, segment, m[r], l[r], dst, counts);
+      }
+      float* part = grown(w_.part, rows * d);
+      const std::byte* v = w_.v.data() + static_cast<std::size_t>(begin * d) * size_of(a_.pv.b);
+      cache_.get(pv_shape(a_, rows, width)).run(w_.context, p, v, nullptr, part);
+      if (exact && !running) {
+        for (std::int64_t x = 0; x < rows * d; ++x) sums[x] += static_cast<std::int32_t>(part[x]);
+      } else if (a_.pv.accumulator == DataType::s32) {
+        take_product(reinterpret_cast<const std::int32_t*>(part), out, rows * d, running);
+      } else {
+        take_product(part, out, rows * d, running || blocks > 1);
+      }
+    }
+    if (exact && !running) take_product(sums, out, rows * d, false);
+  }
+
+  static void advance(float& m, float& l, float top, float* out, std::int64_t d) {
+    const float m_new = std::max(m, top);
+    if (m != minus_infinity && m_new != m) {
+      const float shrink = exp_one(m - m_new);
+      l *= shrink;
+      for (std::int64_t c = 0; c < d; ++c) out[c] *= shrink;
+    }
+    m = m_new;
+  }
+
+  void probabilities(std::int64_t i, std::int64_t begin, std::int64_t width, const float* segment, float m, float& l,
+                     std::byte* dst, ProbCounts& counts) {
+    const ProbScheme& scheme = p_.schemes.p;
+    float* e = grown(w_.e, width);
+    const float sum = exp_row(segment, m, e, width);
+    const std::size_t stored = quant::info(quant::storage(scheme.format)).bytes;
+    std::byte* codes = grown(w_.codes, width * 4);
+    float code_sum = 0;
+    std::int64_t zeros = code_row(e, width, scheme, codes, grown(w_.scratch, width), code_sum);
+    zeros -= std::count(segment, segment + width, minus_infinity);
+    counts.zero_codes += zeros;
+    l += scheme.quantized_sum ? code_sum : sum;
+    expand_row(codes, width, dst);
+    if (taps_.p_codes.empty()) return;
+    const std::int64_t at = ((b_ * p_.q_heads + h_) * o_.q_len + i) * o_.kv_len + begin;
+    std::memcpy(taps_.p_codes.raw() + static_cast<std::size_t>(at) * stored, codes,
+                static_cast<std::size_t>(width) * stored);
+  }
+
+  /// Codes of one row of P as numbers of the product's type.
+  void expand_row(const std::byte* codes, std::int64_t width, std::byte* dst) const {
+    const auto n = static_cast<std::size_t>(width);
+    const DType from = quant::storage(p_.schemes.p.format);
+    const bool wide = a_.pv.a == DataType::f32;
+    if (from == DType::e4m3) {
+      const std::span<const quant::e4m3> src(reinterpret_cast<const quant::e4m3*>(codes), n);
+      return wide ? quant::expand(src, std::span(reinterpret_cast<float*>(dst), n))
+                  : quant::expand(src, std::span(reinterpret_cast<quant::bf16*>(dst), n));
+    }
+    if (from == DType::e5m2) {
+      const std::span<const quant::e5m2> src(reinterpret_cast<const quant::e5m2*>(codes), n);
+      return wide ? quant::expand(src, std::span(reinterpret_cast<float*>(dst), n))
+                  : quant::expand(src, std::span(reinterpret_cast<quant::bf16*>(dst), n));
+    }
+    if (from == DType::bf16 && wide)
+      return quant::expand(std::span(reinterpret_cast<const quant::bf16*>(codes), n),
+                           std::span(reinterpret_cast<float*>(dst), n));
+    if (wide && from != DType::f32) {
+      auto* out = reinterpret_cast<float*>(dst);
+      for (std::size_t j = 0; j < n; ++j)
+        out[j] = from == DType::u8 ? static_cast<float>(reinterpret_cast<const std::uint8_t*>(codes)[j])
+                                   : static_cast<float>(reinterpret_cast<const std::int8_t*>(codes)[j]);
+      return;
+    }
+    std::memcpy(dst, codes, n * size_of(a_.pv.a));
+  }
+
+  void finish(std::int64_t first, std::int64_t rows, std::int64_t keys, const float* s, const std::vector<float>& tops,
+              const float* m, const float* l, Tensor& context) {
+    const std::int64_t d = p_.v_head_dim;
+    const float p_scale = p_.schemes.p.effective_scale();
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const std::int64_t i = first + r, row = (b_ * p_.q_heads + h_) * o_.q_len + i;
+      float* out = context.view<float>().data() + ((b_ * o_.q_len + i) * p_.q_heads + h_) * d;
+      const bool masked = tops[static_cast<std::size_t>(r)] == minus_infinity;
+      const float denominator = p_scale * l[r];
+      for (std::int64_t c = 0; c < d; ++c)
+        out[c] =
+            masked ? 0.0F : w_.out[static_cast<std::size_t>(r * d + c)] * w_.sv[static_cast<std::size_t>(c)] / denominator;
+      if (!taps_.lse.empty())
+        taps_.lse.view<float>()[row] =
+            masked ? m[r] : static_cast<float>(static_cast<double>(m[r]) + std::log(static_cast<double>(l[r])));
+      if (taps_.probs.empty() || masked) continue;
+      float* probs = taps_.probs.view<float>().data() + row * o_.kv_len;
+      exp_row(s + r * keys, m[r], probs, keys);
+      for (std::int64_t j = 0; j < keys; ++j) probs[j] /= l[r];
+    }
+  }
+
+  const AttentionProblem& p_;
+  const CpuAttention& a_;
+  const host::AttentionOperands& o_;
+  GemmCache& cache_;
+  Workspace& w_;
+  Taps& taps_;
+  std::int64_t b_, h_, kv_head_;
+};
+
+/// Makes every product of this problem before the parallel region (an exception must not leave one) and names them.
+std::string make_products(const CpuAttention& a, const host::AttentionOperands& o, GemmCache& cache, bool all_keys) {
+  std::vector<std::string> qk, pv;
+  const auto note = [](std::vector<std::string>& names, const std::string& name) {
+    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+  };
+  for (std::int64_t i = 0; i < o.q_len; i += query_block) {
+    const std::int64_t rows = std::min(query_block, o.q_len - i),
+                       keys = HeadTask::keys_seen(a.problem(), o, i + rows - 1, all_keys);
+    note(qk, cache.get(HeadTask::qk_shape(a, rows, keys)).implementation());
+    const std::int64_t step = HeadTask::key_block(a, keys);
+    note(pv, cache.get(HeadTask::pv_shape(a, rows, step)).implementation());
+    if (keys % step != 0) note(pv, cache.get(HeadTask::pv_shape(a, rows, keys % step)).implementation());
+  }
+  const auto joined = [](const std::vector<std::string>& names) {
+    std::string text;
+    for (const std::string& name : names) text += (text.empty() ? "" : "+") + name;
+    return text;
+  };
+  return "qk=" + joined(qk) + ";pv=" + joined(pv);
+}
+
+}  // namespace
+
+std::unique_ptr<PreparedAttention> CpuBackend::prepare(const AttentionProblem& problem, const AttentionRanges& ranges) {
+  validate(problem);
+  return std::make_unique<CpuAttention>(problem, ranges, isa_);
+}
+
+AttentionResult CpuBackend::attention(PreparedAttention& prepared, const AttentionInputs& inputs, TapSink* sink) {
+  auto& a = dynamic_cast<CpuAttention&>(prepared);
+  const AttentionProblem& p = a.problem();
+  const host::AttentionOperands o = host::prepare_operands(p, a.ranges, inputs, sink);
+  AttentionResult result;
+  result.probs.resize(static_cast<std::size_t>(o.batch * p.q_heads));
+  result.q = o.q.counts;
+  result.k = o.k.counts;
+  result.v = o.v.counts;
+  Taps taps(sink, Shape{o.batch, p.q_heads, o.q_len, o.kv_len}, quant::storage(p.schemes.p.format));
+  Tensor context(DType::f32, Shape{o.batch, o.q_len, p.q_heads, p.v_head_dim});
+  a.name = make_products(a, o, cache_, !taps.scores_i32.empty());
+#pragma omp parallel
+  {
+    Workspace work;
+#pragma omp for schedule(dynamic)
+    for (std::int64_t i = 0; i < o.batch * p.q_heads; ++i)
+      HeadTask(a, o, cache_, work, taps, i / p.q_heads, i % p.q_heads)
+          .run(context, result.probs[static_cast<std::size_t>(i)]);
+  }
+  for (const ProbCounts& counts : result.probs) {
+    result.p.elements += counts.visible;
+    result.p.flushed += counts.zero_codes;
+  }
+  if (sink != nullptr) taps.hand_out(sink);
+  if (wants(sink, TapPoint::context)) sink->take(TapPoint::context, host::adopt(context.clone()));
+  host::finish_output(p, a.ranges, o, context);
+  result.output = host::adopt(std::move(context));
+  if (wants(sink, TapPoint::output)) sink->take(TapPoint::output, result.output);
+  return result;
+}
+
+}  // namespace qfid::kernels::cpu

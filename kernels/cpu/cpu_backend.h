@@ -1,0 +1,41 @@
+// The cpu backend's inside: what its files share.
+#pragma once
+
+#include "kernels/cpu/backend.h"
+#include "kernels/cpu/gemm.h"
+#include "kernels/host/host_backend.h"
+
+namespace qfid::kernels::cpu {
+
+class CpuBackend : public host::HostBackend {
+ public:
+  CpuBackend() : isa_(effective_isa()) {}
+  BackendInfo info() const override;
+  Support available() const override { return {}; }
+  Support supports(const LinearProblem& problem) const override;
+  Support supports(const AttentionProblem& problem) const override;
+  std::unique_ptr<PreparedLinear> prepare(const LinearProblem& problem, const LinearWeights& weights) override;
+  DeviceTensor linear(PreparedLinear& prepared, const DeviceTensor& src, quant::CodeCounts* counts) override;
+  std::unique_ptr<PreparedAttention> prepare(const AttentionProblem& problem, const AttentionRanges& ranges) override;
+  AttentionResult attention(PreparedAttention& prepared, const AttentionInputs& inputs, TapSink* taps) override;
+
+ private:
+  Isa isa_;
+  GemmCache cache_;
+};
+
+/// What the operands of a product are stored in: integers stay codes (s8, u8) where VNNI makes their products exact, and are
+/// f32 numbers below; FP8 and bf16 codes expand exactly to bf16 where AMX makes it fast, to f32 elsewhere or beside f32.
+struct ProductTypes {
+  DataType a, b, accumulator;
+  bool integer_as_f32 = false;  ///< exact f32 route: K blocks of at most 512, summed in s32
+};
+ProductTypes product_types(quant::Format a, quant::Format b, const Isa& isa);
+/// K block of the exact f32 route: 512 * 255 * 127 < 2^24.
+inline constexpr std::int64_t exact_block = 512;
+
+/// `n` codes of `format` starting at element `offset` of `codes` as numbers of `type` (zero points not subtracted).
+void expand_codes(const quant::Tensor& codes, std::int64_t offset, std::int64_t n, DataType type, void* dst);
+std::size_t size_of(DataType type);
+
+}  // namespace qfid::kernels::cpu

@@ -1,0 +1,144 @@
+#include "kernels/cpu/gemm.h"
+
+#include <omp.h>
+
+#include <set>
+
+#include "quant/core/error.h"
+
+namespace qfid::kernels::cpu {
+
+using dnnl::memory;
+
+namespace {
+
+/// oneDNN decides on parallelism when a primitive is made; inside, only this thread exists.
+class OneThread {
+ public:
+  OneThread() : before_(omp_get_max_threads()) { omp_set_num_threads(1); }
+  OneThread(const OneThread&) = delete;
+  OneThread& operator=(const OneThread&) = delete;
+  ~OneThread() { omp_set_num_threads(before_); }
+
+ private:
+  int before_;
+};
+
+dnnl::matmul::primitive_desc describe(const GemmShape& s, const memory::desc* packed, bool any_layout) {
+  dnnl::primitive_attr attr;
+  attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  const memory::desc src({s.M, s.K}, s.src, memory::format_tag::ab), dst({s.M, s.N}, s.dst, memory::format_tag::ab);
+  const auto plain = s.wei_transposed ? memory::format_tag::ba : memory::format_tag::ab;
+  const memory::desc wei =
+      packed != nullptr ? *packed : memory::desc({s.K, s.N}, s.wei, any_layout ? memory::format_tag::any : plain);
+  try {
+    if (s.bias) return {cpu_engine(), src, wei, memory::desc({1, s.N}, DataType::f32, memory::format_tag::ab), dst, attr};
+    return {cpu_engine(), src, wei, dst, attr};
+  } catch (const dnnl::error& error) {
+    throw quant::Error(quant::ErrorKind::unavailable, "oneDNN has no matmul for M=" + std::to_string(s.M) +
+                                                          " N=" + std::to_string(s.N) + " K=" + std::to_string(s.K) + ": " +
+                                                          error.what());
+  }
+}
+
+}  // namespace
+
+dnnl::engine& cpu_engine() {
+  static dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+  return engine;
+}
+
+Isa effective_isa() {
+  using dnnl::cpu_isa;
+  switch (dnnl::get_effective_cpu_isa()) {
+    case cpu_isa::sse41:
+      return {"sse41", false, false};
+    case cpu_isa::avx:
+      return {"avx", false, false};
+    case cpu_isa::avx2:
+      return {"avx2", false, false};
+    case cpu_isa::avx2_vnni:
+      return {"avx2_vnni", true, false};
+    case cpu_isa::avx2_vnni_2:
+      return {"avx2_vnni_2", true, false};
+    case cpu_isa::avx512_core:
+      return {"avx512_core", false, false};
+    case cpu_isa::avx512_core_vnni:
+      return {"avx512_core_vnni", true, false};
+    case cpu_isa::avx512_core_bf16:
+      return {"avx512_core_bf16", true, false};
+    case cpu_isa::avx10_1_512:
+      return {"avx10_1_512", true, false};
+    case cpu_isa::avx512_core_amx:
+      return {"avx512_core_amx", true, true};
+    case cpu_isa::avx10_1_512_amx_fp16:
+      return {"avx10_1_512_amx_fp16", true, true};
+    default:
+      return {"unknown", false, false};
+  }
+}
+
+GemmContext::GemmContext() : stream_(cpu_engine()) {}
+
+void* GemmContext::scratch(std::size_t bytes) {
+  if (scratch_.bytes() < bytes) scratch_ = quant::Tensor(quant::DType::u8, quant::Shape{static_cast<std::int64_t>(bytes)});
+  return scratch_.raw();
+}
+
+Gemm::Gemm(const GemmShape& shape, const memory::desc* packed_weights) {
+  const OneThread one;
+  pd_ = describe(shape, packed_weights, shape.packed && packed_weights == nullptr);
+  primitive_ = dnnl::matmul(pd_);
+  name_ = pd_.impl_info_str();
+}
+
+void Gemm::run(GemmContext& context, const void* src, const void* wei, const void* bias, void* dst) const {
+  const auto at = [](const memory::desc& desc, const void* data) {
+    return memory(desc, cpu_engine(), const_cast<void*>(data));
+  };
+  std::unordered_map<int, memory> args{
+      {DNNL_ARG_SRC, at(pd_.src_desc(), src)},
+      {DNNL_ARG_WEIGHTS, at(pd_.weights_desc(), wei)},
+      {DNNL_ARG_DST, at(pd_.dst_desc(), dst)},
+      {DNNL_ARG_SCRATCHPAD, at(pd_.scratchpad_desc(), context.scratch(pd_.scratchpad_desc().get_size()))}};
+  if (bias != nullptr) args.emplace(DNNL_ARG_BIAS, at(pd_.bias_desc(), bias));
+  primitive_.execute(context.stream(), args);
+}
+
+const Gemm& GemmCache::get(const GemmShape& shape) {
+  const std::scoped_lock lock(mutex_);
+  std::unique_ptr<Gemm>& entry = made_[shape];
+  if (!entry) entry = std::make_unique<Gemm>(shape, nullptr);
+  return *entry;
+}
+
+PackedWeights::PackedWeights(const void* plain, DataType type, DataType src, DataType dst, std::int64_t N, std::int64_t K,
+                             std::int64_t rows, bool bias)
+    : src_(src), wei_(type), dst_(dst), N_(N), K_(K), bias_(bias) {
+  auto first = std::make_unique<Gemm>(GemmShape{src, type, dst, rows, N, K, false, true, bias}, nullptr);
+  memory_ = memory(first->weights_layout(), cpu_engine());
+  memory from(memory::desc({K, N}, type, memory::format_tag::ba), cpu_engine(), const_cast<void*>(plain));
+  dnnl::stream stream(cpu_engine());
+  dnnl::reorder(from, memory_).execute(stream, from, memory_);
+  stream.wait();
+  products_[rows] = std::move(first);
+}
+
+const Gemm& PackedWeights::product(std::int64_t rows) {
+  const std::scoped_lock lock(mutex_);
+  std::unique_ptr<Gemm>& entry = products_[rows];
+  const memory::desc layout = memory_.get_desc();
+  if (!entry) entry = std::make_unique<Gemm>(GemmShape{src_, wei_, dst_, rows, N_, K_, false, true, bias_}, &layout);
+  return *entry;
+}
+
+std::string PackedWeights::implementations() const {
+  const std::scoped_lock lock(mutex_);
+  std::set<std::string> names;
+  for (const auto& [rows, gemm] : products_) names.insert(gemm->implementation());
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "" : "+") + name;
+  return text;
+}
+
+}  // namespace qfid::kernels::cpu

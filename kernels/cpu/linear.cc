@@ -1,0 +1,185 @@
+// Linears: weights packed once; activations quantized window by window; products in row blocks, side by side on all threads,
+// each followed at once by its scales and bias while it is in cache.
+#include <omp.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "kernels/cpu/cpu_backend.h"
+#include "kernels/host/operands.h"
+#include "quant/core/dispatch.h"
+
+namespace qfid::kernels::cpu {
+
+using quant::Format;
+using quant::Tensor;
+using quant::View;
+
+namespace {
+
+constexpr std::int64_t row_block = 128;
+
+/// dst = f32(acc - z * colsum) * (sx * sw) + bias, in place over one row (acc and dst share memory).
+struct Epilogue {
+  template <class Acc>
+  __attribute__((always_inline)) void operator()(const Acc* acc, float sx, std::int32_t z, const std::int32_t* colsum,
+                                                 const float* sw, const float* bias, float* dst, std::int64_t n) const {
+    for (std::int64_t o = 0; o < n; ++o) {
+      const auto sum = static_cast<float>(z == 0 ? acc[o] : static_cast<Acc>(acc[o] - static_cast<Acc>(z * colsum[o])));
+      dst[o] = sum * (sx * sw[o]) + bias[o];
+    }
+  }
+};
+
+class CpuLinear : public PreparedLinear {
+ public:
+  CpuLinear(const LinearProblem& p, const LinearWeights& w, const Isa& isa) : problem_(p), ranges(w.activation_ranges) {
+    quant::require(w.weight.shape() == Shape{p.out, p.in}, "linear: weight is " + w.weight.shape().to_string());
+    const quant::QuantizedTensor q =
+        quant::quantize(w.weight.reshaped(Shape{1, p.out, 1, p.in}), p.weights, quant::Role::weight);
+    types = product_types(p.activations.format, p.weights.format, isa);
+    if (p.mode == ExecutionMode::library) types = {f8(p.activations.format), f8(p.weights.format), DataType::f32, false};
+    scaled = quant::is_scaled(p.weights.format) || quant::is_scaled(p.activations.format);
+    bias.assign(static_cast<std::size_t>(p.out), 0.0F);
+    if (w.bias.size() > 0) std::copy_n(w.bias.data(), p.out, bias.begin());
+    fused_bias = !scaled && w.bias.size() > 0;
+    scale.assign(static_cast<std::size_t>(p.out), 1.0F);
+    if (!q.scales.empty())
+      for (std::int64_t o = 0; o < p.out; ++o)
+        scale[static_cast<std::size_t>(o)] = q.scales.view<float>()[q.scales.shape().elements() == 1 ? 0 : o];
+    if (p.activations.affine) {
+      colsum.assign(static_cast<std::size_t>(p.out), 0);
+      for (std::int64_t i = 0; i < p.in * p.out; ++i)
+        colsum[static_cast<std::size_t>(i / p.in)] += q.codes.view<std::int8_t>()[i];
+    } else {
+      colsum.assign(1, 0);
+    }
+    pack(q.codes);
+  }
+
+  const LinearProblem& problem() const override { return problem_; }
+  std::string implementation() const override {
+    std::string text = packed[0]->implementations();
+    if (types.integer_as_f32) text += " (exact f32 products of integer codes, K blocks of 512: no VNNI)";
+    return text;
+  }
+
+  LinearProblem problem_;
+  std::vector<quant::Range> ranges;
+  ProductTypes types{};
+  bool scaled = false, fused_bias = false;
+  std::vector<float> bias, scale;
+  std::vector<std::int32_t> colsum;
+  std::vector<std::unique_ptr<PackedWeights>> packed;  ///< one, or one for each K block of the exact f32 route
+
+ private:
+  static DataType f8(Format format) { return format == Format::e4m3 ? DataType::f8_e4m3 : DataType::f8_e5m2; }
+
+  void pack(const Tensor& codes) {
+    const std::int64_t in = problem_.in, out = problem_.out, step = types.integer_as_f32 ? exact_block : in;
+    for (std::int64_t begin = 0; begin < in; begin += step) {
+      const std::int64_t k = std::min(step, in - begin);
+      std::vector<std::byte> plain(static_cast<std::size_t>(out * k) * size_of(types.b));
+      for (std::int64_t o = 0; o < out; ++o)
+        expand_codes(codes, o * in + begin, k, types.b, plain.data() + static_cast<std::size_t>(o * k) * size_of(types.b));
+      packed.push_back(
+          std::make_unique<PackedWeights>(plain.data(), types.b, types.a, types.accumulator, out, k, row_block, fused_bias));
+    }
+  }
+};
+
+/// What one thread needs while it goes through row blocks.
+struct Workspace {
+  GemmContext context;
+  std::vector<std::byte> src;
+  std::vector<float> part;
+};
+
+/// Sum over K blocks of exact f32 products, as s32.
+void exact_products(CpuLinear& w, Workspace& work, const Tensor& codes, std::int64_t row, std::int64_t rows,
+                    std::int32_t* acc) {
+  const std::int64_t in = w.problem().in, out = w.problem().out;
+  std::fill_n(acc, rows * out, 0);
+  work.part.resize(static_cast<std::size_t>(rows * out));
+  for (std::size_t block = 0; block < w.packed.size(); ++block) {
+    const std::int64_t begin = static_cast<std::int64_t>(block) * exact_block, k = std::min(exact_block, in - begin);
+    work.src.resize(static_cast<std::size_t>(rows * k) * 4);
+    for (std::int64_t r = 0; r < rows; ++r)
+      expand_codes(codes, (row + r) * in + begin, k, DataType::f32, work.src.data() + static_cast<std::size_t>(r * k) * 4);
+    w.packed[block]->product(rows).run(work.context, work.src.data(), w.packed[block]->data(), nullptr, work.part.data());
+    for (std::int64_t i = 0; i < rows * out; ++i)
+      acc[i] += static_cast<std::int32_t>(work.part[static_cast<std::size_t>(i)]);
+  }
+}
+
+/// `raw`: the codes' bytes; x.codes is empty for f32, whose numbers are read where they are.
+void one_block(CpuLinear& w, Workspace& work, const host::Operand& x, const std::byte* raw, std::int64_t tokens,
+               std::int64_t row, std::int64_t rows, float* dst) {
+  const LinearProblem& p = w.problem();
+  const std::size_t width = size_of(w.types.a);
+  if (w.types.integer_as_f32) {
+    exact_products(w, work, x.codes, row, rows, reinterpret_cast<std::int32_t*>(dst));
+  } else {
+    const std::size_t stored = quant::info(quant::storage(p.activations.format)).bytes;
+    const std::byte* src = raw + static_cast<std::size_t>(row * p.in) * stored;
+    if (width != stored) {
+      work.src.resize(static_cast<std::size_t>(rows * p.in) * width);
+      expand_codes(x.codes, row * p.in, rows * p.in, w.types.a, work.src.data());
+      src = work.src.data();
+    }
+    PackedWeights& packed = *w.packed[0];
+    packed.product(rows).run(work.context, src, packed.data(), w.fused_bias ? w.bias.data() : nullptr, dst);
+  }
+  if (!w.scaled) return;
+  const bool integer = w.types.integer_as_f32 || w.types.accumulator == DataType::s32;
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const std::int64_t b = (row + r) / tokens, t = (row + r) % tokens;
+    float* out = dst + r * p.out;
+    const float sx = x.scale_at(b, t, 0);
+    if (integer) {
+      quant::dispatched(Epilogue{}, reinterpret_cast<const std::int32_t*>(out), sx, x.zero_at(b, t, 0), w.colsum.data(),
+                        w.scale.data(), w.bias.data(), out, p.out);
+    } else {
+      quant::dispatched(Epilogue{}, static_cast<const float*>(out), sx, 0, w.colsum.data(), w.scale.data(), w.bias.data(),
+                        out, p.out);
+    }
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<PreparedLinear> CpuBackend::prepare(const LinearProblem& problem, const LinearWeights& weights) {
+  validate(problem);
+  return std::make_unique<CpuLinear>(problem, weights, isa_);
+}
+
+DeviceTensor CpuBackend::linear(PreparedLinear& prepared, const DeviceTensor& src, quant::CodeCounts* counts) {
+  auto& w = dynamic_cast<CpuLinear&>(prepared);
+  const LinearProblem& p = w.problem();
+  const Shape& s = src.shape;
+  quant::require(s.rank() == 3 && s[2] == p.in,
+                 "linear: src is " + s.to_string() + ", expected [B, T, " + std::to_string(p.in) + "]");
+  host::Operand x;
+  if (p.activations.format != Format::f32)
+    x = host::quantize_operand(host::view<float>(src).reshaped(Shape{s[0], s[1], 1, s[2]}), p.activations, w.ranges);
+  const std::byte* raw = x.codes.empty() ? static_cast<const std::byte*>(src.storage.get()) : x.codes.raw();
+  if (counts != nullptr) *counts += x.counts;
+  Tensor result(DType::f32, Shape{s[0], s[1], p.out});
+  float* dst = result.view<float>().data();
+  const std::int64_t rows = s[0] * s[1], blocks = (rows + row_block - 1) / row_block;
+  for (const auto& packed : w.packed) {  // made here: an exception must not leave a parallel region
+    if (rows >= row_block) packed->product(row_block);
+    if (rows % row_block != 0) packed->product(rows % row_block);
+  }
+#pragma omp parallel
+  {
+    Workspace work;
+#pragma omp for schedule(dynamic)
+    for (std::int64_t i = 0; i < blocks; ++i)
+      one_block(w, work, x, raw, s[1], i * row_block, std::min(row_block, rows - i * row_block),
+                dst + i * row_block * p.out);
+  }
+  return host::adopt(std::move(result));
+}
+
+}  // namespace qfid::kernels::cpu

@@ -1,0 +1,124 @@
+// compare_logits: three passes over two rows of logits (maxima, normalizers, divergences), eight lanes at a time.
+#include <cmath>
+#include <vector>
+
+#include "kernels/host/host_memory.h"
+#include "kernels/host/reductions.h"
+#include "kernels/host/vector_math.h"
+#include "quant/core/dispatch.h"
+
+namespace qfid::kernels::host {
+
+namespace {
+
+constexpr int lanes = 8;
+
+double fold(const Double8& v) {
+  double sum = 0;
+  for (int i = 0; i < lanes; ++i) sum += v[i];
+  return sum;
+}
+
+struct Top {
+  float value, second;
+  std::int64_t index;
+};
+
+/// Largest, second largest, and the lowest index of the largest.
+Top top_of(const float* x, std::int64_t n) {
+  Top top{x[0], -INFINITY, 0};
+  for (std::int64_t i = 1; i < n; ++i) {
+    if (x[i] <= top.second) continue;
+    if (x[i] > top.value) {
+      top = {x[i], top.value, i};
+    } else {
+      top.second = x[i];
+    }
+  }
+  return top;
+}
+
+struct SumExp {
+  __attribute__((always_inline)) void operator()(const float* x, std::int64_t n, double top, Double8& sum) const {
+    Double8 total = sum;
+    for (std::int64_t i = 0; i + lanes <= n; i += lanes) total += exp8(load8(x + i) - top);
+    sum = total;
+  }
+};
+
+double log_sum_exp(const float* x, std::int64_t n, double top) {
+  Double8 sum{};
+  quant::dispatched(SumExp{}, x, n, top, sum);
+  double total = fold(sum);
+  for (std::int64_t i = n / lanes * lanes; i < n; ++i) total += std::exp(static_cast<double>(x[i]) - top);
+  return top + std::log(total);
+}
+
+struct Divergence {
+  __attribute__((always_inline)) static void step(const Double8& lp, const Double8& lq, Double8& forward, Double8& reverse) {
+    const Double8 d = lq - lp, p = exp8(lp), q = exp8(lq);
+    const Double8 magnitude = d < 0.0 ? -d : d;
+    const auto small = magnitude <= broadcast(0.25);
+    forward += small ? p * exp_minus_tangent8(d) : q - p - p * d;
+    reverse += small ? q * exp_minus_tangent8(-d) : p - q + q * d;
+  }
+  __attribute__((always_inline)) void operator()(const float* base, const float* test, std::int64_t n, double lse_base,
+                                                 double lse_test, Double8& forward, Double8& reverse) const {
+    Double8 f = forward, r = reverse;
+    for (std::int64_t i = 0; i + lanes <= n; i += lanes) step(load8(base + i) - lse_base, load8(test + i) - lse_test, f, r);
+    forward = f;
+    reverse = r;
+  }
+};
+
+void divergences(const float* base, const float* test, std::int64_t n, double lse_base, double lse_test,
+                 TokenComparison& out) {
+  Double8 forward{}, reverse{};
+  quant::dispatched(Divergence{}, base, test, n, lse_base, lse_test, forward, reverse);
+  out.kl = fold(forward);
+  out.kl_reverse = fold(reverse);
+  for (std::int64_t i = n / lanes * lanes; i < n; ++i) {
+    const double lp = base[i] - lse_base, lq = test[i] - lse_test, d = lq - lp;
+    out.kl +=
+        std::exp(lp) * (std::fabs(d) <= 1e-2 ? d * d / 2 * (1 + d / 3 * (1 + d / 4 * (1 + d / 5))) : std::expm1(d) - d);
+    out.kl_reverse +=
+        std::exp(lq) * (std::fabs(d) <= 1e-2 ? d * d / 2 * (1 - d / 3 * (1 - d / 4 * (1 - d / 5))) : std::expm1(-d) + d);
+  }
+}
+
+TokenComparison compare_row(const float* base, const float* test, std::int64_t n, std::int32_t target) {
+  TokenComparison out{};
+  const Top top_base = top_of(base, n);
+  const double lse_base = log_sum_exp(base, n, static_cast<double>(top_base.value));
+  const Top top_test = base == test ? top_base : top_of(test, n);
+  const double lse_test = base == test ? lse_base : log_sum_exp(test, n, static_cast<double>(top_test.value));
+  out.nll_base = lse_base - static_cast<double>(base[target]);
+  out.nll_test = lse_test - static_cast<double>(test[target]);
+  out.p_base = static_cast<float>(std::exp(-out.nll_base));
+  out.p_test = static_cast<float>(std::exp(-out.nll_test));
+  out.top_p_base = static_cast<float>(std::exp(static_cast<double>(top_base.value) - lse_base));
+  out.margin_base = top_base.value - top_base.second;
+  out.top1_base = static_cast<std::int32_t>(top_base.index);
+  out.top1_test = static_cast<std::int32_t>(top_test.index);
+  if (base != test) divergences(base, test, n, lse_base, lse_test, out);
+  return out;
+}
+
+}  // namespace
+
+std::vector<TokenComparison> HostReductions::compare_logits(const DeviceTensor& base, const DeviceTensor& test,
+                                                            const DeviceTensor& targets) {
+  quant::require(base.shape == test.shape && base.shape.rank() == 3,
+                 "compare_logits: logits must be [B, T, V] of one shape");
+  const auto x = view<float>(base), y = view<float>(test);
+  const auto ids = view<std::int32_t>(targets);
+  quant::require(ids.size() == x.rows(), "compare_logits: one target a row");
+  std::vector<TokenComparison> all(static_cast<std::size_t>(x.rows()));
+  const std::int64_t n = x.columns(), rows = x.rows();
+#pragma omp parallel for schedule(static)
+  for (std::int64_t i = 0; i < rows; ++i)
+    all[static_cast<std::size_t>(i)] = compare_row(x.data() + i * n, y.data() + i * n, n, ids[i]);
+  return all;
+}
+
+}  // namespace qfid::kernels::host

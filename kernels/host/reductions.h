@@ -1,0 +1,22 @@
+// The reductions of kernels/reductions.h over host memory, shared by every backend whose tensors lie there. Parallel only
+// across independent outputs; each output is formed by one thread in one order.
+#pragma once
+
+#include "kernels/reductions.h"
+
+namespace qfid::kernels::host {
+
+class HostReductions : public Reductions {
+ public:
+  std::vector<TokenComparison> compare_logits(const DeviceTensor& base, const DeviceTensor& test,
+                                              const DeviceTensor& targets) override;
+  std::vector<quant::DistortionStats> distortion(const DeviceTensor& x, const DeviceTensor& y) override;
+  /// Probabilities below the smallest normal f32 count as that (KL would be infinite where E underflowed).
+  std::vector<RowDivergence> row_divergence(const DeviceTensor& base, const DeviceTensor& test) override;
+  std::vector<RowStats> row_stats(const DeviceTensor& x) override;
+  std::vector<double> norms(const DeviceTensor& x) override;
+  std::vector<double> mean_attention_to(const DeviceTensor& probs, std::int64_t key, std::int64_t q0,
+                                        std::int64_t t_max) override;
+};
+
+}  // namespace qfid::kernels::host
