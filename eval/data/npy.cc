@@ -1,0 +1,177 @@
+#include "eval/data/npy.h"
+
+#include <charconv>
+#include <cstring>
+#include <optional>
+
+#include "quant/core/error.h"
+#include "quant/core/mapped_file.h"
+
+namespace qfid::eval {
+
+namespace {
+
+struct Header {
+  std::string descr;
+  bool fortran = false;
+  std::vector<std::int64_t> shape;
+  std::size_t data_begin = 0;
+};
+
+/// The header's Python dict literal, as numpy.save writes it; anything else is refused.
+class DictReader {
+ public:
+  DictReader(std::string_view text, std::string path) : rest_(text), path_(std::move(path)) {}
+
+  Header read() {
+    Header header;
+    bool descr = false, order = false, shape = false;
+    expect('{');
+    while (!accept('}')) {
+      const std::string key = quoted();
+      expect(':');
+      bool& seen = key == "descr" ? descr : key == "fortran_order" ? order : shape;
+      if (key != "descr" && key != "fortran_order" && key != "shape") fail("unknown key '" + key.substr(0, 40) + "'");
+      if (seen) fail("duplicate key '" + key + "'");
+      seen = true;
+      if (key == "descr") header.descr = quoted();
+      if (key == "fortran_order") header.fortran = boolean();
+      if (key == "shape") header.shape = tuple();
+      if (!accept(',')) {
+        expect('}');
+        break;
+      }
+    }
+    skip();
+    if (!rest_.empty()) fail("text after the closing brace");
+    if (!descr || !order || !shape) fail("expected the keys 'descr', 'fortran_order' and 'shape'");
+    return header;
+  }
+
+ private:
+  [[noreturn]] void fail(const std::string& what) const {
+    throw quant::Error(quant::ErrorKind::input, path_ + ": header: " + what);
+  }
+  void skip() {
+    while (!rest_.empty() && (rest_.front() == ' ' || rest_.front() == '\n')) rest_.remove_prefix(1);
+  }
+  bool accept(char c) {
+    skip();
+    if (rest_.empty() || rest_.front() != c) return false;
+    rest_.remove_prefix(1);
+    return true;
+  }
+  void expect(char c) {
+    if (!accept(c)) fail(std::string("expected '") + c + "' before \"" + std::string(rest_.substr(0, 20)) + "\"");
+  }
+  std::string quoted() {
+    expect('\'');
+    const std::size_t end = rest_.find('\'');
+    if (end == std::string_view::npos) fail("unfinished string");
+    std::string text(rest_.substr(0, end));
+    rest_.remove_prefix(end + 1);
+    return text;
+  }
+  bool boolean() {
+    skip();
+    for (const auto& [word, value] :
+         {std::pair{std::string_view("True"), true}, std::pair{std::string_view("False"), false}})
+      if (rest_.starts_with(word)) {
+        rest_.remove_prefix(word.size());
+        return value;
+      }
+    fail("fortran_order must be True or False");
+  }
+  std::vector<std::int64_t> tuple() {
+    expect('(');
+    std::vector<std::int64_t> dims;
+    while (!accept(')')) {
+      skip();
+      std::int64_t value = 0;
+      const auto [end, error] = std::from_chars(rest_.data(), rest_.data() + rest_.size(), value);
+      if (error != std::errc() || value < 0) fail("shape must hold whole numbers");
+      if (dims.size() >= 8) fail("shape has more than 8 dimensions");
+      rest_.remove_prefix(static_cast<std::size_t>(end - rest_.data()));
+      dims.push_back(value);
+      if (!accept(',')) {
+        expect(')');
+        break;
+      }
+    }
+    return dims;
+  }
+
+  std::string_view rest_;
+  std::string path_;
+};
+
+Header read_header(const quant::MappedFile& file) {
+  const std::string path = file.path().string();
+  const auto fail = [&](const std::string& what) { throw quant::Error(quant::ErrorKind::input, path + ": " + what); };
+  const std::string_view text = file.text();
+  if (!text.starts_with("\x93NUMPY")) fail("not a .npy file: doesn't begin with \\x93NUMPY");
+  if (text.size() < 10) fail("cut short in its header");
+  const int major = static_cast<unsigned char>(text[6]);
+  if (major < 1 || major > 3) fail("format version " + std::to_string(major) + ", expected 1, 2 or 3");
+  const std::size_t width = major == 1 ? 2 : 4;
+  if (text.size() < 8 + width) fail("cut short in its header");
+  std::size_t length = 0;
+  for (std::size_t i = width; i-- > 0;) length = length << 8 | static_cast<unsigned char>(text[8 + i]);
+  if (length > text.size() - 8 - width) fail("header length " + std::to_string(length) + " reaches beyond the file");
+  if (length > 65536) fail("header length " + std::to_string(length) + " is above 65536");
+  Header header = DictReader(text.substr(8 + width, length), path).read();
+  header.data_begin = 8 + width + length;
+  return header;
+}
+
+template <class T>
+std::vector<std::int32_t> converted(const std::byte* data, std::size_t n, const std::string& path) {
+  std::vector<std::int32_t> tokens(n);
+  for (std::size_t i = 0; i < n; ++i) {
+    T value;
+    std::memcpy(&value, data + i * sizeof(T), sizeof(T));
+    if (static_cast<std::int64_t>(value) < 0 || static_cast<std::int64_t>(value) > INT32_MAX)
+      throw quant::Error(quant::ErrorKind::input, path + ": token " + std::to_string(i) + " is " + std::to_string(value) +
+                                                      ", expected a number from 0 to 2147483647");
+    tokens[i] = static_cast<std::int32_t>(value);
+  }
+  return tokens;
+}
+
+}  // namespace
+
+std::vector<std::int32_t> read_tokens(const std::filesystem::path& path) {
+  const quant::MappedFile file(path);
+  const Header header = read_header(file);
+  const auto fail = [&](const std::string& what) {
+    throw quant::Error(quant::ErrorKind::input, path.string() + ": " + what);
+  };
+  if (header.shape.size() != 1)
+    fail("expected one dimension (a row of tokens), found " + std::to_string(header.shape.size()));
+  const std::size_t width = header.descr == "<u2" ? 2 : header.descr == "<i4" ? 4 : header.descr == "<i8" ? 8 : 0;
+  if (width == 0) fail("dtype '" + header.descr.substr(0, 40) + "', expected '<u2', '<i4' or '<i8'");
+  const std::size_t available = file.bytes().size() - header.data_begin;
+  const auto n = static_cast<std::uint64_t>(header.shape[0]);
+  if (n > available / width || n * width != available)
+    fail("shape (" + std::to_string(n) + ",) of '" + header.descr + "' doesn't fill the file: " + std::to_string(available) +
+         " bytes of data");
+  const std::byte* data = file.bytes().data() + header.data_begin;
+  if (width == 2) return converted<std::uint16_t>(data, n, path.string());
+  if (width == 4) return converted<std::int32_t>(data, n, path.string());
+  return converted<std::int64_t>(data, n, path.string());
+}
+
+std::string npy_header(std::string_view descr, const std::vector<std::int64_t>& shape) {
+  std::string dict = "{'descr': " + std::string(descr) + ", 'fortran_order': False, 'shape': (";
+  for (std::int64_t n : shape) dict += std::to_string(n) + ",";
+  dict += "), }";
+  const std::size_t unpadded = 10 + dict.size() + 1;
+  dict.append((64 - unpadded % 64) % 64, ' ');
+  dict += '\n';
+  std::string header("\x93NUMPY\x01\x00", 8);
+  header += static_cast<char>(dict.size() & 0xFF);
+  header += static_cast<char>(dict.size() >> 8);
+  return header + dict;
+}
+
+}  // namespace qfid::eval

@@ -1,0 +1,19 @@
+// NumPy's .npy format (numpy.lib.format, versions 1 to 3): a strict reader of token files, a writer of tables.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace qfid::eval {
+
+/// 1-D little-endian uint16, int32 or int64, C order. Error{input} naming path, what was expected and found; a value outside
+/// [0, 2^31) names its index.
+std::vector<std::int32_t> read_tokens(const std::filesystem::path& path);
+
+/// Header of a version 1.0 file: descr as NumPy writes it ("'<f4'" or a list of fields), shape.
+std::string npy_header(std::string_view descr, const std::vector<std::int64_t>& shape);
+
+}  // namespace qfid::eval

@@ -1,0 +1,49 @@
+#include "eval/data/windows.h"
+
+#include <algorithm>
+
+#include "quant/core/error.h"
+
+namespace qfid::eval {
+
+std::string_view to_string(Protocol protocol) { return protocol == Protocol::window ? "window" : "llamacpp-512"; }
+
+std::int64_t windows_available(std::int64_t tokens, std::int64_t first_token, std::int64_t context) {
+  return first_token >= tokens ? 0 : (tokens - first_token) / context;
+}
+
+std::vector<Window> make_windows(std::span<const std::int32_t> tokens, Protocol protocol, std::int64_t first_token,
+                                 std::int64_t count, std::int64_t context, std::int32_t bos, std::int64_t vocab,
+                                 const std::string& path) {
+  const auto fail = [&](const std::string& what) { throw quant::Error(quant::ErrorKind::input, path + ": " + what); };
+  const std::int64_t available = windows_available(static_cast<std::int64_t>(tokens.size()), first_token, context);
+  if (count > available)
+    fail(std::to_string(count) + " windows of " + std::to_string(context) + " tokens from token " +
+         std::to_string(first_token) + " asked for, " + std::to_string(available) + " fit into its " +
+         std::to_string(tokens.size()) + " tokens");
+  std::vector<Window> windows;
+  for (std::int64_t w = 0; w < count; ++w) {
+    const std::int64_t begin = first_token + w * context;
+    const auto block = tokens.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(context));
+    const auto outside = std::find_if(block.begin(), block.end(), [&](std::int32_t id) { return id >= vocab; });
+    if (outside != block.end())
+      fail("token " + std::to_string(begin + (outside - block.begin())) + " is " + std::to_string(*outside) +
+           ", outside the model's vocabulary of " + std::to_string(vocab));
+    Window window;
+    window.input.assign(block.begin(), block.end());
+    window.target.assign(block.begin(), block.end());
+    if (protocol == Protocol::window) {
+      std::rotate(window.input.begin(), window.input.end() - 1, window.input.end());
+      window.end_scored = context;
+    } else {
+      std::rotate(window.target.begin(), window.target.begin() + 1, window.target.end());
+      window.first_scored = context / 2;
+      window.end_scored = context - 1;
+    }
+    window.input[0] = bos;
+    windows.push_back(std::move(window));
+  }
+  return windows;
+}
+
+}  // namespace qfid::eval

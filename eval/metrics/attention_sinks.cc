@@ -1,0 +1,111 @@
+#include "eval/metrics/attention_sinks.h"
+
+#include <format>
+#include <numeric>
+
+#include "quant/core/error.h"
+
+namespace qfid::eval {
+
+namespace {
+
+std::optional<double> mean(const std::vector<double>& values) {
+  if (values.empty()) return std::nullopt;
+  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+}
+
+/// |v_0| / mean over t >= 1 of |v_t|, of head h; null for one token or all-zero values.
+std::optional<double> drain(const std::vector<double>& norms, int heads, int h) {
+  const std::size_t tokens = norms.size() / static_cast<std::size_t>(heads);
+  if (tokens < 2) return std::nullopt;
+  double others = 0;
+  for (std::size_t t = 1; t < tokens; ++t)
+    others += norms[t * static_cast<std::size_t>(heads) + static_cast<std::size_t>(h)];
+  if (!(others > 0)) return std::nullopt;
+  return norms[static_cast<std::size_t>(h)] * static_cast<double>(tokens - 1) / others;
+}
+
+}  // namespace
+
+AttentionSinks::AttentionSinks(int layers, int heads, double threshold)
+    : layers_(layers), heads_(heads), threshold_(threshold), cells_(static_cast<std::size_t>(layers * heads)) {}
+
+void AttentionSinks::add_attention(int layer, const std::vector<double>& alpha_q64, const std::vector<double>& alpha_t64) {
+  for (int h = 0; h < heads_; ++h) {
+    Cell& cell = cells_[static_cast<std::size_t>(layer * heads_ + h)];
+    if (!alpha_q64.empty()) cell.alpha_q64.push_back(alpha_q64[static_cast<std::size_t>(h)]);
+    if (!alpha_t64.empty()) cell.alpha_t64.push_back(alpha_t64[static_cast<std::size_t>(h)]);
+  }
+}
+
+void AttentionSinks::add_norms(int layer, const std::vector<double>& v, const std::vector<double>& v_gated) {
+  quant::require(v.size() == v_gated.size() && v.size() % static_cast<std::size_t>(heads_) == 0,
+                 "attention sinks: norms don't cover whole tokens");
+  for (int h = 0; h < heads_; ++h) {
+    Cell& cell = cells_[static_cast<std::size_t>(layer * heads_ + h)];
+    if (const auto ratio = drain(v, heads_, h)) cell.drain_v.push_back(*ratio);
+    if (const auto ratio = drain(v_gated, heads_, h)) cell.drain_gated.push_back(*ratio);
+  }
+}
+
+std::vector<bool> AttentionSinks::sink_heads() const {
+  std::vector<bool> sinks;
+  for (const Cell& cell : cells_) sinks.push_back(mean(cell.alpha_q64).value_or(0) > threshold_);
+  return sinks;
+}
+
+double AttentionSinks::rate(std::vector<double> Cell::* series) const {
+  std::int64_t above = 0, all = 0;
+  for (const Cell& cell : cells_)
+    for (double alpha : cell.*series) {
+      above += alpha > threshold_;
+      ++all;
+    }
+  return all == 0 ? 0 : static_cast<double>(above) / static_cast<double>(all);
+}
+
+std::optional<double> AttentionSinks::mean_drain(std::vector<double> Cell::* series, const std::vector<bool>* only) const {
+  std::vector<double> all;
+  for (std::size_t i = 0; i < cells_.size(); ++i)
+    if (only == nullptr || (*only)[i]) all.insert(all.end(), (cells_[i].*series).begin(), (cells_[i].*series).end());
+  return mean(all);
+}
+
+std::vector<Metric> AttentionSinks::metrics(const std::vector<bool>& baseline_sinks) const {
+  if (cells_.empty() || cells_[0].drain_v.empty()) return {};
+  const std::string note = std::format("over {} windows", cells_[0].drain_v.size());
+  std::vector<Metric> all;
+  if (!cells_[0].alpha_q64.empty())
+    all.push_back({std::format("sink_rate.q64.t{}", threshold_), rate(&Cell::alpha_q64), std::nullopt, "share", note});
+  if (!cells_[0].alpha_t64.empty())
+    all.push_back({std::format("sink_rate.T64.q0.t{}", threshold_), rate(&Cell::alpha_t64), std::nullopt, "share", note});
+  const auto drains = [&](const char* name, std::vector<double> Cell::* series) {
+    all.push_back({std::string("drain.") + name, mean_drain(series, nullptr), std::nullopt, "ratio", note});
+    Metric sinks{std::string("drain.") + name + ".sinks", mean_drain(series, &baseline_sinks), std::nullopt, "ratio", note};
+    if (!sinks.value) sinks.note = "the baseline has no sink heads";
+    all.push_back(sinks);
+  };
+  drains("v", &Cell::drain_v);
+  drains("v_gated", &Cell::drain_gated);
+  return all;
+}
+
+std::vector<LayerRow> AttentionSinks::rows() const {
+  std::vector<LayerRow> rows;
+  for (int l = 0; l < layers_; ++l)
+    for (int h = 0; h < heads_; ++h) {
+      const Cell& cell = cells_[static_cast<std::size_t>(l * heads_ + h)];
+      if (cell.drain_v.empty()) continue;
+      rows.push_back({l,
+                      "attention_to_first",
+                      h,
+                      "none",
+                      {{"alpha0.q64", mean(cell.alpha_q64)},
+                       {"alpha0.T64", mean(cell.alpha_t64)},
+                       {"drain_v", mean(cell.drain_v)},
+                       {"drain_v_gated", mean(cell.drain_gated)}}});
+    }
+  return rows;
+}
+
+}  // namespace qfid::eval

@@ -1,0 +1,45 @@
+// Attention sinks and value drains (docs/metrics.md, "Outliers"): alpha_0 = mean over queries of the attention to key 0, on
+// a sample of windows, per layer and head.
+//   sink_rate.q64.t0.3      queries >= 64 of the whole window; robust to short prefixes
+//   sink_rate.T64.q0.t0.3   the first 64 positions, all queries (Gu et al. 2024)
+//   drain.*                 |v_0| over the mean |v_t|, t >= 1, before (v) and after (v_gated) a value-site gate, averaged
+//   over
+//                           (window, layer, head); .sinks: only over heads that are sinks in the named baseline
+// Blind to sinks at other keys than the first.
+#pragma once
+
+#include <vector>
+
+#include "eval/metrics/metric.h"
+
+namespace qfid::eval {
+
+class AttentionSinks {
+ public:
+  AttentionSinks(int layers, int heads, double threshold);
+
+  /// One window's alpha_0 by head: queries >= 64, and the first 64 positions.
+  void add_attention(int layer, const std::vector<double>& alpha_q64, const std::vector<double>& alpha_t64);
+  /// One window's norms [T * heads], before and after the gate (equal without one).
+  void add_norms(int layer, const std::vector<double>& v, const std::vector<double>& v_gated);
+
+  /// Heads whose mean alpha_0 (queries >= 64) over the windows exceeds the threshold: [layers * heads].
+  std::vector<bool> sink_heads() const;
+  /// `baseline_sinks`: sink_heads() of the baseline. Rates are null before any window was added.
+  std::vector<Metric> metrics(const std::vector<bool>& baseline_sinks) const;
+  /// Per layer and head: alpha_0 and drains.
+  std::vector<LayerRow> rows() const;
+
+ private:
+  struct Cell {
+    std::vector<double> alpha_q64, alpha_t64, drain_v, drain_gated;
+  };
+  double rate(std::vector<double> Cell::* series) const;
+  std::optional<double> mean_drain(std::vector<double> Cell::* series, const std::vector<bool>* only) const;
+
+  int layers_, heads_;
+  double threshold_;
+  std::vector<Cell> cells_;  ///< [layers * heads]
+};
+
+}  // namespace qfid::eval

@@ -1,0 +1,158 @@
+#include "eval/metrics/layer_tables.h"
+
+#include <algorithm>
+#include <array>
+
+namespace qfid::eval {
+
+namespace {
+
+using Values = std::vector<std::pair<std::string, std::optional<double>>>;
+
+constexpr std::array<const char*, 17> data_flow{"embedding", "attn_in", "q",       "k",        "v",      "v_gated",
+                                                "gate",      "probs",   "p_codes", "context",  "output", "attn_out",
+                                                "ffn_in",    "ffn_act", "ffn_out", "residual", "logits"};
+
+int order_of(const std::string& tap) {
+  return static_cast<int>(std::find(data_flow.begin(), data_flow.end(), tap) - data_flow.begin());
+}
+
+std::optional<double> ratio(double part, std::int64_t whole) {
+  if (whole == 0) return std::nullopt;
+  return part / static_cast<double>(whole);
+}
+
+Values distortion_values(const quant::DistortionStats& stats) {
+  if (stats.count() == 0) return {{"nan", static_cast<double>(stats.nan_count())}};
+  return {{"gain", stats.gain()},
+          {"sqnr_db", stats.sqnr_db()},
+          {"nmse", stats.nmse()},
+          {"relative_l1", stats.relative_l1()},
+          {"cosine", stats.cosine()},
+          {"max_abs", stats.max_abs()},
+          {"mean_signed_error", stats.mean_signed_error()},
+          {"share_exact", stats.share_exact()},
+          {"share_sign_flips", stats.share_sign_flips()},
+          {"share_flushed", stats.share_flushed()},
+          {"nan", static_cast<double>(stats.nan_count())}};
+}
+
+Values row_values(const kernels::RowStats& stats, bool gate) {
+  if (gate)
+    return {{"mean", ratio(stats.sum, stats.elements)},
+            {"share_below_0.1", ratio(static_cast<double>(stats.below_tenth), stats.elements)},
+            {"share_above_0.9", ratio(static_cast<double>(stats.above_nine_tenths), stats.elements)}};
+  return {{"inf_norm", stats.max_abs},
+          {"inf_norm_row_mean", ratio(stats.inf_norm_sum, stats.rows)},
+          {"kurtosis", ratio(stats.kurtosis_sum, stats.rows)},
+          {"non_finite", static_cast<double>(stats.non_finite)}};
+}
+
+void merge(kernels::RowStats& into, const kernels::RowStats& from) {
+  into.rows += from.rows;
+  into.max_abs = std::max(into.max_abs, from.max_abs);
+  into.inf_norm_sum += from.inf_norm_sum;
+  into.kurtosis_sum += from.kurtosis_sum;
+  into.sum += from.sum;
+  into.below_tenth += from.below_tenth;
+  into.above_nine_tenths += from.above_nine_tenths;
+  into.elements += from.elements;
+  into.non_finite += from.non_finite;
+}
+
+void merge(kernels::RowDivergence& into, const kernels::RowDivergence& from) {
+  into.rows += from.rows;
+  into.kl_sum += from.kl_sum;
+  into.tv_sum += from.tv_sum;
+  into.kl_max = std::max(into.kl_max, from.kl_max);
+}
+
+void merge(kernels::ProbCounts& into, const kernels::ProbCounts& from) {
+  into.visible += from.visible;
+  into.zero_codes += from.zero_codes;
+  into.masked_rows += from.masked_rows;
+}
+
+}  // namespace
+
+LayerTables::Key LayerTables::key(int layer, const std::string& tap, const std::string& error, int head) {
+  return {layer, order_of(tap), error, head, tap};
+}
+
+void LayerTables::add_distortion(int layer, const std::string& tap, const std::string& error,
+                                 const std::vector<quant::DistortionStats>& stats, int groups) {
+  for (std::size_t i = 0; i < stats.size(); ++i) {
+    if (groups > 1) distortion_[key(layer, tap, error, static_cast<int>(i) % groups)].merge(stats[i]);
+    distortion_[key(layer, tap, error, -1)].merge(stats[i]);
+  }
+}
+
+void LayerTables::add_divergence(int layer, const std::string& error, const std::vector<kernels::RowDivergence>& stats,
+                                 int heads) {
+  for (std::size_t i = 0; i < stats.size(); ++i) {
+    merge(divergence_[key(layer, "probs", error, static_cast<int>(i) % heads)], stats[i]);
+    merge(divergence_[key(layer, "probs", error, -1)], stats[i]);
+  }
+}
+
+void LayerTables::add_rows(int layer, const std::string& tap, const std::vector<kernels::RowStats>& stats) {
+  RowTotals& totals = rows_[key(layer, tap, "none", -1)];
+  for (const kernels::RowStats& window : stats) {
+    merge(totals.stats, window);
+    ++totals.windows;
+  }
+}
+
+void LayerTables::add_prob_counts(int layer, const std::vector<kernels::ProbCounts>& counts, int heads) {
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    merge(probs_[key(layer, "p_codes", "none", static_cast<int>(i) % heads)], counts[i]);
+    merge(probs_[key(layer, "p_codes", "none", -1)], counts[i]);
+  }
+}
+
+std::vector<LayerRow> LayerTables::rows() const {
+  std::map<Key, Values> all;
+  for (const auto& [k, stats] : distortion_) all[k] = distortion_values(stats);
+  for (const auto& [k, stats] : divergence_)
+    all[k] = {{"kl", ratio(stats.kl_sum, stats.rows)},
+              {"total_variation", ratio(stats.tv_sum, stats.rows)},
+              {"kl_max", stats.kl_max}};
+  for (const auto& [k, totals] : rows_) all[k] = row_values(totals.stats, k.tap == "gate");
+  for (const auto& [k, counts] : probs_)
+    all[k] = {{"zero_share", ratio(static_cast<double>(counts.zero_codes), counts.visible)},
+              {"masked_rows", static_cast<double>(counts.masked_rows)}};
+  std::vector<LayerRow> rows;
+  for (auto& [k, values] : all) rows.push_back({k.layer, k.tap, k.head, k.error, std::move(values)});
+  return rows;
+}
+
+std::vector<Metric> LayerTables::summary() const {
+  double inf_norm = 0, kurtosis = 0;
+  bool residual_seen = false;
+  for (const auto& [k, totals] : rows_) {
+    if (k.tap != "residual" && k.tap != "embedding") continue;
+    residual_seen = true;
+    inf_norm = std::max(inf_norm, totals.stats.max_abs);
+    kurtosis = std::max(kurtosis, ratio(totals.stats.kurtosis_sum, totals.stats.rows).value_or(0));
+  }
+  kernels::ProbCounts probs;
+  for (const auto& [k, counts] : probs_)
+    if (k.head == -1) merge(probs, counts);
+  std::vector<Metric> all;
+  if (residual_seen) {
+    all.push_back({"residual.inf_norm.max", inf_norm, std::nullopt, "", "a maximum: no interval"});
+    all.push_back({"residual.kurtosis.token.max", kurtosis, std::nullopt, "", "largest layer mean over token rows"});
+  }
+  if (probs.visible > 0)
+    all.push_back({"p_codes.zero_share", ratio(static_cast<double>(probs.zero_codes), probs.visible), std::nullopt, "share",
+                   "unmasked attention probabilities coded as 0"});
+  return all;
+}
+
+const quant::DistortionStats* LayerTables::distortion(int layer, const std::string& tap, const std::string& error,
+                                                      int head) const {
+  const auto found = distortion_.find(key(layer, tap, error, head));
+  return found == distortion_.end() ? nullptr : &found->second;
+}
+
+}  // namespace qfid::eval

@@ -1,0 +1,55 @@
+// Per-layer, per-head tables that grow window by window: comparisons of a tap with the baseline's (distortion, divergence of
+// probability rows) and numbers about one arm's own tensors (outliers, gates, zero P codes). Windows merge in order.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "eval/metrics/metric.h"
+#include "kernels/attention.h"
+#include "kernels/reductions.h"
+
+namespace qfid::eval {
+
+class LayerTables {
+ public:
+  /// `stats` as Reductions::distortion returns them: [windows * groups]. Rows by head when groups > 1, and all heads pooled.
+  void add_distortion(int layer, const std::string& tap, const std::string& error,
+                      const std::vector<quant::DistortionStats>& stats, int groups);
+  /// Probability rows, [windows * heads].
+  void add_divergence(int layer, const std::string& error, const std::vector<kernels::RowDivergence>& stats, int heads);
+  /// Outliers of one arm's own tensor, one entry a window; `gate`: values in (0, 1) whose mean and extremes matter instead.
+  void add_rows(int layer, const std::string& tap, const std::vector<kernels::RowStats>& stats);
+  /// [windows * heads].
+  void add_prob_counts(int layer, const std::vector<kernels::ProbCounts>& counts, int heads);
+
+  /// Every row, ordered by layer, tap (order of the layer's data flow), error, head.
+  std::vector<LayerRow> rows() const;
+  /// Model-level numbers of this arm alone: largest residual, kurtosis, zero P codes, masked rows.
+  std::vector<Metric> summary() const;
+  /// The pooled distortion of a tap; null when never added.
+  const quant::DistortionStats* distortion(int layer, const std::string& tap, const std::string& error, int head) const;
+
+ private:
+  struct Key {
+    int layer;
+    int tap_order;
+    std::string error;
+    int head;
+    std::string tap;
+    auto operator<=>(const Key&) const = default;
+  };
+  struct RowTotals {
+    kernels::RowStats stats;
+    std::int64_t windows = 0;
+  };
+  static Key key(int layer, const std::string& tap, const std::string& error, int head);
+
+  std::map<Key, quant::DistortionStats> distortion_;
+  std::map<Key, kernels::RowDivergence> divergence_;
+  std::map<Key, RowTotals> rows_;
+  std::map<Key, kernels::ProbCounts> probs_;
+};
+
+}  // namespace qfid::eval

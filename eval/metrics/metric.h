@@ -1,0 +1,48 @@
+// What a measure leaves behind: named numbers, rows of per-layer tables, sums of windows and the per-token series.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace qfid::eval {
+
+struct Interval {
+  double low = 0, high = 0;
+};
+
+/// One named number. Null value: not defined on this data (the note says why).
+struct Metric {
+  std::string name;  ///< as in docs/metrics.md: "perplexity", "nll.mean", "perplexity.ratio", "kl.mean", ...
+  std::optional<double> value;
+  std::optional<Interval> ci;  ///< window-clustered t interval at the spec's confidence
+  std::string unit;            ///< "nats", "dB", "ratio", "share", ""
+  std::string note;
+};
+
+/// One row of the per-layer tables. `error`: "cumulative" or "local" (comparisons with the baseline), "none" (numbers about
+/// one tensor of this run alone). head -1: all heads together; layer -1: the embedding or the head of the model.
+struct LayerRow {
+  int layer = 0;
+  std::string tap;
+  int head = -1;
+  std::string error;
+  std::vector<std::pair<std::string, std::optional<double>>> values;  ///< column -> number, in a fixed order per tap kind
+};
+
+/// Sums of one window, formed alone. Windows are in order; vectors have equal length.
+struct WindowSums {
+  std::vector<std::int64_t> tokens;
+  std::vector<double> nll, kl, kl_reverse;
+  std::vector<std::int64_t> top1_agree;
+};
+
+/// Per scored token, in order (tokens.npy).
+struct TokenSeries {
+  std::vector<float> nll, kl;
+  std::vector<std::int32_t> top1;
+};
+
+}  // namespace qfid::eval

@@ -1,0 +1,56 @@
+// Model-level measures from per-token comparisons with the full-precision run (docs/metrics.md, "Model level").
+// A measure is one file and one line in the registry; each gets everything and returns its named numbers.
+#pragma once
+
+#include <functional>
+#include <string_view>
+#include <vector>
+
+#include "eval/metrics/metric.h"
+#include "kernels/reductions.h"
+
+namespace qfid::eval {
+
+/// The scored tokens of one window.
+using WindowTokens = std::vector<kernels::TokenComparison>;
+
+struct TokenData {
+  std::vector<WindowTokens> windows;  ///< in order
+  double confidence = 0.95;
+  bool is_baseline = false;  ///< the run is the baseline itself: paired measures don't apply
+
+  std::vector<std::int64_t> counts() const;
+  /// Per-window sums of f(token), formed in token order.
+  std::vector<double> sums(const std::function<double(const kernels::TokenComparison&)>& f) const;
+  /// f of every token, in order.
+  std::vector<double> values(const std::function<double(const kernels::TokenComparison&)>& f) const;
+};
+
+struct TokenMeasure {
+  std::string_view name;
+  bool paired;  ///< needs a baseline to differ from
+  std::vector<Metric> (*compute)(const TokenData&);
+};
+/// Every registered measure, in the order of reports.
+const std::vector<TokenMeasure>& token_measures();
+std::vector<Metric> compute_token_metrics(const TokenData& data);
+
+/// Window-clustered mean as a metric; the note says why an interval is missing.
+Metric mean_metric(const TokenData& data, std::string name, std::string unit,
+                   const std::function<double(const kernels::TokenComparison&)>& f);
+/// exp of a mean metric and of its endpoints.
+Metric exponentiated(const Metric& mean, std::string name, std::string unit);
+
+// The measures, a file each.
+std::vector<Metric> perplexity(const TokenData& data);         // perplexity.cc
+std::vector<Metric> paired_nll(const TokenData& data);         // paired_nll.cc
+std::vector<Metric> kl_divergence(const TokenData& data);      // kl_divergence.cc
+std::vector<Metric> top1_agreement(const TokenData& data);     // top1_agreement.cc
+std::vector<Metric> probability_shift(const TokenData& data);  // probability_shift.cc
+
+WindowSums window_sums(const TokenData& data);
+TokenSeries token_series(const TokenData& data);
+/// Mean over tokens of NLL_b - NLL_a with its window-clustered interval; windows must match.
+Metric paired_difference(const WindowSums& a, const WindowSums& b, double confidence);
+
+}  // namespace qfid::eval

@@ -1,0 +1,155 @@
+#include "eval/model/checkpoint.h"
+
+#include <xxhash.h>
+
+#include <format>
+
+#include "eval/model/json_file.h"
+#include "quant/core/error.h"
+
+namespace qfid::eval {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using quant::Error;
+using quant::ErrorKind;
+
+namespace {
+
+[[noreturn]] void fail(const std::string& where, const std::string& what) {
+  throw Error(ErrorKind::input, where + ": " + what);
+}
+
+/// A shard is a plain file name inside the directory, and stays there when links are followed.
+fs::path shard_path(const fs::path& directory, const std::string& shard, const std::string& index) {
+  const fs::path name(shard);
+  if (shard.empty() || name.is_absolute() || name.has_parent_path() || shard == "." || shard == "..")
+    fail(index, "weight_map: shard \"" + shard.substr(0, 200) + "\" must be a file name inside the directory");
+  std::error_code error;
+  const fs::path real = fs::weakly_canonical(directory / name, error), base = fs::weakly_canonical(directory, error);
+  if (error || real.parent_path() != base) fail(index, "weight_map: shard \"" + shard + "\" leaves the directory");
+  return directory / name;
+}
+
+std::map<std::string, std::string> read_index(const fs::path& path) {
+  const quant::MappedFile file(path);
+  const json index = parse_strict_json(file.text(), path.string());
+  if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object())
+    fail(path.string(), "expected an object with an object \"weight_map\"");
+  std::map<std::string, std::string> map;
+  for (const auto& [tensor, shard] : index["weight_map"].items()) {
+    if (!shard.is_string()) fail(path.string(), "weight_map: \"" + tensor.substr(0, 200) + "\" must name a file");
+    map.emplace(tensor, shard.get<std::string>());
+  }
+  if (map.empty()) fail(path.string(), "weight_map is empty");
+  return map;
+}
+
+void hash_into(XXH3_state_t* state, std::span<const std::byte> bytes) {
+  XXH3_128bits_update(state, bytes.data(), bytes.size());
+}
+
+std::string hex(const XXH128_hash_t& hash) { return std::format("{:016x}{:016x}", hash.high64, hash.low64); }
+
+struct FreeState {
+  void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
+};
+
+std::string hash_of(const std::vector<std::span<const std::byte>>& parts) {
+  const std::unique_ptr<XXH3_state_t, FreeState> state(XXH3_createState());
+  XXH3_128bits_reset(state.get());
+  for (const auto& part : parts) hash_into(state.get(), part);
+  return hex(XXH3_128bits_digest(state.get()));
+}
+
+}  // namespace
+
+Checkpoint Checkpoint::open(const fs::path& directory) {
+  Checkpoint checkpoint;
+  checkpoint.directory_ = directory;
+  std::error_code error;
+  if (!fs::is_directory(directory, error))
+    fail(directory.string(), "not a directory, expected a checkpoint (config.json and *.safetensors)");
+  const fs::path single = directory / "model.safetensors", index = directory / "model.safetensors.index.json";
+  if (!fs::exists(index, error)) {
+    if (!fs::exists(single, error)) fail(directory.string(), "neither model.safetensors nor model.safetensors.index.json");
+    checkpoint.files_.emplace_back(single);
+    for (const auto& [name, info] : checkpoint.files_[0].tensors()) checkpoint.where_[name] = 0;
+    return checkpoint;
+  }
+  const std::map<std::string, std::string> map = read_index(index);
+  std::map<std::string, std::size_t> shards;
+  for (const auto& [tensor, shard] : map) {
+    if (!shards.contains(shard)) {
+      const fs::path path = shard_path(directory, shard, index.string());
+      shards[shard] = checkpoint.files_.size();
+      checkpoint.files_.emplace_back(path);
+    }
+    const std::size_t file = shards[shard];
+    if (!checkpoint.files_[file].tensors().contains(tensor))
+      fail(index.string(), "weight_map: tensor \"" + tensor.substr(0, 200) + "\" is not in " + shard);
+    checkpoint.where_[tensor] = file;
+  }
+  for (const SafetensorsFile& file : checkpoint.files_)
+    for (const auto& [name, info] : file.tensors()) {
+      const auto found = map.find(name);
+      if (found == map.end() || found->second != file.path().filename())
+        fail(index.string(), "tensor \"" + name + "\" of " + file.path().filename().string() + " is not in weight_map");
+    }
+  return checkpoint;
+}
+
+std::vector<std::string> Checkpoint::names() const {
+  std::vector<std::string> all;
+  for (const auto& [name, file] : where_) all.push_back(name);
+  return all;
+}
+
+const SafetensorsFile& Checkpoint::file_of(const std::string& name) const {
+  const auto found = where_.find(name);
+  if (found == where_.end()) fail(directory_.string(), "no tensor \"" + name + "\"");
+  return files_[found->second];
+}
+
+const TensorInfo& Checkpoint::info(const std::string& name) const { return file_of(name).tensors().at(name); }
+
+quant::Tensor Checkpoint::load_f32(const std::string& name, const std::vector<std::int64_t>& expected) {
+  const SafetensorsFile& file = file_of(name);
+  const TensorInfo& found = file.tensors().at(name);
+  if (found.shape != expected)
+    fail(file.path().string() + ": tensor \"" + name + "\"",
+         "shape " + shape_text(found.shape) + ", expected " + shape_text(expected));
+  used_.insert(name);
+  return file.load_f32(name);
+}
+
+std::vector<std::string> Checkpoint::unused() const {
+  std::vector<std::string> all;
+  for (const auto& [name, file] : where_)
+    if (!used_.contains(name)) all.push_back(name);
+  return all;
+}
+
+std::int64_t Checkpoint::parameters() const {
+  std::int64_t sum = 0;
+  for (const auto& [name, file] : where_) {
+    std::int64_t n = 1;
+    for (std::int64_t dim : files_[file].tensors().at(name).shape) n *= dim;
+    sum += n;
+  }
+  return sum;
+}
+
+std::string Checkpoint::content_hash() const {
+  const quant::MappedFile config(directory_ / "config.json");
+  std::vector<std::span<const std::byte>> parts{config.bytes()};
+  for (const SafetensorsFile& file : files_) parts.push_back(file.bytes());
+  return hash_of(parts);
+}
+
+std::string file_hash(const fs::path& path) {
+  const quant::MappedFile file(path);
+  return hash_of({file.bytes()});
+}
+
+}  // namespace qfid::eval

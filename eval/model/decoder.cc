@@ -1,0 +1,238 @@
+#include "eval/model/decoder.h"
+
+#include <utility>
+
+namespace qfid::eval {
+
+using kernels::DeviceTensor;
+using kernels::ExecutionMode;
+using quant::Error;
+using quant::ErrorKind;
+using quant::Shape;
+using quant::Tensor;
+
+namespace {
+
+constexpr float layer_norm_eps = 1e-5F;      // OPT's, not in its config.json
+constexpr std::int64_t position_offset = 2;  // OPT's table has two rows before position 0
+
+quant::View<const float> view_or_empty(const Tensor& tensor) {
+  return tensor.empty() ? quant::View<const float>() : tensor.view<float>();
+}
+
+std::string layer_module(int l, const char* name) { return "layers." + std::to_string(l) + "." + name; }
+
+const std::vector<quant::Range>& ranges_at(const SiteRanges& ranges, const std::string& site) {
+  static const std::vector<quant::Range> none;
+  const auto found = ranges.find(site);
+  return found == ranges.end() ? none : found->second;
+}
+
+void add_implementation(std::map<std::string, std::string>& all, const std::string& kind, const std::string& name) {
+  std::string& entry = all[kind];
+  if (name.empty() || entry.find(name) != std::string::npos) return;
+  entry += (entry.empty() ? "" : " | ") + name;
+}
+
+}  // namespace
+
+kernels::AttentionProblem attention_problem(const ModelConfig& config, const kernels::AttentionSchemes& schemes,
+                                            ExecutionMode mode) {
+  kernels::AttentionProblem problem;
+  problem.q_heads = problem.kv_heads = config.num_attention_heads;
+  problem.head_dim = problem.v_head_dim = config.head_dim();
+  problem.causal = true;
+  problem.gate = config.gate;
+  problem.learnable_sink = config.learnable_sink;
+  problem.schemes = schemes;
+  problem.mode = mode;
+  return problem;
+}
+
+std::vector<ModuleProblem> linear_problems(const ModelConfig& config, const DecoderPrecision& precision) {
+  std::vector<ModuleProblem> all;
+  const std::int64_t hidden = config.hidden_size;
+  const auto add = [&](const std::string& module, std::int64_t in, std::int64_t out, const LinearSchemes& schemes) {
+    const bool full = schemes == LinearSchemes{};
+    all.push_back({module, {in, out, schemes.weights, schemes.activations, full ? ExecutionMode::real : precision.mode}});
+  };
+  for (int l = 0; l < static_cast<int>(precision.layers.size()); ++l) {
+    const DecoderPrecision::Layer& layer = precision.layers[static_cast<std::size_t>(l)];
+    add(layer_module(l, "q_proj"), hidden, hidden, layer.q_proj);
+    add(layer_module(l, "k_proj"), hidden, hidden, layer.k_proj);
+    add(layer_module(l, "v_proj"), hidden, hidden, layer.v_proj);
+    add(layer_module(l, "out_proj"), hidden, hidden, layer.out_proj);
+    add(layer_module(l, "fc1"), hidden, config.ffn_dim, layer.fc1);
+    add(layer_module(l, "fc2"), config.ffn_dim, hidden, layer.fc2);
+    if (config.gate) add(layer_module(l, "gate_proj"), hidden, config.num_attention_heads, layer.gate_proj);
+  }
+  add("lm_head", hidden, config.vocab_size, precision.lm_head);
+  return all;
+}
+
+DecoderResources::DecoderResources(kernels::Backend& backend, const DecoderWeights& weights)
+    : backend_(backend), weights_(weights) {
+  for (const DecoderWeights::Layer& layer : weights.layers) {
+    layers_.push_back({upload_norm(layer.attn_norm_gamma, layer.attn_norm_beta),
+                       upload_norm(layer.ffn_norm_gamma, layer.ffn_norm_beta),
+                       layer.sink.empty() ? DeviceTensor{} : backend.upload(layer.sink)});
+  }
+  final_norm_ = upload_norm(weights.final_norm_gamma, weights.final_norm_beta);
+  tokens_ = backend.upload(weights.embed_tokens);
+  positions_ = backend.upload(weights.embed_positions);
+}
+
+DecoderResources::Norm DecoderResources::upload_norm(const Tensor& gamma, const Tensor& beta) {
+  return {backend_.upload(gamma), backend_.upload(beta)};
+}
+
+std::shared_ptr<kernels::PreparedLinear> DecoderResources::linear(const std::string& module, const LinearSchemes& schemes,
+                                                                  ExecutionMode mode, const Tensor& weight,
+                                                                  const Tensor& bias, const SiteRanges& ranges) {
+  if (schemes == LinearSchemes{}) mode = ExecutionMode::real;  // f32 has nothing to emulate
+  const std::vector<quant::Range>& site = ranges_at(ranges, module);
+  std::string key = module + " " + quant::to_string(schemes.weights) + " " + quant::to_string(schemes.activations) + " " +
+                    std::string(kernels::to_string(mode));
+  for (const quant::Range& range : site) key += " " + std::to_string(range.min) + ":" + std::to_string(range.max);
+  std::shared_ptr<kernels::PreparedLinear>& entry = packed_[key];
+  if (entry) return entry;
+  const kernels::LinearProblem problem{weight.shape()[1], weight.shape()[0], schemes.weights, schemes.activations, mode};
+  if (const kernels::Support support = backend_.supports(problem); !support)
+    throw Error(ErrorKind::unavailable, module + ": " + problem.to_string() + " is not supported by backend " +
+                                            backend_.info().name + ": " + support.reason);
+  entry = backend_.prepare(problem, {weight.view<float>(), view_or_empty(bias), site});
+  return entry;
+}
+
+Decoder::Decoder(DecoderResources& resources, const DecoderPrecision& precision, const SiteRanges& ranges)
+    : resources_(resources) {
+  const DecoderWeights& weights = resources.weights();
+  quant::require(precision.layers.size() == weights.layers.size(), "decoder: precision names another number of layers");
+  for (int l = 0; l < static_cast<int>(weights.layers.size()); ++l)
+    prepare_layer(l, precision.layers[static_cast<std::size_t>(l)], precision.mode, ranges);
+  const Tensor& head = weights.lm_head.empty() ? weights.embed_tokens : weights.lm_head;
+  lm_head_ = resources.linear("lm_head", precision.lm_head, precision.mode, head, Tensor(), ranges);
+}
+
+void Decoder::prepare_layer(int l, const DecoderPrecision::Layer& precision, ExecutionMode mode, const SiteRanges& ranges) {
+  const DecoderWeights::Layer& w = resources_.weights().layers[static_cast<std::size_t>(l)];
+  const auto linear = [&](const char* name, const LinearSchemes& schemes, const Tensor& weight, const Tensor& bias) {
+    return resources_.linear(layer_module(l, name), schemes, mode, weight, bias, ranges);
+  };
+  Layer layer;
+  layer.q = linear("q_proj", precision.q_proj, w.q_w, w.q_b);
+  layer.k = linear("k_proj", precision.k_proj, w.k_w, w.k_b);
+  layer.v = linear("v_proj", precision.v_proj, w.v_w, w.v_b);
+  layer.out = linear("out_proj", precision.out_proj, w.out_w, w.out_b);
+  layer.fc1 = linear("fc1", precision.fc1, w.fc1_w, w.fc1_b);
+  layer.fc2 = linear("fc2", precision.fc2, w.fc2_w, w.fc2_b);
+  if (!w.gate_w.empty()) layer.gate = linear("gate_proj", precision.gate_proj, w.gate_w, w.gate_b);
+
+  const bool full = precision.attention == kernels::AttentionSchemes{};
+  const kernels::AttentionProblem problem =
+      attention_problem(resources_.weights().config, precision.attention, full ? ExecutionMode::real : mode);
+  const std::string site = layer_module(l, "attention");
+  if (const kernels::Support support = backend().supports(problem); !support)
+    throw Error(ErrorKind::unavailable, site + ": " + problem.to_string() + " is not supported by backend " +
+                                            backend().info().name + ": " + support.reason);
+  layer.attention = backend().prepare(problem, {ranges_at(ranges, site + ".q"), ranges_at(ranges, site + ".k"),
+                                                ranges_at(ranges, site + ".v"), ranges_at(ranges, site + ".output")});
+  layers_.push_back(std::move(layer));
+}
+
+DeviceTensor Decoder::run(const std::shared_ptr<kernels::PreparedLinear>& linear, const DeviceTensor& src) {
+  return backend().linear(*linear, src, &counts_);
+}
+
+DeviceTensor Decoder::heads(const DeviceTensor& x) const {
+  const ModelConfig& config = resources_.weights().config;
+  return x.reshaped(Shape{x.shape[0], x.shape[1], config.num_attention_heads, config.head_dim()});
+}
+
+DeviceTensor Decoder::embed(const DeviceTensor& ids) {
+  const std::int64_t batch = ids.shape[0], length = ids.shape[1];
+  Tensor positions(quant::DType::i32, Shape{batch, length});
+  auto rows = positions.view<std::int32_t>();
+  for (std::int64_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<std::int32_t>(i % length + position_offset);
+  kernels::Backend& b = backend();
+  return b.add(b.embedding(ids, resources_.token_table()), b.embedding(b.upload(positions), resources_.position_table()));
+}
+
+void Decoder::attend(int l, const DeviceTensor& attn_in, LayerTrace& trace, kernels::TapSink* taps) {
+  Layer& layer = layers_[static_cast<std::size_t>(l)];
+  const auto& gate = resources_.weights().config.gate;
+  kernels::AttentionInputs inputs;
+  inputs.q = heads(trace.q);
+  inputs.k = heads(trace.k);
+  inputs.v = heads(trace.v);
+  if (gate) {
+    trace.gate_logits = run(layer.gate, gate->input == kernels::GateInput::value ? trace.v : attn_in);
+    inputs.gate_logits = trace.gate_logits;
+  }
+  inputs.sink = resources_.layer(l).sink;
+  kernels::AttentionResult result = backend().attention(*layer.attention, inputs, taps);
+  trace.output = result.output;
+  trace.probs = std::move(result.probs);
+}
+
+LayerTrace Decoder::layer(int l, const DeviceTensor& hidden, kernels::TapSink* taps) {
+  Layer& layer = layers_[static_cast<std::size_t>(l)];
+  const DecoderResources::Layer& norms = resources_.layer(l);
+  kernels::Backend& b = backend();
+  LayerTrace trace;
+  trace.hidden_in = hidden;
+  trace.attn_in = b.layer_norm(hidden, norms.attn_norm.gamma, norms.attn_norm.beta, layer_norm_eps);
+  trace.q = run(layer.q, trace.attn_in);
+  trace.k = run(layer.k, trace.attn_in);
+  trace.v = run(layer.v, trace.attn_in);
+  attend(l, trace.attn_in, trace, taps);
+  trace.attn_out = run(layer.out, trace.output.reshaped(hidden.shape));
+  const DeviceTensor middle = b.add(hidden, trace.attn_out);
+  trace.ffn_in = b.layer_norm(middle, norms.ffn_norm.gamma, norms.ffn_norm.beta, layer_norm_eps);
+  trace.ffn_act = b.activation(run(layer.fc1, trace.ffn_in), resources_.weights().config.activation);
+  trace.ffn_out = run(layer.fc2, trace.ffn_act);
+  trace.residual = b.add(middle, trace.ffn_out);
+  return trace;
+}
+
+LayerTrace Decoder::local(int l, const LayerTrace& baseline, kernels::TapSink* taps) {
+  Layer& layer = layers_[static_cast<std::size_t>(l)];
+  LayerTrace trace;
+  // Attention is fed with the baseline's q, k, v; the projections' own local errors are measured beside it.
+  trace.q = baseline.q;
+  trace.k = baseline.k;
+  trace.v = baseline.v;
+  attend(l, baseline.attn_in, trace, taps);
+  trace.q = run(layer.q, baseline.attn_in);
+  trace.k = run(layer.k, baseline.attn_in);
+  trace.v = run(layer.v, baseline.attn_in);
+  trace.attn_out = run(layer.out, baseline.output.reshaped(baseline.hidden_in.shape));
+  trace.ffn_act = backend().activation(run(layer.fc1, baseline.ffn_in), resources_.weights().config.activation);
+  trace.ffn_out = run(layer.fc2, baseline.ffn_act);
+  return trace;
+}
+
+DeviceTensor Decoder::final_hidden(const DeviceTensor& hidden) {
+  const DecoderResources::Norm& norm = resources_.final_norm();
+  return backend().layer_norm(hidden, norm.gamma, norm.beta, layer_norm_eps);
+}
+
+DeviceTensor Decoder::logits(const DeviceTensor& hidden) { return run(lm_head_, final_hidden(hidden)); }
+
+std::map<std::string, std::string> Decoder::implementations() const {
+  std::map<std::string, std::string> all;
+  for (const Layer& layer : layers_) {
+    add_implementation(all, "q_proj", layer.q->implementation());
+    add_implementation(all, "k_proj", layer.k->implementation());
+    add_implementation(all, "v_proj", layer.v->implementation());
+    add_implementation(all, "out_proj", layer.out->implementation());
+    add_implementation(all, "fc1", layer.fc1->implementation());
+    add_implementation(all, "fc2", layer.fc2->implementation());
+    if (layer.gate) add_implementation(all, "gate_proj", layer.gate->implementation());
+    add_implementation(all, "attention", layer.attention->implementation());
+  }
+  add_implementation(all, "lm_head", lm_head_->implementation());
+  return all;
+}
+
+}  // namespace qfid::eval

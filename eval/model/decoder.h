@@ -1,0 +1,113 @@
+// A decoder-only transformer (OPT family: pre-norm, learned positions) over one backend's kernels, in one precision.
+// The layer is the unit: the runner drives all arms in lockstep, so a decoder offers layer(l), never a whole forward.
+//
+//   hidden -> norm -> q,k,v (gate_proj) -> attention -> out_proj -> + -> norm -> fc1 -> act -> fc2 -> +
+//
+// Left out: key/value caching and generation (evaluation reads whole windows).
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "eval/model/decoder_weights.h"
+#include "eval/model/precision.h"
+#include "kernels/backend.h"
+
+namespace qfid::eval {
+
+/// What a model keeps on one backend once, whatever the number of precisions: norms, embeddings, and packed linears shared
+/// by every arm that runs a module in the same schemes.
+class DecoderResources {
+ public:
+  DecoderResources(kernels::Backend& backend, const DecoderWeights& weights);
+
+  kernels::Backend& backend() const { return backend_; }
+  const DecoderWeights& weights() const { return weights_; }
+
+  struct Norm {
+    kernels::DeviceTensor gamma, beta;
+  };
+  struct Layer {
+    Norm attn_norm, ffn_norm;
+    kernels::DeviceTensor sink;
+  };
+  const Layer& layer(int l) const { return layers_[static_cast<std::size_t>(l)]; }
+  const Norm& final_norm() const { return final_norm_; }
+  const kernels::DeviceTensor& token_table() const { return tokens_; }
+  const kernels::DeviceTensor& position_table() const { return positions_; }
+
+  /// The packed linear of `module` in these schemes; packed at the first request, then shared.
+  std::shared_ptr<kernels::PreparedLinear> linear(const std::string& module, const LinearSchemes& schemes,
+                                                  kernels::ExecutionMode mode, const quant::Tensor& weight,
+                                                  const quant::Tensor& bias, const SiteRanges& ranges);
+
+ private:
+  Norm upload_norm(const quant::Tensor& gamma, const quant::Tensor& beta);
+
+  kernels::Backend& backend_;
+  const DecoderWeights& weights_;
+  std::vector<Layer> layers_;
+  Norm final_norm_;
+  kernels::DeviceTensor tokens_, positions_;
+  std::map<std::string, std::shared_ptr<kernels::PreparedLinear>> packed_;
+};
+
+/// Everything a layer computed, named as in kernels/taps.h. Tensors [B, T, H] or [B, T, heads, d].
+struct LayerTrace {
+  kernels::DeviceTensor hidden_in, attn_in, q, k, v, gate_logits, output, attn_out, ffn_in, ffn_act, ffn_out, residual;
+  std::vector<kernels::ProbCounts> probs;  ///< [B, heads]
+};
+
+class Decoder {
+ public:
+  /// Packs what isn't packed yet. Error{unavailable} when the backend doesn't support a module's schemes, naming it.
+  Decoder(DecoderResources& resources, const DecoderPrecision& precision, const SiteRanges& ranges);
+
+  int layers() const { return static_cast<int>(layers_.size()); }
+  kernels::Backend& backend() const { return resources_.backend(); }
+
+  /// ids i32 [B, T], values in [0, vocab), T <= max positions -> f32 [B, T, H].
+  kernels::DeviceTensor embed(const kernels::DeviceTensor& ids);
+  /// One layer; `taps` hears what happens inside attention.
+  LayerTrace layer(int l, const kernels::DeviceTensor& hidden, kernels::TapSink* taps);
+  /// Each operation of layer l fed with the *baseline's* inputs: the local error of each is visible alone. The returned
+  /// trace holds q, k, v, gate_logits, output, attn_out, ffn_act, ffn_out.
+  LayerTrace local(int l, const LayerTrace& baseline, kernels::TapSink* taps);
+  /// The final norm: what lm_head reads.
+  kernels::DeviceTensor final_hidden(const kernels::DeviceTensor& hidden);
+  /// Final norm and lm_head: f32 [B, T, H] -> [B, T, V].
+  kernels::DeviceTensor logits(const kernels::DeviceTensor& hidden);
+
+  /// Module kind -> implementations that ran ("q_proj", ..., "attention", "lm_head").
+  std::map<std::string, std::string> implementations() const;
+  const quant::CodeCounts& activation_counts() const { return counts_; }
+
+ private:
+  struct Layer {
+    std::shared_ptr<kernels::PreparedLinear> q, k, v, gate, out, fc1, fc2;
+    std::unique_ptr<kernels::PreparedAttention> attention;
+  };
+  void prepare_layer(int l, const DecoderPrecision::Layer& precision, kernels::ExecutionMode mode, const SiteRanges& ranges);
+  kernels::DeviceTensor run(const std::shared_ptr<kernels::PreparedLinear>& linear, const kernels::DeviceTensor& src);
+  void attend(int l, const kernels::DeviceTensor& attn_in, LayerTrace& trace, kernels::TapSink* taps);
+  kernels::DeviceTensor heads(const kernels::DeviceTensor& x) const;
+
+  DecoderResources& resources_;
+  std::vector<Layer> layers_;
+  std::shared_ptr<kernels::PreparedLinear> lm_head_;
+  quant::CodeCounts counts_;
+};
+
+/// The attention problem of layer l's shape in these schemes.
+kernels::AttentionProblem attention_problem(const ModelConfig& config, const kernels::AttentionSchemes& schemes,
+                                            kernels::ExecutionMode mode);
+
+/// Every module of the model with its linear problem: what plan and support checks walk through.
+struct ModuleProblem {
+  std::string module;
+  kernels::LinearProblem problem;
+};
+std::vector<ModuleProblem> linear_problems(const ModelConfig& config, const DecoderPrecision& precision);
+
+}  // namespace qfid::eval

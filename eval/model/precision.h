@@ -1,0 +1,31 @@
+// In which formats a decoder's modules run, module by module: what a precision target means for one model.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "kernels/attention.h"
+
+namespace qfid::eval {
+
+/// What a linear runs in. Absent schemes are f32.
+struct LinearSchemes {
+  quant::QuantScheme weights, activations;
+  friend bool operator==(const LinearSchemes&, const LinearSchemes&) = default;
+};
+
+struct DecoderPrecision {
+  struct Layer {
+    LinearSchemes q_proj, k_proj, v_proj, out_proj, fc1, fc2, gate_proj;
+    kernels::AttentionSchemes attention;
+  };
+  std::vector<Layer> layers;
+  LinearSchemes lm_head;
+  kernels::ExecutionMode mode = kernels::ExecutionMode::real;
+};
+
+/// Static ranges by site: "layers.3.fc1" (a linear's input), "layers.3.attention.q" (also .k, .v, .output), "lm_head".
+using SiteRanges = std::map<std::string, std::vector<quant::Range>>;
+
+}  // namespace qfid::eval

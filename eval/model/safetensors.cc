@@ -1,0 +1,177 @@
+#include "eval/model/safetensors.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <limits>
+
+#include "eval/model/json_file.h"
+#include "quant/codec.h"
+#include "quant/core/error.h"
+
+namespace qfid::eval {
+
+using nlohmann::json;
+using quant::Error;
+using quant::ErrorKind;
+
+namespace {
+
+constexpr std::uint64_t largest_header = 100'000'000;  // the format's own limit
+
+struct DtypeWidth {
+  std::string_view name;
+  std::uint64_t bits;
+};
+/// Every dtype of the format; only F32, BF16 and F16 can be loaded.
+constexpr std::array<DtypeWidth, 17> widths{{{"BOOL", 8},
+                                             {"U8", 8},
+                                             {"I8", 8},
+                                             {"F8_E5M2", 8},
+                                             {"F8_E4M3", 8},
+                                             {"I16", 16},
+                                             {"U16", 16},
+                                             {"F16", 16},
+                                             {"BF16", 16},
+                                             {"I32", 32},
+                                             {"U32", 32},
+                                             {"F32", 32},
+                                             {"F64", 64},
+                                             {"I64", 64},
+                                             {"U64", 64},
+                                             {"F8_E8M0", 8},
+                                             {"C64", 64}}};
+
+[[noreturn]] void fail(const std::string& where, const std::string& what) {
+  throw Error(ErrorKind::input, where + ": " + what);
+}
+
+std::uint64_t unsigned_at(const json& value, const std::string& where, const std::string& what) {
+  if (!value.is_number_unsigned()) fail(where, what + " must be a whole number >= 0, found " + value.dump().substr(0, 40));
+  return value.get<std::uint64_t>();
+}
+
+TensorInfo read_entry(const std::string& where, const json& entry) {
+  if (!entry.is_object()) fail(where, "expected an object with dtype, shape and data_offsets");
+  for (const auto& [key, value] : entry.items())
+    if (key != "dtype" && key != "shape" && key != "data_offsets") fail(where, "unknown key \"" + key.substr(0, 60) + "\"");
+  for (const char* key : {"dtype", "shape", "data_offsets"})
+    if (!entry.contains(key)) fail(where, std::string("missing key \"") + key + "\"");
+  TensorInfo info;
+  if (!entry["dtype"].is_string()) fail(where, "dtype must be a string");
+  info.dtype = entry["dtype"].get<std::string>();
+  const auto width = std::find_if(widths.begin(), widths.end(), [&](const DtypeWidth& w) { return w.name == info.dtype; });
+  if (width == widths.end()) fail(where, "unknown dtype \"" + info.dtype.substr(0, 40) + "\"");
+  if (!entry["shape"].is_array()) fail(where, "shape must be an array");
+  std::uint64_t elements = 1;
+  for (const json& dim : entry["shape"]) {
+    const std::uint64_t n = unsigned_at(dim, where, "a dimension");
+    if (n > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) ||
+        __builtin_mul_overflow(elements, n, &elements))
+      fail(where, "shape " + entry["shape"].dump() + " has more elements than can be counted");
+    info.shape.push_back(static_cast<std::int64_t>(n));
+  }
+  const json& offsets = entry["data_offsets"];
+  if (!offsets.is_array() || offsets.size() != 2) fail(where, "data_offsets must be [begin, end]");
+  info.begin = unsigned_at(offsets[0], where, "data_offsets");
+  info.end = unsigned_at(offsets[1], where, "data_offsets");
+  if (info.begin > info.end)
+    fail(where, "data_offsets [" + std::to_string(info.begin) + ", " + std::to_string(info.end) + "] end before they begin");
+  std::uint64_t bytes = 0;
+  if (__builtin_mul_overflow(elements, width->bits / 8, &bytes) || bytes != info.end - info.begin)
+    fail(where, "shape " + shape_text(info.shape) + " of " + info.dtype +
+                    " doesn't fill data_offsets: " + std::to_string(info.end - info.begin) + " bytes found");
+  return info;
+}
+
+}  // namespace
+
+std::string shape_text(const std::vector<std::int64_t>& shape) {
+  std::string text = "[";
+  for (std::int64_t n : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(n);
+  return text + "]";
+}
+
+SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : file_(path) {
+  read_header();
+  check_tiling();
+}
+
+void SafetensorsFile::read_header() {
+  const std::string path = file_.path().string();
+  const auto bytes = file_.bytes();
+  if (bytes.size() < 8)
+    fail(path, "too short for a safetensors header: " + std::to_string(bytes.size()) + " bytes, expected at least 8");
+  std::uint64_t size = 0;
+  for (int i = 7; i >= 0; --i) size = size << 8 | std::to_integer<std::uint64_t>(bytes[static_cast<std::size_t>(i)]);
+  if (size > largest_header) fail(path, "header size " + std::to_string(size) + " is above the format's limit of 100000000");
+  if (size > bytes.size() - 8)
+    fail(path,
+         "header size " + std::to_string(size) + " reaches beyond the file of " + std::to_string(bytes.size()) + " bytes");
+  const std::string_view text = file_.text().substr(8, size);
+  if (text.empty() || text.front() != '{') fail(path, "header must begin with '{'");
+  const json header = parse_strict_json(text, path, 8);
+  for (const auto& [name, entry] : header.items()) {
+    if (name == "__metadata__") {
+      if (!entry.is_object()) fail(path, "__metadata__ must be an object of strings");
+      for (const auto& [key, value] : entry.items())
+        if (!value.is_string()) fail(path, "__metadata__: \"" + key.substr(0, 60) + "\" must be a string");
+      continue;
+    }
+    tensors_.emplace(name, read_entry(path + ": tensor \"" + name.substr(0, 200) + "\"", entry));
+  }
+  data_begin_ = 8 + static_cast<std::size_t>(size);
+}
+
+void SafetensorsFile::check_tiling() const {
+  const std::string path = file_.path().string();
+  std::vector<std::pair<const std::string*, const TensorInfo*>> order;
+  for (const auto& [name, info] : tensors_) order.emplace_back(&name, &info);
+  std::sort(order.begin(), order.end(), [](const auto& a, const auto& b) {
+    return std::pair(a.second->begin, a.second->end) < std::pair(b.second->begin, b.second->end);
+  });
+  const std::uint64_t size = file_.bytes().size() - data_begin_;
+  std::uint64_t at = 0;
+  for (const auto& [name, info] : order) {
+    if (info->begin != at)
+      fail(path + ": tensor \"" + name->substr(0, 200) + "\"",
+           (info->begin < at ? "overlaps the tensor before it: begins at byte " : "leaves a gap: begins at byte ") +
+               std::to_string(info->begin) + ", expected " + std::to_string(at));
+    if (info->end > size)
+      fail(path + ": tensor \"" + name->substr(0, 200) + "\"", "ends at byte " + std::to_string(info->end) +
+                                                                   " of a data area of " + std::to_string(size) +
+                                                                   " bytes: file cut short");
+    at = info->end;
+  }
+  if (at != size) fail(path, std::to_string(size - at) + " bytes after the last tensor");
+}
+
+quant::Tensor SafetensorsFile::load_f32(const std::string& name) const {
+  const auto found = tensors_.find(name);
+  if (found == tensors_.end()) fail(file_.path().string(), "no tensor \"" + name + "\"");
+  const TensorInfo& info = found->second;
+  if (info.shape.size() > static_cast<std::size_t>(quant::Shape::max_rank))
+    fail(file_.path().string() + ": tensor \"" + name + "\"",
+         "has " + std::to_string(info.shape.size()) + " dimensions, at most 5 are supported");
+  quant::Tensor tensor(quant::DType::f32, quant::Shape(std::span<const std::int64_t>(info.shape)));
+  const std::byte* data = file_.bytes().data() + data_begin_ + info.begin;
+  const auto out = tensor.view<float>().span();
+  // Offsets need not be aligned for the type: go through bytes.
+  if (info.dtype == "F32") {
+    if (!out.empty()) std::memcpy(out.data(), data, out.size() * 4);
+  } else if (info.dtype == "BF16" || info.dtype == "F16") {
+    std::vector<std::uint16_t> codes(out.size());
+    if (!out.empty()) std::memcpy(codes.data(), data, out.size() * 2);
+    if (info.dtype == "BF16") {
+      quant::expand(std::span(reinterpret_cast<const quant::bf16*>(codes.data()), codes.size()), out);
+    } else {
+      quant::expand(std::span(reinterpret_cast<const quant::f16*>(codes.data()), codes.size()), out);
+    }
+  } else {
+    fail(file_.path().string() + ": tensor \"" + name + "\"",
+         "dtype " + info.dtype + " can't be read as f32, expected F32, BF16 or F16");
+  }
+  return tensor;
+}
+
+}  // namespace qfid::eval
