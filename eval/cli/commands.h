@@ -1,0 +1,30 @@
+// One function a command; each returns its exit code and throws quant::Error for everything else.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace qfid::eval {
+
+struct RunOptions {
+  std::string config, out;
+  std::vector<std::string> sets, models, targets;
+  bool quiet = false;
+};
+
+int command_run(const RunOptions& options);
+int command_plan(const RunOptions& options);
+int command_validate(const RunOptions& options);
+int command_inspect(const std::string& model);
+int command_backends();
+int command_schema();
+int command_completion(const std::string& shell);
+
+/// Command names with one line each: help and completion are made of this.
+struct CommandInfo {
+  const char* name;
+  const char* summary;
+};
+const std::vector<CommandInfo>& command_list();
+
+}  // namespace qfid::eval

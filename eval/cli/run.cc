@@ -1,0 +1,109 @@
+// run, plan and validate: everything that reads a configuration.
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <csignal>
+#include <filesystem>
+#include <format>
+#include <iostream>
+
+#include "eval/cli/commands.h"
+#include "eval/experiment/runner.h"
+#include "eval/experiment/spec_reader.h"
+#include "eval/report/report.h"
+#include "quant/core/error.h"
+#include "quant/core/nearest.h"
+
+namespace qfid::eval {
+
+namespace {
+
+std::atomic<bool> stop_requested{false};
+static_assert(std::atomic<bool>::is_always_lock_free);
+
+extern "C" void on_interrupt(int signal) {
+  stop_requested.store(true);
+  std::signal(signal, SIG_DFL);  // a second one ends the process at once
+}
+
+template <class T>
+void keep_named(std::vector<T>& all, const std::vector<std::string>& names, const char* what) {
+  if (names.empty()) return;
+  std::vector<std::string> known;
+  for (const T& entry : all) known.push_back(entry.name);
+  for (const std::string& name : names)
+    if (std::find(known.begin(), known.end(), name) == known.end())
+      throw quant::Error(quant::ErrorKind::usage, std::string("no ") + what + " \"" + name + "\" in the configuration" +
+                                                      quant::did_you_mean(name, known));
+  std::erase_if(all, [&](const T& entry) { return std::find(names.begin(), names.end(), entry.name) == names.end(); });
+}
+
+Spec spec_of(const RunOptions& options) {
+  Spec spec = read_spec(options.config, options.sets);
+  keep_named(spec.models, options.models, "model");
+  keep_named(spec.targets, options.targets, "target");
+  return spec;
+}
+
+ProgressCallback progress_line(bool quiet) {
+  if (quiet || isatty(STDERR_FILENO) == 0) return {};
+  return [](const Progress& p) {
+    const double rate = p.seconds > 0 ? static_cast<double>(p.done_tokens) / p.seconds : 0;
+    const double left = p.done_windows > 0 ? p.seconds * static_cast<double>(p.total_windows - p.done_windows) /
+                                                 static_cast<double>(p.done_windows)
+                                           : 0;
+    std::cerr << std::format("\r\033[K{}: {}/{} windows, {:.0f} tokens/s, {:.0f} s left", p.model, p.done_windows,
+                             p.total_windows, rate, left)
+              << (p.done_windows == p.total_windows ? "\r\033[K" : "") << std::flush;
+    if (stop_requested.load()) std::cerr << "\nqfid: interrupted, writing what is known\n";
+  };
+}
+
+int exit_code_of(const ExperimentRecord& record) {
+  if (record.interrupted) return 130;
+  for (const RunRecord& run : record.runs)
+    if (run.status == RunStatus::failed) return run.message == "out of memory" ? 4 : 5;
+  return 0;
+}
+
+}  // namespace
+
+int command_run(const RunOptions& options) {
+  const Spec spec = spec_of(options);
+  const std::filesystem::path out =
+      options.out.empty() ? std::filesystem::path("qfid-out") / spec.name : std::filesystem::path(options.out);
+  // Whether results can be written is known before hours are spent.
+  std::error_code error;
+  std::filesystem::create_directories(out, error);
+  if (error || access(out.c_str(), W_OK) != 0)
+    throw quant::Error(quant::ErrorKind::input,
+                       out.string() + ": can't write there" + (error ? ": " + error.message() : ""));
+  std::signal(SIGINT, on_interrupt);
+  std::signal(SIGTERM, on_interrupt);
+  const ExperimentRecord record = run_experiment(spec, progress_line(options.quiet), stop_requested);
+  const auto written = write_reports(record, out);
+  if (!options.quiet) std::cout << console_report(record) << std::flush;
+  for (const RunRecord& run : record.runs)
+    if (run.status == RunStatus::failed)
+      std::cerr << "qfid: " << run.model << " / " << run.target << " failed: " << run.message << "\n";
+  if (!options.quiet)
+    for (const auto& path : written) std::cerr << "wrote " << path.string() << "\n";
+  return exit_code_of(record);
+}
+
+int command_plan(const RunOptions& options) {
+  const Plan plan = make_plan(spec_of(options));
+  std::cout << console_plan(plan);
+  for (const PlannedRun& run : plan.runs)
+    if (!run.runs && !run.skipped) return 4;
+  return 0;
+}
+
+int command_validate(const RunOptions& options) {
+  const Spec spec = spec_of(options);
+  std::cout << std::format("{}: valid, {} models x {} targets\n", options.config, spec.models.size(), spec.targets.size());
+  return 0;
+}
+
+}  // namespace qfid::eval

@@ -1,0 +1,63 @@
+// An arm: one precision of one model on its way through the windows, and everything measured about it so far.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "eval/experiment/record.h"
+#include "eval/experiment/spec.h"
+#include "eval/metrics/attention_sinks.h"
+#include "eval/metrics/layer_tables.h"
+#include "eval/metrics/token_metrics.h"
+#include "eval/model/decoder.h"
+
+namespace qfid::eval {
+
+/// Keeps the taps an arm's measures want from inside attention. Each layer's tensors are dropped with the collector.
+class TapCollector : public kernels::TapSink {
+ public:
+  TapCollector(bool want_probs, bool want_gate, bool want_v_gated)
+      : want_probs_(want_probs), want_gate_(want_gate), want_v_gated_(want_v_gated) {}
+  bool wants(kernels::TapPoint point) const override {
+    return (point == kernels::TapPoint::probs && want_probs_) || (point == kernels::TapPoint::gate && want_gate_) ||
+           (point == kernels::TapPoint::v_gated && want_v_gated_);
+  }
+  void take(kernels::TapPoint point, const kernels::DeviceTensor& tensor) override {
+    (point == kernels::TapPoint::probs ? probs : point == kernels::TapPoint::gate ? gate : v_gated) = tensor;
+  }
+  kernels::DeviceTensor probs, gate, v_gated;
+
+ private:
+  bool want_probs_, want_gate_, want_v_gated_;
+};
+
+struct Arm {
+  Arm(const TargetSpec& spec, kernels::Backend& on, const ModelConfig& config, const MetricsSpec& metrics)
+      : target(&spec),
+        backend(&on),
+        sinks(static_cast<int>(config.num_hidden_layers), static_cast<int>(config.num_attention_heads),
+              metrics.sink_threshold) {
+    tokens.confidence = metrics.confidence;
+  }
+  bool alive() const { return status == RunStatus::ok; }
+  void fail(RunStatus why, std::string what) {
+    status = why;
+    message = std::move(what);
+    decoder.reset();
+    hidden = {};
+  }
+
+  const TargetSpec* target;
+  kernels::Backend* backend;
+  std::unique_ptr<Decoder> decoder;
+  kernels::DeviceTensor hidden;
+  TokenData tokens;
+  LayerTables tables;
+  AttentionSinks sinks;
+  std::map<std::string, std::string> implementations;
+  RunStatus status = RunStatus::ok;
+  std::string message;
+  double forward_seconds = 0, metric_seconds = 0, local_seconds = 0;
+};
+
+}  // namespace qfid::eval

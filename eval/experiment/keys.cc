@@ -1,0 +1,218 @@
+#include "eval/experiment/keys.h"
+
+namespace qfid::eval {
+
+namespace {
+
+std::vector<KeyRow> build() {
+  using enum KeyType;
+  std::vector<KeyRow> rows{
+      {"version", integer, true, "1..1", "", "Version of this vocabulary."},
+      {"name", string, true, "", "", "Name of the experiment; the default output directory is qfid-out/NAME."},
+      {"models", names, true, "", "", "Models by name."},
+      {"models.*", map, false, "", "", "One model."},
+      {"models.*.path", string, true, "", "", "Checkpoint directory, relative to this file."},
+      {"data", map, true, "", "", "What is evaluated."},
+      {"data.tokens", string, true, "", "", "Token file (.npy, 1-D uint16, int32 or int64), relative to this file."},
+      {"data.protocol", choice, false, "window|llamacpp-512", "window",
+       "How tokens become windows and which predictions count."},
+      {"data.windows", integer, false, "1..10000000", "all that fit", "Windows to evaluate."},
+      {"data.first_token", integer, false, "0..1000000000000", "0", "First token of the first window."},
+      {"data.context", integer, false, "2..1000000", "the model's, 512 for llamacpp-512", "Tokens in a window."},
+      {"data.calibration", map, false, "", "none", "Windows for static ranges; must not overlap the evaluated ones."},
+      {"data.calibration.first_token", integer, true, "0..1000000000000", "",
+       "First token of the first calibration window."},
+      {"data.calibration.windows", integer, false, "1..100000", "16", "Number of calibration windows."},
+      {"baseline", map, false, "", "cpu, f32", "The full-precision run everything is compared with."},
+      {"baseline.backend", choice, false, "cpu|reference|gpu", "cpu", "Where it runs."},
+      {"baseline.precision", choice, false, "f32", "f32", "The baseline is f32."},
+      {"presets", names, false, "", "none", "Presets of this file, by name: bodies of targets."},
+      {"presets.*", map, false, "", "", "One preset."},
+      {"targets", names, true, "", "", "Precision targets by name."},
+      {"targets.*", map, false, "", "", "One target."},
+      {"targets.*.backend", choice, false, "cpu|reference|gpu", "cpu", "Where the target runs."},
+      {"targets.*.mode", choice, false, "real|emulated|library", "real",
+       "real: products run in the format. emulated: dequantized, in f32 (reference backend). library: the library's own FP8 "
+       "matmul."},
+      {"targets.*.preset", string, false, "", "none",
+       "Preset to start from: a built-in name or one of this file's presets."},
+      {"targets.*.when_unavailable", choice, false, "fail|skip", "fail",
+       "What to do where the backend or the problem isn't supported."},
+      {"targets.*.overrides", list, false, "", "none", "Changes for some modules; applied in order, later ones win."},
+      {"targets.*.overrides.*", map, false, "", "", "One override."},
+      {"targets.*.overrides.*.match", string, true, "", "",
+       "Module pattern: *, ?, number ranges [0-2]; modules are layers.N.q_proj, k_proj, v_proj, out_proj, fc1, fc2, "
+       "gate_proj, attention, and lm_head."},
+      {"metrics", map, false, "", "defaults", "What is measured on how much."},
+      {"metrics.local_windows", integer, false, "0..1000000", "16", "Windows on which local errors are measured; 0 = none."},
+      {"metrics.sink_windows", integer, false, "0..1000000", "16",
+       "Windows for attention sinks, drains and divergence of probabilities."},
+      {"metrics.confidence", number, false, "0.5..0.9999", "0.95", "Confidence of intervals."},
+      {"metrics.sink_threshold", number, false, "0.01..0.99", "0.3",
+       "Attention to the first key above which a head counts as a sink."},
+      {"run", map, false, "", "defaults", "How it is run."},
+      {"run.threads", integer, false, "1..4096", "all cores", "OpenMP threads."},
+      {"run.chunk_windows", integer, false, "1..1024", "4",
+       "Windows that go through a layer together; part of a run's identity."},
+  };
+  const auto body = [&](std::string_view precision, std::string_view linear, std::string_view weights,
+                        std::string_view activations, std::string_view attention,
+                        const std::vector<std::pair<std::string_view, int>>& fields) {
+    if (!precision.empty())
+      rows.push_back(
+          {precision, choice, false, "f32|bf16", "none", "Shorthand: every linear and attention operand in this format."});
+    rows.push_back({linear, map, false, "", "f32", "Formats of the linears (q, k, v, out_proj, fc1, fc2)."});
+    rows.push_back({weights, scheme, false, "", "f32",
+                    "Weights: int8|e4m3|e5m2 with tensor, channel, group(n) or block(mxn); bf16; f32."});
+    rows.push_back(
+        {activations, scheme, false, "", "f32", "Activations: int8|uint8|e4m3|e5m2 with tensor or token; bf16; f32."});
+    rows.push_back({attention, map, false, "", "f32", "Formats inside attention."});
+    for (const auto& [path, kind] : fields) {
+      switch (kind) {
+        case 0:
+          rows.push_back({path, scheme, false, "", "f32",
+                          "Operand scheme: q, k: tensor, head, token, block(n); v: tensor, head, channel."});
+          break;
+        case 1:
+          rows.push_back(
+              {path, prob_scheme, false, "", "f32",
+               "Codes of P: f32, bf16, uint8, int8, e4m3, e5m2[/scale=N][/running_forward(64)][/quantized_sum]."});
+          break;
+        case 2:
+          rows.push_back({path, number, false, "0.001..57344", "256", "Scale of FP8 P codes."});
+          break;
+        case 3:
+          rows.push_back({path, choice, false, "row_max|running_forward|running_reverse", "row_max",
+                          "Which maximum exp(S - m) refers to."});
+          break;
+        case 4:
+          rows.push_back({path, integer, false, "1..1000000", "64", "Keys per block of a running maximum."});
+          break;
+        case 5:
+          rows.push_back({path, choice, false, "exact|quantized", "exact", "Whether the denominator sums E or its codes."});
+          break;
+        case 6:
+          rows.push_back({path, boolean, false, "", "false", "Subtract the mean key from K before quantizing."});
+          break;
+        default:
+          rows.push_back({path, choice, false, "f32|bf16", "f32", "Storage of the scores S."});
+      }
+    }
+  };
+  body("targets.*.precision", "targets.*.linear", "targets.*.linear.weights", "targets.*.linear.activations",
+       "targets.*.attention",
+       {{"targets.*.attention.q", 0},
+        {"targets.*.attention.k", 0},
+        {"targets.*.attention.v", 0},
+        {"targets.*.attention.p", 1},
+        {"targets.*.attention.output", 0},
+        {"targets.*.attention.p_scale", 2},
+        {"targets.*.attention.p_reference", 3},
+        {"targets.*.attention.p_block", 4},
+        {"targets.*.attention.p_sum", 5},
+        {"targets.*.attention.smooth_k", 6},
+        {"targets.*.attention.scores_storage", 7}});
+  body("targets.*.overrides.*.precision", "targets.*.overrides.*.linear", "targets.*.overrides.*.linear.weights",
+       "targets.*.overrides.*.linear.activations", "targets.*.overrides.*.attention",
+       {{"targets.*.overrides.*.attention.q", 0},
+        {"targets.*.overrides.*.attention.k", 0},
+        {"targets.*.overrides.*.attention.v", 0},
+        {"targets.*.overrides.*.attention.p", 1},
+        {"targets.*.overrides.*.attention.output", 0},
+        {"targets.*.overrides.*.attention.p_scale", 2},
+        {"targets.*.overrides.*.attention.p_reference", 3},
+        {"targets.*.overrides.*.attention.p_block", 4},
+        {"targets.*.overrides.*.attention.p_sum", 5},
+        {"targets.*.overrides.*.attention.smooth_k", 6},
+        {"targets.*.overrides.*.attention.scores_storage", 7}});
+  body("presets.*.precision", "presets.*.linear", "presets.*.linear.weights", "presets.*.linear.activations",
+       "presets.*.attention",
+       {{"presets.*.attention.q", 0},
+        {"presets.*.attention.k", 0},
+        {"presets.*.attention.v", 0},
+        {"presets.*.attention.p", 1},
+        {"presets.*.attention.output", 0},
+        {"presets.*.attention.p_scale", 2},
+        {"presets.*.attention.p_reference", 3},
+        {"presets.*.attention.p_block", 4},
+        {"presets.*.attention.p_sum", 5},
+        {"presets.*.attention.smooth_k", 6},
+        {"presets.*.attention.scores_storage", 7}});
+  return rows;
+}
+
+}  // namespace
+
+const std::vector<KeyRow>& key_table() {
+  static const std::vector<KeyRow> rows = build();
+  return rows;
+}
+
+const KeyRow* find_key(const std::string& pattern) {
+  for (const KeyRow& row : key_table())
+    if (row.path == pattern) return &row;
+  return nullptr;
+}
+
+std::vector<std::string> children_of(const std::string& pattern) {
+  std::vector<std::string> names;
+  const std::string prefix = pattern.empty() ? "" : pattern + ".";
+  for (const KeyRow& row : key_table()) {
+    if (!row.path.starts_with(prefix) || row.path.size() == prefix.size()) continue;
+    const std::string_view rest = row.path.substr(prefix.size());
+    if (rest.find('.') == std::string_view::npos && rest != "*") names.emplace_back(rest);
+  }
+  return names;
+}
+
+std::vector<std::string> choices(std::string_view allowed) {
+  std::vector<std::string> all;
+  while (!allowed.empty()) {
+    const std::size_t bar = allowed.find('|');
+    all.emplace_back(allowed.substr(0, bar));
+    allowed.remove_prefix(bar == std::string_view::npos ? allowed.size() : bar + 1);
+  }
+  return all;
+}
+
+std::string type_in_words(const KeyRow& row) {
+  switch (row.type) {
+    case KeyType::map:
+      return "a map";
+    case KeyType::names:
+      return "a map of names";
+    case KeyType::list:
+      return "a list";
+    case KeyType::string:
+      return "a string";
+    case KeyType::integer:
+      return "a whole number, " + std::string(row.allowed);
+    case KeyType::number:
+      return "a number, " + std::string(row.allowed);
+    case KeyType::boolean:
+      return "true or false";
+    case KeyType::choice: {
+      std::string text;
+      for (const std::string& word : choices(row.allowed)) text += (text.empty() ? "" : ", ") + word;
+      return text.find(',') == std::string::npos ? text : "one of " + text;
+    }
+    case KeyType::scheme:
+      return "a scheme such as int8/token";
+    case KeyType::prob_scheme:
+      return "a format of P such as uint8 or e4m3/scale=256";
+  }
+  return "";
+}
+
+std::string key_reference() {
+  std::string text = "| key | value | default | meaning |\n|---|---|---|---|\n";
+  for (const KeyRow& row : key_table()) {
+    std::string doc(row.doc);
+    for (std::size_t at = 0; (at = doc.find('|', at)) != std::string::npos; at += 2) doc.insert(at, "\\");
+    text += "| `" + std::string(row.path) + "` | " + type_in_words(row) + " | " +
+            (row.required ? "required" : std::string(row.fallback)) + " | " + doc + " |\n";
+  }
+  return text;
+}
+
+}  // namespace qfid::eval

@@ -1,0 +1,240 @@
+#include "eval/experiment/lockstep.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <format>
+#include <new>
+
+namespace qfid::eval {
+
+using kernels::DeviceTensor;
+using quant::Error;
+using quant::ErrorKind;
+using quant::Shape;
+
+namespace {
+
+/// Adds the time until its end to a counter.
+class Stopwatch {
+ public:
+  explicit Stopwatch(double& total) : total_(total) {}
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+  ~Stopwatch() { total_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+
+ private:
+  double& total_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+/// Runs a target's work; what goes wrong is that target's alone.
+template <class Work>
+void guarded(Arm& arm, Work&& work) {
+  if (!arm.alive()) return;
+  try {
+    work();
+  } catch (const std::bad_alloc&) { arm.fail(RunStatus::failed, "out of memory"); } catch (const Error& error) {
+    arm.fail(RunStatus::failed, error.what());
+  }
+}
+
+constexpr DeviceTensor LayerTrace::* trace_fields[] = {
+    &LayerTrace::hidden_in, &LayerTrace::attn_in,     &LayerTrace::q,       &LayerTrace::k,
+    &LayerTrace::v,         &LayerTrace::gate_logits, &LayerTrace::output,  &LayerTrace::attn_out,
+    &LayerTrace::ffn_in,    &LayerTrace::ffn_act,     &LayerTrace::ffn_out, &LayerTrace::residual};
+
+DeviceTensor first_windows(kernels::Backend& backend, const DeviceTensor& x, std::int64_t windows) {
+  return x.shape[0] == windows ? x : backend.slice(x, 0, windows);
+}
+
+LayerTrace first_windows(kernels::Backend& b, const LayerTrace& t, std::int64_t n) {
+  LayerTrace part = t;
+  for (DeviceTensor LayerTrace::* field : trace_fields)
+    if ((t.*field).defined()) part.*field = first_windows(b, t.*field, n);
+  return part;
+}
+
+LayerTrace transferred(const LayerTrace& t, kernels::Backend& from, kernels::Backend& to) {
+  LayerTrace copy = t;
+  if (&from == &to) return copy;
+  for (DeviceTensor LayerTrace::* field : trace_fields) copy.*field = eval::transferred(t.*field, from, to);
+  return copy;
+}
+
+}  // namespace
+
+DeviceTensor transferred(const DeviceTensor& tensor, kernels::Backend& from, kernels::Backend& to) {
+  if (&from == &to || !tensor.defined()) return tensor;
+  return to.upload(from.download(tensor));
+}
+
+DeviceTensor Lockstep::heads(const DeviceTensor& x) const {
+  return x.reshaped(Shape{x.shape[0], x.shape[1], config_.num_attention_heads, config_.head_dim()});
+}
+
+void Lockstep::run(const Chunk& chunk) {
+  const std::int64_t windows = chunk.inputs.shape()[0];
+  const auto left = [&](std::int64_t sample) { return std::clamp<std::int64_t>(sample - chunk.first_window, 0, windows); };
+  const Sample sample{windows, left(metrics_.sink_windows), left(metrics_.local_windows)};
+  {
+    const Stopwatch watch(baseline_.forward_seconds);
+    baseline_.hidden = baseline_.decoder->embed(baseline_.backend->upload(chunk.inputs));
+  }
+  for (Arm& arm : arms_)
+    guarded(arm, [&] {
+      const Stopwatch watch(arm.forward_seconds);
+      arm.hidden = arm.decoder->embed(arm.backend->upload(chunk.inputs));
+    });
+  for (int l = 0; l < baseline_.decoder->layers(); ++l) run_layer(l, sample);
+  score(chunk);
+}
+
+void Lockstep::run_layer(int l, const Sample& sample) {
+  TapCollector taps(sample.attention > 0 || sample.local > 0, config_.gate.has_value(), config_.gate.has_value());
+  BaselineLayer base;
+  {
+    const Stopwatch watch(baseline_.forward_seconds);
+    base.trace = baseline_.decoder->layer(l, baseline_.hidden, &taps);
+  }
+  base.probs = taps.probs;
+  base.gate = taps.gate;
+  base.v_gated = taps.v_gated;
+  measure_self(l, baseline_, base.trace, taps, sample);
+  for (Arm& arm : arms_) {
+    guarded(arm, [&] { run_arm_layer(l, arm, base, sample); });
+  }
+  baseline_.hidden = base.trace.residual;
+}
+
+void Lockstep::run_arm_layer(int l, Arm& arm, const BaselineLayer& base, const Sample& sample) {
+  TapCollector taps(sample.attention > 0, config_.gate.has_value(), config_.gate.has_value() && sample.attention > 0);
+  LayerTrace trace;
+  {
+    const Stopwatch watch(arm.forward_seconds);
+    trace = arm.decoder->layer(l, arm.hidden, &taps);
+  }
+  arm.hidden = trace.residual;
+  {
+    measure_self(l, arm, trace, taps, sample);
+    const Stopwatch watch(arm.metric_seconds);
+    compare(l, arm, "cumulative", transferred(base.trace, *baseline_.backend, *arm.backend), trace);
+    if (sample.attention > 0) {
+      const DeviceTensor probs =
+          transferred(first_windows(*baseline_.backend, base.probs, sample.attention), *baseline_.backend, *arm.backend);
+      arm.tables.add_divergence(
+          l, "cumulative",
+          arm.backend->reductions().row_divergence(probs, first_windows(*arm.backend, taps.probs, sample.attention)),
+          static_cast<int>(config_.num_attention_heads));
+    }
+  }
+  if (sample.local > 0) measure_local(l, arm, base, sample);
+}
+
+void Lockstep::measure_self(int l, Arm& arm, const LayerTrace& trace, const TapCollector& taps, const Sample& sample) {
+  const Stopwatch watch(arm.metric_seconds);
+  kernels::Backend& b = *arm.backend;
+  kernels::Reductions& reductions = b.reductions();
+  const int n_heads = static_cast<int>(config_.num_attention_heads);
+  if (l == 0) arm.tables.add_rows(-1, "embedding", reductions.row_stats(trace.hidden_in));
+  arm.tables.add_rows(l, "attn_out", reductions.row_stats(trace.attn_out));
+  arm.tables.add_rows(l, "ffn_out", reductions.row_stats(trace.ffn_out));
+  arm.tables.add_rows(l, "residual", reductions.row_stats(trace.residual));
+  if (taps.gate.defined()) arm.tables.add_rows(l, "gate", reductions.row_stats(taps.gate));
+  arm.tables.add_prob_counts(l, trace.probs, n_heads);
+
+  const std::int64_t length = trace.q.shape[1];
+  for (std::int64_t w = 0; w < sample.attention; ++w) {
+    const DeviceTensor probs = b.slice(taps.probs, w, w + 1);
+    std::vector<double> q64, t64;
+    if (length > 64) q64 = reductions.mean_attention_to(probs, 0, 64, length);
+    if (length >= 64) t64 = reductions.mean_attention_to(probs, 0, 0, 64);
+    arm.sinks.add_attention(l, q64, t64);
+    const DeviceTensor v = b.slice(heads(trace.v), w, w + 1);
+    const std::vector<double> norms = reductions.norms(v);
+    arm.sinks.add_norms(l, norms, taps.v_gated.defined() ? reductions.norms(b.slice(taps.v_gated, w, w + 1)) : norms);
+  }
+}
+
+void Lockstep::measure_local(int l, Arm& arm, const BaselineLayer& base, const Sample& sample) {
+  const Stopwatch watch(arm.local_seconds);
+  kernels::Backend& b = *arm.backend;
+  const LayerTrace inputs = transferred(first_windows(*baseline_.backend, base.trace, sample.local), *baseline_.backend, b);
+  TapCollector taps(true, false, false);
+  const LayerTrace local = arm.decoder->local(l, inputs, &taps);
+  compare(l, arm, "local", inputs, local);
+  const DeviceTensor probs = transferred(first_windows(*baseline_.backend, base.probs, sample.local), *baseline_.backend, b);
+  arm.tables.add_divergence(l, "local", b.reductions().row_divergence(probs, taps.probs),
+                            static_cast<int>(config_.num_attention_heads));
+}
+
+void Lockstep::compare(int l, Arm& arm, const std::string& error, const LayerTrace& base, const LayerTrace& test) {
+  kernels::Reductions& reductions = arm.backend->reductions();
+  const int n_heads = static_cast<int>(config_.num_attention_heads);
+  const auto add = [&](const char* tap, DeviceTensor LayerTrace::* field, bool by_head) {
+    const DeviceTensor& x = base.*field;
+    const DeviceTensor& y = test.*field;
+    if (!x.defined() || !y.defined()) return;
+    if (by_head) {
+      arm.tables.add_distortion(l, tap, error, reductions.distortion(heads(x), heads(y)), n_heads);
+    } else {
+      arm.tables.add_distortion(l, tap, error, reductions.distortion(x, y), 1);
+    }
+  };
+  add("q", &LayerTrace::q, true);
+  add("k", &LayerTrace::k, true);
+  add("v", &LayerTrace::v, true);
+  add("output", &LayerTrace::output, true);
+  add("attn_out", &LayerTrace::attn_out, false);
+  add("ffn_act", &LayerTrace::ffn_act, false);
+  add("ffn_out", &LayerTrace::ffn_out, false);
+  add("residual", &LayerTrace::residual, false);
+}
+
+void Lockstep::score(const Chunk& chunk) {
+  const std::int64_t windows = chunk.inputs.shape()[0];
+  const quant::Tensor& targets = chunk.targets;
+  // One window at a time: logits are the largest tensors of an evaluation (T x vocabulary).
+  for (std::int64_t b = 0; b < windows; ++b) {
+    DeviceTensor base_logits;
+    {
+      const Stopwatch watch(baseline_.forward_seconds);
+      base_logits = baseline_.decoder->logits(baseline_.backend->slice(baseline_.hidden, b, b + 1));
+    }
+    const auto upload_targets = [&](kernels::Backend& backend) { return backend.slice(backend.upload(targets), b, b + 1); };
+    {
+      const Stopwatch watch(baseline_.metric_seconds);
+      targets_ = upload_targets(*baseline_.backend);
+      score_arm(baseline_, chunk, b, base_logits, base_logits);
+    }
+    if (!baseline_.alive()) throw Error(ErrorKind::internal, "baseline: " + baseline_.message);
+    for (Arm& arm : arms_)
+      guarded(arm, [&] {
+        DeviceTensor logits;
+        {
+          const Stopwatch watch(arm.forward_seconds);
+          logits = arm.decoder->logits(arm.backend->slice(arm.hidden, b, b + 1));
+        }
+        const Stopwatch watch(arm.metric_seconds);
+        targets_ = upload_targets(*arm.backend);
+        score_arm(arm, chunk, b, transferred(base_logits, *baseline_.backend, *arm.backend), logits);
+      });
+  }
+}
+
+void Lockstep::score_arm(Arm& arm, const Chunk& chunk, std::int64_t b, const DeviceTensor& base_logits,
+                         const DeviceTensor& logits) {
+  const std::vector<kernels::TokenComparison> all = arm.backend->reductions().compare_logits(base_logits, logits, targets_);
+  WindowTokens scored;
+  const std::vector<bool>& mask = chunk.scored[static_cast<std::size_t>(b)];
+  for (std::size_t t = 0; t < all.size(); ++t) {
+    if (!mask[t]) continue;
+    if (!std::isfinite(all[t].nll_test) || !std::isfinite(all[t].kl))
+      return arm.fail(RunStatus::failed, std::format("non-finite logits: window {}, position {}: NLL {}, KL {}",
+                                                     chunk.first_window + b, t, all[t].nll_test, all[t].kl));
+    scored.push_back(all[t]);
+  }
+  arm.tokens.windows.push_back(std::move(scored));
+}
+
+}  // namespace qfid::eval

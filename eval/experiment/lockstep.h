@@ -1,0 +1,57 @@
+// One model, all arms, chunk by chunk: the baseline's layer l, then each target's layer l on its own hidden state
+// (cumulative) and, on the first local_windows windows, on the baseline's inputs (local); taps are compared and freed before
+// layer l + 1. A target that fails drops out with its message; the others go on.
+#pragma once
+
+#include <map>
+#include <vector>
+
+#include "eval/experiment/arm.h"
+
+namespace qfid::eval {
+
+/// One chunk of windows: input and target ids i32 [B, T], and which positions count.
+struct Chunk {
+  std::int64_t first_window = 0;
+  quant::Tensor inputs, targets;
+  std::vector<std::vector<bool>> scored;  ///< [B][T]
+};
+
+class Lockstep {
+ public:
+  Lockstep(const ModelConfig& config, const MetricsSpec& metrics, Arm& baseline, std::vector<Arm>& arms)
+      : config_(config), metrics_(metrics), baseline_(baseline), arms_(arms) {}
+
+  /// Errors of the baseline are thrown; a target's are recorded in its arm.
+  void run(const Chunk& chunk);
+
+ private:
+  struct Sample {
+    std::int64_t windows, attention, local;
+  };  ///< of this chunk: all, with attention taps, with local errors
+  struct BaselineLayer {
+    LayerTrace trace;
+    kernels::DeviceTensor probs, gate, v_gated;
+  };
+
+  void run_layer(int l, const Sample& sample);
+  void run_arm_layer(int l, Arm& arm, const BaselineLayer& base, const Sample& sample);
+  void measure_self(int l, Arm& arm, const LayerTrace& trace, const TapCollector& taps, const Sample& sample);
+  void measure_local(int l, Arm& arm, const BaselineLayer& base, const Sample& sample);
+  void compare(int l, Arm& arm, const std::string& error, const LayerTrace& base, const LayerTrace& test);
+  void score(const Chunk& chunk);
+  void score_arm(Arm& arm, const Chunk& chunk, std::int64_t b, const kernels::DeviceTensor& base_logits,
+                 const kernels::DeviceTensor& logits);
+  kernels::DeviceTensor heads(const kernels::DeviceTensor& x) const;
+
+  const ModelConfig& config_;
+  const MetricsSpec& metrics_;
+  Arm& baseline_;
+  std::vector<Arm>& arms_;
+  kernels::DeviceTensor targets_;
+};
+
+/// A tensor of one backend in another's memory; the same tensor when they are one.
+kernels::DeviceTensor transferred(const kernels::DeviceTensor& tensor, kernels::Backend& from, kernels::Backend& to);
+
+}  // namespace qfid::eval

@@ -1,0 +1,96 @@
+// What would run: support, work, memory and a rough time, from config.json and token counts alone. The speed it assumes is
+// measured on the spot with a small f32 linear on each backend.
+#include <chrono>
+
+#include "eval/data/npy.h"
+#include "eval/experiment/runner.h"
+#include "eval/experiment/session.h"
+#include "eval/experiment/target_precision.h"
+#include "eval/model/decoder.h"
+#include "quant/core/error.h"
+
+namespace qfid::eval {
+
+namespace {
+
+/// GFLOP/s of an f32 linear of 256 rows, 512 x 512.
+double probe_speed(kernels::Backend& backend) {
+  const quant::Tensor weight = quant::Tensor::zeros(quant::DType::f32, quant::Shape{512, 512});
+  const auto linear = backend.prepare(kernels::LinearProblem{512, 512, {}, {}, kernels::ExecutionMode::real},
+                                      {weight.view<float>(), {}, {}});
+  quant::Tensor input(quant::DType::f32, quant::Shape{1, 256, 512});
+  for (float& x : input.view<float>().span()) x = 0.5F;
+  const kernels::DeviceTensor src = backend.upload(input);
+  backend.linear(*linear, src, nullptr);
+  const auto start = std::chrono::steady_clock::now();
+  double seconds = 0;
+  int calls = 0;
+  while (seconds < 0.05 && calls < 50) {
+    backend.linear(*linear, src, nullptr);
+    ++calls;
+    seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
+  return 2.0 * 256 * 512 * 512 * calls / seconds / 1e9;
+}
+
+struct Work {
+  double gflop;
+  std::int64_t weights, chunk;
+};
+
+Work work_of(const ModelConfig& c, std::int64_t context, std::int64_t windows, std::int64_t chunk_windows) {
+  const double H = static_cast<double>(c.hidden_size), F = static_cast<double>(c.ffn_dim),
+               L = static_cast<double>(c.num_hidden_layers), V = static_cast<double>(c.vocab_size),
+               T = static_cast<double>(context);
+  const double per_token = 2 * (L * (4 * H * H + 2 * H * F + 2 * T * H) + H * V);
+  const double chunk = static_cast<double>(chunk_windows) * T * (13 * H + 2 * F) * 4 + T * V * 8;
+  return {per_token * T * static_cast<double>(windows) / 1e9,
+          static_cast<std::int64_t>(4 * (L * (4 * H * H + 2 * H * F) + 2 * H * V)), static_cast<std::int64_t>(chunk)};
+}
+
+}  // namespace
+
+Plan make_plan(const Spec& spec) {
+  Plan plan;
+  Backends backends;
+  std::map<std::string, double> speeds;
+  const auto token_count = static_cast<std::int64_t>(read_tokens(spec.data.tokens).size());
+  for (const ModelSpec& model : spec.models) {
+    const ModelConfig config = read_config(model.path);
+    const EvaluationSize size = evaluation_size(spec, config, token_count);
+    const Work work = work_of(config, size.context, size.windows, spec.run.chunk_windows);
+    std::vector<const TargetSpec*> targets{&spec.baseline};
+    for (const TargetSpec& target : spec.targets) targets.push_back(&target);
+    std::int64_t memory = 0;
+    for (const TargetSpec* target : targets) {
+      kernels::Backend& backend = backends.get(target->backend);
+      PlannedRun run{model.name,
+                     target->name,
+                     target->backend,
+                     true,
+                     false,
+                     unsupported_reason(*target, config, backend),
+                     describe(*target),
+                     size.context * size.windows,
+                     work.gflop,
+                     work.weights + work.chunk,
+                     0,
+                     repro_line(spec, model.name, target->name)};
+      run.runs = run.reason.empty();
+      run.skipped = !run.runs && target->skip_when_unavailable;
+      if (run.runs) {
+        if (!speeds.contains(target->backend)) speeds[target->backend] = probe_speed(backend);
+        // Attention, norms and measures run below a plain linear's speed; 1.6 is what whole evaluations were seen to take.
+        run.seconds = 1.6 * run.gflop / speeds[target->backend];
+        memory += run.memory_bytes;
+        plan.seconds += run.seconds;
+      }
+      plan.runs.push_back(std::move(run));
+    }
+    plan.memory_bytes = std::max(plan.memory_bytes, memory);
+  }
+  plan.assumed_gflops = speeds.contains(spec.baseline.backend) ? speeds[spec.baseline.backend] : 0;
+  return plan;
+}
+
+}  // namespace qfid::eval

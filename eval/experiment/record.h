@@ -1,0 +1,101 @@
+// The record of an experiment: raw numbers and where they come from. Nothing else leaves a run; reports, comparisons and
+// verdicts are computed from records. Everything but Timings is a pure function of the inputs, the binary, the machine's
+// instruction set, the thread count and the chunk size.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "eval/metrics/metric.h"
+
+namespace qfid::eval {
+
+inline constexpr int record_schema_version = 1;
+
+enum class RunStatus : std::uint8_t { ok, skipped, failed, interrupted };
+constexpr const char* to_string(RunStatus status) {
+  constexpr const char* names[] = {"ok", "skipped", "failed", "interrupted"};
+  return names[static_cast<int>(status)];
+}
+
+struct RunRecord {
+  std::string model, target, backend;
+  std::string mode;         ///< "real", "emulated", "library"
+  std::string description;  ///< the schemes in canonical spelling, one line
+  RunStatus status = RunStatus::ok;
+  std::string message;                                 ///< reason when not ok
+  std::map<std::string, std::string> implementations;  ///< site kind ("q_proj", "attention", ...) -> what ran
+  std::vector<Metric> metrics;
+  std::vector<LayerRow> layers;
+  WindowSums windows;
+  TokenSeries tokens;
+  std::string repro;          ///< one command line that runs this run alone
+  double seconds = 0;         ///< timing, not part of the record's identity: forward of this run
+  double metric_seconds = 0;  ///< timing: comparing taps and logits (cumulative)
+  double local_seconds = 0;   ///< timing: local errors
+};
+
+/// Paired difference of two targets on the same tokens: mean over tokens of NLL_b - NLL_a (nats).
+struct PairRecord {
+  std::string model, a, b;
+  Metric difference;
+};
+
+struct ModelRecord {
+  std::string name, path, family;
+  std::string content_hash;
+  std::int64_t parameters = 0;
+  std::string variant;  ///< "softmax", "gate value->output", "learnable sink", ...
+  std::vector<std::string> unused_tensors;
+};
+
+struct Provenance {
+  std::string tool_version, git_commit, compiler;
+  std::map<std::string, std::string> libraries;
+  std::string device, isa;
+  int threads = 1;
+  std::int64_t chunk_windows = 0;
+  std::string tokens_path, tokens_hash, protocol;
+  std::int64_t context = 0;  ///< largest over models
+  std::int64_t first_token = 0, windows = 0;
+};
+
+/// What may differ between two runs of the same thing; kept in one place so that it can be left out of a comparison.
+struct Timings {
+  std::string started;  ///< ISO 8601, UTC
+  double total_seconds = 0, baseline_seconds = 0, targets_seconds = 0, metrics_seconds = 0, local_seconds = 0,
+         calibration_seconds = 0, load_seconds = 0;
+  double peak_memory_bytes = 0;
+};
+
+struct ExperimentRecord {
+  std::string name;
+  std::string spec_file, spec_text;
+  std::vector<std::string> sets;
+  double confidence = 0.95;
+  Provenance provenance;
+  std::vector<ModelRecord> models;
+  std::vector<RunRecord> runs;  ///< per model: the baseline (target "baseline") first, then the targets in order
+  std::vector<PairRecord> pairs;
+  std::vector<std::string> warnings;
+  bool interrupted = false;
+  Timings timings;
+
+  const RunRecord* find(const std::string& model, const std::string& target) const {
+    for (const RunRecord& run : runs)
+      if (run.model == model && run.target == target) return &run;
+    return nullptr;
+  }
+};
+
+inline const Metric* find_metric(const RunRecord& run, const std::string& name) {
+  for (const Metric& metric : run.metrics)
+    if (metric.name == name) return &metric;
+  return nullptr;
+}
+
+}  // namespace qfid::eval

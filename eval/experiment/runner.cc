@@ -1,0 +1,277 @@
+#include "eval/experiment/runner.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <chrono>
+#include <ctime>
+
+#include "eval/data/npy.h"
+#include "eval/experiment/calibrate.h"
+#include "eval/experiment/lockstep.h"
+#include "eval/experiment/session.h"
+#include "eval/experiment/target_precision.h"
+#include "eval/experiment/version.h"
+#include "eval/model/checkpoint.h"
+#include "kernels/registry/registry.h"
+#include "quant/core/error.h"
+
+namespace qfid::eval {
+
+using Clock = std::chrono::steady_clock;
+using quant::Error;
+using quant::ErrorKind;
+
+namespace {
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+std::string utc_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  gmtime_r(&now, &parts);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
+double peak_memory() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_maxrss) * 1024;
+}
+
+quant::Tensor ids_of(const std::vector<Window>& windows, std::size_t begin, std::size_t end,
+                     std::vector<std::int32_t> Window::* field) {
+  const auto length = static_cast<std::int64_t>((windows[begin].*field).size());
+  quant::Tensor ids(quant::DType::i32, quant::Shape{static_cast<std::int64_t>(end - begin), length});
+  for (std::size_t w = begin; w < end; ++w)
+    std::copy((windows[w].*field).begin(), (windows[w].*field).end(),
+              ids.view<std::int32_t>().data() + static_cast<std::int64_t>(w - begin) * length);
+  return ids;
+}
+
+Chunk chunk_of(const std::vector<Window>& windows, std::size_t begin, std::size_t end) {
+  Chunk chunk{static_cast<std::int64_t>(begin),
+              ids_of(windows, begin, end, &Window::input),
+              ids_of(windows, begin, end, &Window::target),
+              {}};
+  for (std::size_t w = begin; w < end; ++w) {
+    std::vector<bool> scored(windows[w].input.size());
+    std::fill(scored.begin() + windows[w].first_scored, scored.begin() + windows[w].end_scored, true);
+    chunk.scored.push_back(std::move(scored));
+  }
+  return chunk;
+}
+
+class Runner {
+ public:
+  Runner(const Spec& spec, const ProgressCallback& progress, const std::atomic<bool>& stop)
+      : spec_(spec), progress_(progress), stop_(stop) {}
+
+  ExperimentRecord run() {
+    const Clock::time_point start = Clock::now();
+    record_.timings.started = utc_now();
+    if (spec_.run.threads) kernels::set_threads(*spec_.run.threads);
+    tokens_ = read_tokens(spec_.data.tokens);
+    prepare();
+    provenance();
+    for (const ModelSpec& model : spec_.models)
+      if (!record_.interrupted) run_model(model);
+    pairs();
+    record_.timings.total_seconds = seconds_since(start);
+    record_.timings.peak_memory_bytes = peak_memory();
+    return std::move(record_);
+  }
+
+ private:
+  /// Everything that can be known to fail is known before anything runs.
+  void prepare() {
+    for (const ModelSpec& model : spec_.models) {
+      const ModelConfig config = read_config(model.path);
+      total_windows_ += evaluation_size(spec_, config, static_cast<std::int64_t>(tokens_.size())).windows;
+      if (const std::string why = unsupported_reason(spec_.baseline, config, backends_.get(spec_.baseline.backend));
+          !why.empty())
+        throw Error(ErrorKind::unavailable, "baseline: " + why);
+      for (const TargetSpec& target : spec_.targets) {
+        const std::string why = unsupported_reason(target, config, backends_.get(target.backend));
+        if (!why.empty() && !target.skip_when_unavailable)
+          throw Error(ErrorKind::unavailable, "target " + target.name + ", model " + model.name + ": " + why +
+                                                  " (when_unavailable: skip leaves it out)");
+      }
+    }
+  }
+
+  void provenance() {
+    record_.name = spec_.name;
+    record_.spec_file = spec_.file.string();
+    record_.spec_text = spec_.text;
+    record_.sets = spec_.sets;
+    record_.confidence = spec_.metrics.confidence;
+    const kernels::BackendInfo info = backends_.get(spec_.baseline.backend).info();
+    Provenance& p = record_.provenance;
+    p.tool_version = tool_version();
+    p.git_commit = git_commit();
+    p.compiler = compiler();
+    p.device = info.device;
+    p.isa = info.isa;
+    p.threads = info.threads;
+    p.libraries = info.libraries;
+    for (const TargetSpec& target : spec_.targets)
+      if (backends_.get(target.backend).available()) p.libraries.merge(backends_.get(target.backend).info().libraries);
+    p.chunk_windows = spec_.run.chunk_windows;
+    p.tokens_path = spec_.data.written;
+    p.tokens_hash = file_hash(spec_.data.tokens);
+    p.protocol = to_string(spec_.data.protocol);
+    p.first_token = spec_.data.first_token;
+  }
+
+  void run_model(const ModelSpec& model) {
+    const Clock::time_point load_start = Clock::now();
+    const ModelConfig config = read_config(model.path);
+    Checkpoint checkpoint = Checkpoint::open(model.path);
+    const DecoderWeights weights = load_opt(checkpoint, config);
+    record_.models.push_back({model.name, model.written, config.family, checkpoint.content_hash(), checkpoint.parameters(),
+                              variant_name(config), weights.unused_tensors});
+    for (const std::string& name : weights.unused_tensors)
+      record_.warnings.push_back("model " + model.name + ": tensor " + name + " is not used");
+    const EvaluationSize size = evaluation_size(spec_, config, static_cast<std::int64_t>(tokens_.size()));
+    record_.provenance.context = std::max(record_.provenance.context, size.context);
+    record_.provenance.windows = std::max(record_.provenance.windows, size.windows);
+    const std::vector<Window> windows = windows_at(config, spec_.data.first_token, size.windows, size.context);
+
+    std::map<std::string, DecoderResources> resources;
+    const auto resources_on = [&](kernels::Backend& backend, const std::string& name) -> DecoderResources& {
+      return resources.try_emplace(name, backend, weights).first->second;
+    };
+    Arm baseline(spec_.baseline, backends_.get(spec_.baseline.backend), config, spec_.metrics);
+    baseline.tokens.is_baseline = true;
+    baseline.decoder = std::make_unique<Decoder>(resources_on(*baseline.backend, spec_.baseline.backend),
+                                                 precision_of(spec_.baseline, config), SiteRanges{});
+    record_.timings.load_seconds += seconds_since(load_start);
+
+    const std::vector<SiteRanges> ranges = calibration(config, size.context, *baseline.decoder);
+    std::vector<Arm> arms;
+    arms.reserve(spec_.targets.size());
+    for (std::size_t i = 0; i < spec_.targets.size(); ++i) {
+      const TargetSpec& target = spec_.targets[i];
+      Arm& arm = arms.emplace_back(target, backends_.get(target.backend), config, spec_.metrics);
+      const std::string why = unsupported_reason(target, config, *arm.backend);
+      if (!why.empty()) {
+        arm.fail(RunStatus::skipped, why);
+        continue;
+      }
+      arm.decoder =
+          std::make_unique<Decoder>(resources_on(*arm.backend, target.backend), precision_of(target, config), ranges[i]);
+    }
+    evaluate(model, config, windows, baseline, arms);
+    finish(model, baseline, arms);
+  }
+
+  std::vector<Window> windows_at(const ModelConfig& config, std::int64_t first, std::int64_t count,
+                                 std::int64_t context) const {
+    return make_windows(tokens_, spec_.data.protocol, first, count, context, static_cast<std::int32_t>(config.bos_token_id),
+                        config.vocab_size, spec_.data.tokens.string());
+  }
+
+  std::vector<SiteRanges> calibration(const ModelConfig& config, std::int64_t context, Decoder& baseline) {
+    std::vector<SiteRanges> none(spec_.targets.size());
+    const bool needed =
+        std::any_of(spec_.targets.begin(), spec_.targets.end(), [](const TargetSpec& t) { return t.needs_calibration(); });
+    if (!needed) return none;
+    const Clock::time_point start = Clock::now();
+    const std::vector<Window> windows =
+        windows_at(config, spec_.data.calibration->first_token, spec_.data.calibration->windows, context);
+    std::vector<DecoderPrecision> precisions;
+    for (const TargetSpec& target : spec_.targets) precisions.push_back(precision_of(target, config));
+    const quant::Tensor ids = ids_of(windows, 0, windows.size(), &Window::input);
+    std::vector<SiteRanges> ranges = calibrate(baseline, config, precisions, baseline.backend().upload(ids));
+    record_.timings.calibration_seconds += seconds_since(start);
+    return ranges;
+  }
+
+  void evaluate(const ModelSpec& model, const ModelConfig& config, const std::vector<Window>& windows, Arm& baseline,
+                std::vector<Arm>& arms) {
+    Lockstep lockstep(config, spec_.metrics, baseline, arms);
+    const auto chunk = static_cast<std::size_t>(spec_.run.chunk_windows);
+    for (std::size_t begin = 0; begin < windows.size(); begin += chunk) {
+      if (stop_.load()) {
+        record_.interrupted = true;
+        return;
+      }
+      const std::size_t end = std::min(begin + chunk, windows.size());
+      lockstep.run(chunk_of(windows, begin, end));
+      done_windows_ += static_cast<std::int64_t>(end - begin);
+      done_tokens_ += static_cast<std::int64_t>((end - begin) * windows[begin].input.size());
+      if (progress_) progress_({model.name, done_windows_, total_windows_, done_tokens_, seconds_since(start_)});
+    }
+  }
+
+  void finish(const ModelSpec& model, Arm& baseline, std::vector<Arm>& arms) {
+    const std::vector<bool> sinks = baseline.sinks.sink_heads();
+    record_.runs.push_back(record_of(model, baseline, sinks));
+    record_.timings.baseline_seconds += baseline.forward_seconds;
+    record_.timings.metrics_seconds += baseline.metric_seconds;
+    for (Arm& arm : arms) {
+      record_.runs.push_back(record_of(model, arm, sinks));
+      record_.timings.targets_seconds += arm.forward_seconds;
+      record_.timings.metrics_seconds += arm.metric_seconds;
+      record_.timings.local_seconds += arm.local_seconds;
+    }
+  }
+
+  RunRecord record_of(const ModelSpec& model, Arm& arm, const std::vector<bool>& sinks) const {
+    RunRecord run;
+    run.model = model.name;
+    run.target = arm.target->name;
+    run.backend = arm.target->backend;
+    run.mode = kernels::to_string(arm.target->mode);
+    run.description = describe(*arm.target);
+    run.status = arm.alive() && record_.interrupted ? RunStatus::interrupted : arm.status;
+    run.message = arm.message;
+    run.repro = repro_line(spec_, model.name, arm.target->name);
+    run.seconds = arm.forward_seconds;
+    run.metric_seconds = arm.metric_seconds;
+    run.local_seconds = arm.local_seconds;
+    if (arm.decoder) run.implementations = arm.decoder->implementations();
+    if (!arm.alive() || arm.tokens.windows.empty()) return run;
+    run.metrics = compute_token_metrics(arm.tokens);
+    for (std::vector<Metric> more : {arm.tables.summary(), arm.sinks.metrics(sinks)})
+      run.metrics.insert(run.metrics.end(), more.begin(), more.end());
+    run.layers = arm.tables.rows();
+    for (LayerRow& row : arm.sinks.rows()) run.layers.push_back(std::move(row));
+    run.windows = window_sums(arm.tokens);
+    run.tokens = token_series(arm.tokens);
+    return run;
+  }
+
+  /// Every two targets of a model on the same windows.
+  void pairs() {
+    for (std::size_t a = 0; a < record_.runs.size(); ++a)
+      for (std::size_t b = a + 1; b < record_.runs.size(); ++b) {
+        const RunRecord &x = record_.runs[a], &y = record_.runs[b];
+        const bool comparable = x.model == y.model && x.target != "baseline" && x.windows.tokens == y.windows.tokens &&
+                                !x.windows.tokens.empty();
+        if (comparable)
+          record_.pairs.push_back(
+              {x.model, x.target, y.target, paired_difference(x.windows, y.windows, record_.confidence)});
+      }
+  }
+
+  const Spec& spec_;
+  const ProgressCallback& progress_;
+  const std::atomic<bool>& stop_;
+  Clock::time_point start_ = Clock::now();
+  Backends backends_;
+  std::vector<std::int32_t> tokens_;
+  std::int64_t total_windows_ = 0, done_windows_ = 0, done_tokens_ = 0;
+  ExperimentRecord record_;
+};
+
+}  // namespace
+
+ExperimentRecord run_experiment(const Spec& spec, const ProgressCallback& progress, const std::atomic<bool>& stop) {
+  return Runner(spec, progress, stop).run();
+}
+
+}  // namespace qfid::eval

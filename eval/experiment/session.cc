@@ -1,0 +1,81 @@
+#include "eval/experiment/session.h"
+
+#include <algorithm>
+
+#include "eval/experiment/target_precision.h"
+#include "eval/model/decoder.h"
+#include "kernels/registry/registry.h"
+#include "quant/core/error.h"
+
+namespace qfid::eval {
+
+using quant::Error;
+using quant::ErrorKind;
+
+kernels::Backend& Backends::get(const std::string& name) {
+  std::unique_ptr<kernels::Backend>& backend = made_[name];
+  if (!backend) backend = kernels::make_backend(name);
+  return *backend;
+}
+
+std::string unsupported_reason(const TargetSpec& target, const ModelConfig& config, kernels::Backend& backend) {
+  if (const kernels::Support here = backend.available(); !here)
+    return "backend " + target.backend + " is not available: " + here.reason;
+  const DecoderPrecision precision = precision_of(target, config);
+  for (const ModuleProblem& entry : linear_problems(config, precision))
+    if (const kernels::Support support = backend.supports(entry.problem); !support)
+      return entry.module + ": backend " + target.backend + " doesn't support it: " + support.reason;
+  for (std::size_t l = 0; l < precision.layers.size(); ++l) {
+    const auto& schemes = precision.layers[l].attention;
+    const bool full = schemes == kernels::AttentionSchemes{};
+    const kernels::AttentionProblem problem =
+        attention_problem(config, schemes, full ? kernels::ExecutionMode::real : precision.mode);
+    if (const kernels::Support support = backend.supports(problem); !support)
+      return "layers." + std::to_string(l) + ".attention: backend " + target.backend +
+             " doesn't support it: " + support.reason;
+  }
+  return "";
+}
+
+EvaluationSize evaluation_size(const Spec& spec, const ModelConfig& config, std::int64_t token_count) {
+  const DataSpec& data = spec.data;
+  EvaluationSize size;
+  const std::int64_t standard = data.protocol == Protocol::llamacpp_512 ? 512 : config.max_position_embeddings;
+  size.context = data.context.value_or(standard);
+  if (size.context > config.max_position_embeddings)
+    throw Error(ErrorKind::usage, spec.file.string() + ": context " + std::to_string(size.context) +
+                                      " is above the model's " + std::to_string(config.max_position_embeddings) +
+                                      " positions, set data.context");
+  std::int64_t end = token_count;
+  if (data.calibration) {
+    const std::int64_t first = data.calibration->first_token, last = first + data.calibration->windows * size.context;
+    if (last > token_count)
+      throw Error(ErrorKind::input, data.tokens.string() + ": " + std::to_string(data.calibration->windows) +
+                                        " calibration windows of " + std::to_string(size.context) + " tokens from token " +
+                                        std::to_string(first) + " asked for, the file holds " + std::to_string(token_count) +
+                                        " tokens");
+    if (first >= data.first_token) end = first;  // windows: all that fit before the calibration
+  }
+  size.windows = data.windows.value_or(windows_available(end, data.first_token, size.context));
+  if (size.windows < 1)
+    throw Error(ErrorKind::input,
+                data.tokens.string() + ": not one window of " + std::to_string(size.context) + " tokens fits");
+  if (data.calibration) {
+    const std::int64_t first = data.calibration->first_token, last = first + data.calibration->windows * size.context;
+    const std::int64_t eval_end = data.first_token + size.windows * size.context;
+    if (first < eval_end && data.first_token < last)
+      throw Error(ErrorKind::usage, spec.file.string() + ": calibration tokens [" + std::to_string(first) + ", " +
+                                        std::to_string(last) + ") overlap the evaluated [" +
+                                        std::to_string(data.first_token) + ", " + std::to_string(eval_end) + ")");
+  }
+  return size;
+}
+
+std::string repro_line(const Spec& spec, const std::string& model, const std::string& target) {
+  std::string line = "qfid run " + spec.file.string() + " --model " + model;
+  if (target != "baseline") line += " --target " + target;
+  for (const std::string& set : spec.sets) line += " --set '" + set + "'";
+  return line;
+}
+
+}  // namespace qfid::eval

@@ -1,0 +1,39 @@
+// What plan and run share: backends made once, models' configurations, tokens and windows, checked before anything is
+// computed.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "eval/data/windows.h"
+#include "eval/experiment/spec.h"
+#include "eval/model/decoder_weights.h"
+#include "kernels/backend.h"
+
+namespace qfid::eval {
+
+class Backends {
+ public:
+  /// Error{usage} for an unknown name; the backend may be unavailable.
+  kernels::Backend& get(const std::string& name);
+
+ private:
+  std::map<std::string, std::unique_ptr<kernels::Backend>> made_;
+};
+
+/// Why a target can't run a model on its backend; empty when it can.
+std::string unsupported_reason(const TargetSpec& target, const ModelConfig& config, kernels::Backend& backend);
+
+struct EvaluationSize {
+  std::int64_t context = 0, windows = 0;
+};
+/// Context and number of windows for this model. Error{usage}/{input} when they don't fit model or tokens, or when
+/// calibration overlaps the evaluation.
+EvaluationSize evaluation_size(const Spec& spec, const ModelConfig& config, std::int64_t token_count);
+
+/// `qfid run FILE --model M --target T [--set ...]`.
+std::string repro_line(const Spec& spec, const std::string& model, const std::string& target);
+
+}  // namespace qfid::eval

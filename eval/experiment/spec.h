@@ -1,0 +1,91 @@
+// The experiment as checked data: what a YAML configuration means once every error has been found. Pure values; the reader
+// (spec_reader.h) makes them, the planner turns them into runs.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "eval/data/windows.h"
+#include "eval/model/precision.h"
+#include "kernels/attention.h"
+
+namespace qfid::eval {
+
+struct ModelSpec {
+  std::string name;
+  std::filesystem::path path;  ///< absolute; as written in `written`
+  std::string written;
+};
+
+struct CalibrationSpec {
+  std::int64_t first_token = 0, windows = 16;
+};
+
+struct DataSpec {
+  std::filesystem::path tokens;
+  std::string written;
+  Protocol protocol = Protocol::window;
+  std::int64_t first_token = 0;
+  std::optional<std::int64_t> windows;  ///< absent = all that fit
+  std::optional<std::int64_t> context;  ///< absent = the model's max_position_embeddings (512 for llamacpp-512)
+  std::optional<CalibrationSpec> calibration;
+};
+
+/// Linear sites: q_proj k_proj v_proj out_proj fc1 fc2 (covered by `linear:`), gate_proj lm_head (by override only).
+/// Module paths are "layers.3.q_proj", "layers.3.attention", "layers.3.gate_proj", "lm_head"; patterns use * and ?, and
+/// number ranges in brackets: "layers.[0-2].*". Overrides apply in order, later ones win.
+bool matches(std::string_view pattern, std::string_view text);
+
+struct OverrideSpec {
+  std::string match;
+  std::optional<LinearSchemes> linear;
+  std::optional<kernels::AttentionSchemes> attention;
+};
+
+/// A named deployment choice.
+struct TargetSpec {
+  std::string name;
+  std::string backend = "cpu";
+  kernels::ExecutionMode mode = kernels::ExecutionMode::real;
+  std::string preset;  ///< the preset's name, "" when none
+  LinearSchemes linear;
+  kernels::AttentionSchemes attention;
+  std::vector<OverrideSpec> overrides;
+  bool skip_when_unavailable = false;
+
+  /// Schemes of the linear at `module` ("layers.0.fc1", "lm_head"), overrides applied.
+  LinearSchemes linear_at(const std::string& module) const;
+  /// Schemes of the attention at "layers.N.attention".
+  kernels::AttentionSchemes attention_at(const std::string& module) const;
+  bool needs_calibration() const;  ///< any static, not fixed, scheme anywhere
+};
+
+struct MetricsSpec {
+  std::int64_t local_windows = 16;  ///< windows on which local errors are measured; 0 = none
+  std::int64_t sink_windows = 16;   ///< windows for attention-sink statistics and drains
+  double confidence = 0.95;
+  double sink_threshold = 0.3;
+};
+
+struct RunSettings {
+  std::optional<int> threads;      ///< absent = all cores this process may use
+  std::int64_t chunk_windows = 4;  ///< windows per chunk; belongs to a run's identity
+};
+
+struct Spec {
+  std::string name;
+  std::filesystem::path file;  ///< the YAML file
+  std::string text;            ///< verbatim, after no change; --set values are in `sets`
+  std::vector<std::string> sets;
+  std::vector<ModelSpec> models;
+  DataSpec data;
+  TargetSpec baseline;  ///< name "baseline", all f32
+  std::vector<TargetSpec> targets;
+  MetricsSpec metrics;
+  RunSettings run;
+};
+
+}  // namespace qfid::eval

@@ -1,0 +1,293 @@
+#include "eval/experiment/spec_reader.h"
+
+#include <algorithm>
+#include <charconv>
+#include <fstream>
+#include <sstream>
+
+#include "eval/experiment/config_check.h"
+#include "eval/experiment/keys.h"
+#include "quant/core/error.h"
+#include "quant/core/nearest.h"
+
+namespace qfid::eval {
+
+namespace fs = std::filesystem;
+using quant::Error;
+using quant::ErrorKind;
+
+namespace {
+
+std::string read_text(const fs::path& file) {
+  std::error_code error;
+  if (!fs::is_regular_file(file, error)) throw Error(ErrorKind::usage, file.string() + ": no such configuration file");
+  if (fs::file_size(file, error) > (1U << 20)) throw Error(ErrorKind::usage, file.string() + ":1:1: larger than 1 MiB");
+  std::ifstream stream(file, std::ios::binary);
+  std::ostringstream text;
+  text << stream.rdbuf();
+  if (!stream) throw Error(ErrorKind::usage, file.string() + ": can't be read");
+  return text.str();
+}
+
+std::int64_t whole(const YamlNode& node) {
+  std::int64_t value = 0;
+  std::from_chars(node.text.data(), node.text.data() + node.text.size(), value);
+  return value;
+}
+double real(const YamlNode& node) {
+  double value = 0;
+  std::from_chars(node.text.data(), node.text.data() + node.text.size(), value);
+  return value;
+}
+
+void mark_origin(YamlNode& node, const std::string& origin) {
+  node.origin = origin;
+  node.at = {};
+  for (YamlNode& item : node.items) mark_origin(item, origin);
+  for (auto& [key, value] : node.entries) {
+    mark_origin(key, origin);
+    mark_origin(value, origin);
+  }
+}
+
+/// "a.b.c=VALUE": VALUE is YAML. Maps on the way are created.
+void apply_set(YamlNode& root, const std::string& text, Problems& problems) {
+  const std::string origin = "--set " + text;
+  const std::size_t equals = text.find('=');
+  if (equals == std::string::npos || equals == 0) return problems.add({}, origin, "expected KEY=VALUE, e.g. data.windows=8");
+  YamlNode value;
+  try {
+    value = parse_yaml(text.substr(equals + 1));
+  } catch (const YamlProblem& problem) { return problems.add({}, origin, problem.message); }
+  mark_origin(value, origin);
+  YamlNode* node = &root;
+  std::string path = text.substr(0, equals);
+  while (true) {
+    const std::size_t dot = path.find('.');
+    const std::string key = path.substr(0, dot);
+    if (node->kind != YamlNode::Kind::map)
+      return problems.add({}, origin, "\"" + key + "\" has nothing above it that is a map");
+    YamlNode* child = node->find(key);
+    if (child == nullptr) {
+      YamlNode name{YamlNode::Kind::scalar, {}, key, false, origin, {}, {}};
+      YamlNode map{YamlNode::Kind::map, {}, "", false, origin, {}, {}};
+      node->entries.emplace_back(std::move(name), std::move(map));
+      child = &node->entries.back().second;
+    }
+    if (dot == std::string::npos) {
+      *child = std::move(value);
+      return;
+    }
+    node = child;
+    path.erase(0, dot + 1);
+  }
+}
+
+class SpecBuilder {
+ public:
+  SpecBuilder(const YamlNode& root, Spec& spec, Problems& problems) : root_(root), spec_(spec), problems_(problems) {}
+
+  void build() {
+    spec_.name = root_.find("name")->text;
+    if (spec_.name.find('/') != std::string::npos || spec_.name.size() > 100)
+      problems_.add(*root_.find("name"), "name must be at most 100 characters without '/'");
+    for (const auto& [name, body] : root_.find("models")->entries) model(name, body);
+    data(*root_.find("data"));
+    spec_.baseline.name = "baseline";
+    if (const YamlNode* node = root_.find("baseline"))
+      if (const YamlNode* backend = node->find("backend")) spec_.baseline.backend = backend->text;
+    for (const auto& [name, body] : root_.find("targets")->entries) target(name, body);
+    if (const YamlNode* node = root_.find("metrics")) metrics(*node);
+    if (const YamlNode* node = root_.find("run")) {
+      if (const YamlNode* threads = node->find("threads")) spec_.run.threads = static_cast<int>(whole(*threads));
+      if (const YamlNode* chunk = node->find("chunk_windows")) spec_.run.chunk_windows = whole(*chunk);
+    }
+  }
+
+ private:
+  fs::path resolve(const std::string& written) const {
+    const fs::path path(written);
+    return (path.is_absolute() ? path : spec_.file.parent_path() / path).lexically_normal();
+  }
+
+  void model(const YamlNode& name, const YamlNode& body) {
+    const YamlNode& path = *body.find("path");
+    ModelSpec model{name.text, resolve(path.text), path.text};
+    std::error_code error;
+    if (!fs::is_directory(model.path, error))
+      problems_.add(path, "model directory \"" + path.text + "\" doesn't exist (looked for " + model.path.string() + ")");
+    spec_.models.push_back(std::move(model));
+  }
+
+  void data(const YamlNode& node) {
+    DataSpec& data = spec_.data;
+    const YamlNode& tokens = *node.find("tokens");
+    data.written = tokens.text;
+    data.tokens = resolve(tokens.text);
+    std::error_code error;
+    if (!fs::is_regular_file(data.tokens, error))
+      problems_.add(tokens, "token file \"" + tokens.text + "\" doesn't exist (looked for " + data.tokens.string() + ")");
+    if (const YamlNode* n = node.find("protocol"))
+      data.protocol = n->text == "window" ? Protocol::window : Protocol::llamacpp_512;
+    if (const YamlNode* n = node.find("first_token")) data.first_token = whole(*n);
+    if (const YamlNode* n = node.find("windows")) data.windows = whole(*n);
+    if (const YamlNode* n = node.find("context")) data.context = whole(*n);
+    if (const YamlNode* n = node.find("calibration")) {
+      data.calibration = CalibrationSpec{whole(*n->find("first_token")), 16};
+      if (const YamlNode* windows = n->find("windows")) data.calibration->windows = whole(*windows);
+    }
+  }
+
+  void metrics(const YamlNode& node) {
+    MetricsSpec& m = spec_.metrics;
+    if (const YamlNode* n = node.find("local_windows")) m.local_windows = whole(*n);
+    if (const YamlNode* n = node.find("sink_windows")) m.sink_windows = whole(*n);
+    if (const YamlNode* n = node.find("confidence")) m.confidence = real(*n);
+    if (const YamlNode* n = node.find("sink_threshold")) m.sink_threshold = real(*n);
+  }
+
+  static void linear(const YamlNode& node, LinearSchemes& schemes) {
+    if (node.kind == YamlNode::Kind::scalar) {
+      schemes = {};
+      return;
+    }
+    if (const YamlNode* n = node.find("weights")) schemes.weights = quant::parse_scheme(n->text);
+    if (const YamlNode* n = node.find("activations")) schemes.activations = quant::parse_scheme(n->text);
+  }
+
+  void attention(const YamlNode& node, kernels::AttentionSchemes& a) {
+    if (node.kind == YamlNode::Kind::scalar) {
+      a = {};
+      return;
+    }
+    if (const YamlNode* n = node.find("q")) a.q = quant::parse_scheme(n->text);
+    if (const YamlNode* n = node.find("k")) a.k = quant::parse_scheme(n->text);
+    if (const YamlNode* n = node.find("v")) a.v = quant::parse_scheme(n->text);
+    if (const YamlNode* n = node.find("p")) a.p = kernels::parse_prob_scheme(n->text);
+    if (const YamlNode* n = node.find("output")) a.output = quant::parse_scheme(n->text);
+    if (const YamlNode* n = node.find("p_scale")) {
+      a.p.p_scale = static_cast<float>(real(*n));
+      if (!quant::is_fp8(a.p.format)) problems_.add(*n, "p_scale needs p in e4m3 or e5m2 (uint8 has 255, int8 127)");
+    }
+    if (const YamlNode* n = node.find("p_reference"))
+      a.p.reference = n->text == "row_max"           ? kernels::PReference::row_max
+                      : n->text == "running_forward" ? kernels::PReference::running_forward
+                                                     : kernels::PReference::running_reverse;
+    if (const YamlNode* n = node.find("p_block")) a.p.block = whole(*n);
+    if (const YamlNode* n = node.find("p_sum")) a.p.quantized_sum = n->text == "quantized";
+    if (const YamlNode* n = node.find("smooth_k")) a.smooth_k = n->text == "true";
+    if (const YamlNode* n = node.find("scores_storage"))
+      a.scores_storage = n->text == "bf16" ? quant::DType::bf16 : quant::DType::f32;
+  }
+
+  void body(const YamlNode& node, LinearSchemes& l, kernels::AttentionSchemes& a) {
+    if (const YamlNode* n = node.find("precision")) {
+      const quant::QuantScheme scheme = quant::parse_scheme(n->text);
+      l = {scheme, scheme};
+      a = {};
+      a.q = a.k = a.v = scheme;
+      a.p.format = scheme.format;
+    }
+    if (const YamlNode* n = node.find("linear")) linear(*n, l);
+    if (const YamlNode* n = node.find("attention")) attention(*n, a);
+  }
+
+  void preset(const YamlNode& node, TargetSpec& t) {
+    t.preset = node.text;
+    std::vector<std::string> names;
+    if (const YamlNode* own = root_.find("presets")) {
+      if (const YamlNode* found = own->find(node.text)) return body(*found, t.linear, t.attention);
+      for (const auto& [name, value] : own->entries) names.push_back(name.text);
+    }
+    for (const PresetText& p : presets()) {
+      if (p.name == node.text) return body(parse_yaml(p.text), t.linear, t.attention);
+      names.push_back(p.name);
+    }
+    std::string list;
+    for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
+    problems_.add(node,
+                  "unknown preset \"" + node.text + "\", expected one of " + list + quant::did_you_mean(node.text, names));
+  }
+
+  void target(const YamlNode& name, const YamlNode& node) {
+    if (name.text == "baseline")
+      problems_.add(name, "\"baseline\" is the name of the full-precision run, choose another for a target");
+    TargetSpec t;
+    t.name = name.text;
+    if (const YamlNode* n = node.find("backend")) t.backend = n->text;
+    if (const YamlNode* n = node.find("mode"))
+      t.mode = n->text == "emulated"  ? kernels::ExecutionMode::emulated
+               : n->text == "library" ? kernels::ExecutionMode::library
+                                      : kernels::ExecutionMode::real;
+    if (t.mode == kernels::ExecutionMode::emulated && t.backend != "reference")
+      problems_.add(*node.find("mode"), "mode emulated runs on the reference backend, expected backend: reference");
+    if (const YamlNode* n = node.find("when_unavailable")) t.skip_when_unavailable = n->text == "skip";
+    if (const YamlNode* n = node.find("preset")) preset(*n, t);
+    body(node, t.linear, t.attention);
+    check_schemes(node, t, t.linear, t.attention);
+    if (const YamlNode* n = node.find("overrides")) overrides(*n, t);
+    if (t.needs_calibration() && !spec_.data.calibration)
+      problems_.add(name, "target \"" + t.name + "\" has static ranges, expected data.calibration: {first_token, windows}");
+    spec_.targets.push_back(std::move(t));
+  }
+
+  void overrides(const YamlNode& list, TargetSpec& t) {
+    for (const YamlNode& item : list.items) {
+      const YamlNode& match = *item.find("match");
+      if (std::count(match.text.begin(), match.text.end(), '*') > 4) problems_.add(match, "match has more than 4 '*'");
+      OverrideSpec entry{match.text, t.linear, t.attention};
+      body(item, *entry.linear, *entry.attention);
+      check_schemes(item, t, *entry.linear, *entry.attention);
+      if (item.find("linear") == nullptr && item.find("precision") == nullptr) entry.linear.reset();
+      if (item.find("attention") == nullptr && item.find("precision") == nullptr) entry.attention.reset();
+      if (!entry.linear && !entry.attention)
+        problems_.add(item, "override changes nothing, expected linear, attention or precision");
+      t.overrides.push_back(std::move(entry));
+    }
+  }
+
+  void check_schemes(const YamlNode& node, const TargetSpec& t, const LinearSchemes& l, const kernels::AttentionSchemes& a) {
+    const auto report = [&](const char* key, const Error& error) {
+      const YamlNode* where = node.find(key);
+      problems_.add(where != nullptr ? *where : node, error.what());
+    };
+    try {
+      if (l != LinearSchemes{}) kernels::validate(kernels::LinearProblem{64, 64, l.weights, l.activations, t.mode});
+    } catch (const Error& error) { report("linear", error); }
+    try {
+      kernels::AttentionProblem problem;
+      problem.head_dim = problem.v_head_dim = 64;
+      problem.schemes = a;
+      kernels::validate(problem);
+    } catch (const Error& error) { report("attention", error); }
+  }
+
+  const YamlNode& root_;
+  Spec& spec_;
+  Problems& problems_;
+};
+
+}  // namespace
+
+Spec read_spec(const fs::path& file, const std::vector<std::string>& sets) {
+  Spec spec;
+  spec.file = file;
+  spec.text = read_text(file);
+  spec.sets = sets;
+  Problems problems(file.string());
+  YamlNode root;
+  try {
+    root = parse_yaml(spec.text);
+  } catch (const YamlProblem& problem) {
+    problems.add(problem.at, "", problem.message);
+    throw Error(ErrorKind::usage, problems.text());
+  }
+  for (const std::string& set : sets) apply_set(root, set, problems);
+  check_node(root, "", "", problems);
+  if (!problems.empty()) throw Error(ErrorKind::usage, problems.text());
+  SpecBuilder(root, spec, problems).build();
+  if (!problems.empty()) throw Error(ErrorKind::usage, problems.text());
+  return spec;
+}
+
+}  // namespace qfid::eval

@@ -1,0 +1,26 @@
+// YAML -> Spec. All errors at once, each "file:line:column: what, expected ..., did you mean ...".
+// One table of keys drives validation, the JSON Schema and configs/README.md.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "eval/experiment/spec.h"
+
+namespace qfid::eval {
+
+/// Reads, applies `sets` ("targets.int8.backend=reference"), validates. Throws quant::Error{usage} whose message has one
+/// line per error; a configuration file that doesn't exist or can't be read is Error{usage} too.
+Spec read_spec(const std::filesystem::path& file, const std::vector<std::string>& sets = {});
+
+/// The draft-07 JSON Schema of the configuration, from the same table that validates.
+std::string spec_schema();
+
+/// Names and YAML text of the built-in presets (configs/presets/*.yaml, embedded at build time).
+struct PresetText {
+  std::string name, text;
+};
+const std::vector<PresetText>& presets();
+
+}  // namespace qfid::eval

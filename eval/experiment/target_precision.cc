@@ -1,0 +1,57 @@
+#include "eval/experiment/target_precision.h"
+
+namespace qfid::eval {
+
+DecoderPrecision precision_of(const TargetSpec& target, const ModelConfig& config) {
+  DecoderPrecision precision;
+  precision.mode = target.mode;
+  for (std::int64_t l = 0; l < config.num_hidden_layers; ++l) {
+    const std::string prefix = "layers." + std::to_string(l) + ".";
+    DecoderPrecision::Layer layer;
+    layer.q_proj = target.linear_at(prefix + "q_proj");
+    layer.k_proj = target.linear_at(prefix + "k_proj");
+    layer.v_proj = target.linear_at(prefix + "v_proj");
+    layer.out_proj = target.linear_at(prefix + "out_proj");
+    layer.fc1 = target.linear_at(prefix + "fc1");
+    layer.fc2 = target.linear_at(prefix + "fc2");
+    layer.gate_proj = target.linear_at(prefix + "gate_proj");
+    layer.attention = target.attention_at(prefix + "attention");
+    precision.layers.push_back(layer);
+  }
+  precision.lm_head = target.linear_at("lm_head");
+  return precision;
+}
+
+std::string describe(const TargetSpec& target) {
+  std::string text = std::string(kernels::to_string(target.mode)) + "; linear: ";
+  if (target.linear == LinearSchemes{}) {
+    text += "f32";
+  } else {
+    text += "weights " + quant::to_string(target.linear.weights) + ", activations " +
+            quant::to_string(target.linear.activations);
+  }
+  const kernels::AttentionSchemes& a = target.attention;
+  text += "; attention: ";
+  if (a == kernels::AttentionSchemes{}) {
+    text += "f32";
+  } else {
+    text += "q " + quant::to_string(a.q) + ", k " + quant::to_string(a.k) + ", p " + kernels::to_string(a.p) + ", v " +
+            quant::to_string(a.v);
+    if (a.output != quant::QuantScheme{}) text += ", output " + quant::to_string(a.output);
+    if (a.smooth_k) text += ", smooth_k";
+    if (a.scores_storage == quant::DType::bf16) text += ", scores bf16";
+  }
+  if (!target.overrides.empty()) text += "; overrides: " + std::to_string(target.overrides.size());
+  return text;
+}
+
+std::string variant_name(const ModelConfig& config) {
+  std::string text;
+  if (config.gate)
+    text = std::string("gate ") + (config.gate->input == kernels::GateInput::value ? "value" : "hidden") + "->" +
+           (config.gate->site == kernels::GateSite::value ? "value" : "output");
+  if (config.learnable_sink) text += text.empty() ? "learnable sink" : ", learnable sink";
+  return text.empty() ? "softmax" : text;
+}
+
+}  // namespace qfid::eval

@@ -1,0 +1,146 @@
+#include "eval/experiment/yaml_tree.h"
+
+#include <yaml-cpp/eventhandler.h>
+#include <yaml-cpp/exceptions.h>
+#include <yaml-cpp/parser.h>
+
+#include <algorithm>
+#include <sstream>
+
+namespace qfid::eval {
+
+namespace {
+
+constexpr std::size_t largest_file = 1 << 20, deepest = 32;
+
+Position position(const YAML::Mark& mark) { return {mark.line + 1, mark.column + 1}; }
+
+class TreeBuilder : public YAML::EventHandler {
+ public:
+  void OnDocumentStart(const YAML::Mark&) override {}
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
+    refuse_anchor(mark, anchor);
+    put({YamlNode::Kind::null, position(mark), "", false, "", {}, {}});
+  }
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
+    throw YamlProblem{position(mark), "aliases are not supported, write the value out"};
+  }
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& value) override {
+    refuse_anchor(mark, anchor);
+    if (tag != "?" && tag != "!" && !tag.empty())
+      throw YamlProblem{position(mark), "tags are not supported, found " + tag.substr(0, 60)};
+    put({YamlNode::Kind::scalar, position(mark), value, tag == "!", "", {}, {}});
+  }
+  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value) override {
+    open(mark, tag, anchor, YamlNode::Kind::list);
+  }
+  void OnSequenceEnd() override { close(); }
+  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                  YAML::EmitterStyle::value) override {
+    open(mark, tag, anchor, YamlNode::Kind::map);
+  }
+  void OnMapEnd() override { close(); }
+
+  YamlNode root;
+
+ private:
+  struct Frame {
+    YamlNode node;
+    bool has_key = false;
+    YamlNode key;
+  };
+
+  void refuse_anchor(const YAML::Mark& mark, YAML::anchor_t anchor) const {
+    if (anchor != 0) throw YamlProblem{position(mark), "anchors are not supported, write the value out"};
+  }
+  void open(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YamlNode::Kind kind) {
+    refuse_anchor(mark, anchor);
+    if (tag != "?" && tag != "!" && !tag.empty())
+      throw YamlProblem{position(mark), "tags are not supported, found " + tag.substr(0, 60)};
+    if (stack_.size() >= deepest)
+      throw YamlProblem{position(mark), "nested deeper than " + std::to_string(deepest) + " levels"};
+    if (!stack_.empty() && stack_.back().node.kind == YamlNode::Kind::map && !stack_.back().has_key)
+      throw YamlProblem{position(mark), "a key must be a word"};
+    stack_.push_back({{kind, position(mark), "", false, "", {}, {}}, false, {}});
+  }
+  void close() {
+    YamlNode node = std::move(stack_.back().node);
+    stack_.pop_back();
+    put(std::move(node));
+  }
+  void put(YamlNode node) {
+    if (stack_.empty()) {
+      root = std::move(node);
+      return;
+    }
+    Frame& frame = stack_.back();
+    if (frame.node.kind == YamlNode::Kind::list) {
+      frame.node.items.push_back(std::move(node));
+    } else if (!frame.has_key) {
+      if (node.kind != YamlNode::Kind::scalar) throw YamlProblem{node.at, "a key must be a word"};
+      frame.key = std::move(node);
+      frame.has_key = true;
+    } else {
+      frame.node.entries.emplace_back(std::move(frame.key), std::move(node));
+      frame.has_key = false;
+    }
+  }
+
+  std::vector<Frame> stack_;
+};
+
+/// Position of the first byte that is not part of valid UTF-8 text, NUL included; npos when all is well.
+std::size_t first_bad_byte(const std::string& text) {
+  for (std::size_t i = 0; i < text.size();) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    const std::size_t length = c < 0x80                ? 1
+                               : c >= 0xC2 && c < 0xE0 ? 2
+                               : c >= 0xE0 && c < 0xF0 ? 3
+                               : c >= 0xF0 && c < 0xF5 ? 4
+                                                       : 0;
+    if (c == 0 || length == 0 || i + length > text.size()) return i;
+    for (std::size_t j = 1; j < length; ++j)
+      if ((static_cast<unsigned char>(text[i + j]) & 0xC0) != 0x80) return i;
+    i += length;
+  }
+  return std::string::npos;
+}
+
+Position position_of(const std::string& text, std::size_t byte) {
+  const auto end = text.begin() + static_cast<std::ptrdiff_t>(byte);
+  const auto line = std::count(text.begin(), end, '\n');
+  const std::size_t start = text.rfind('\n', byte == 0 ? 0 : byte - 1);
+  return {static_cast<int>(line) + 1, static_cast<int>(byte - (line == 0 ? 0 : start + 1)) + 1};
+}
+
+}  // namespace
+
+const YamlNode* YamlNode::find(const std::string& key) const {
+  for (const auto& [name, value] : entries)
+    if (name.text == key) return &value;
+  return nullptr;
+}
+YamlNode* YamlNode::find(const std::string& key) {
+  for (auto& [name, value] : entries)
+    if (name.text == key) return &value;
+  return nullptr;
+}
+
+YamlNode parse_yaml(const std::string& text) {
+  if (text.size() > largest_file) throw YamlProblem{{1, 1}, "larger than 1 MiB"};
+  if (const std::size_t bad = first_bad_byte(text); bad != std::string::npos)
+    throw YamlProblem{position_of(text, bad), text[bad] == '\0' ? "NUL byte" : "invalid UTF-8"};
+  try {
+    std::istringstream stream(text);
+    YAML::Parser parser(stream);
+    TreeBuilder builder;
+    if (!parser.HandleNextDocument(builder)) throw YamlProblem{{1, 1}, "empty, expected a map that begins with version: 1"};
+    TreeBuilder more;
+    if (parser.HandleNextDocument(more)) throw YamlProblem{more.root.at, "a second document, expected one"};
+    return std::move(builder.root);
+  } catch (const YAML::Exception& error) { throw YamlProblem{position(error.mark), "not valid YAML: " + error.msg}; }
+}
+
+}  // namespace qfid::eval

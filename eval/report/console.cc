@@ -1,0 +1,103 @@
+#include "eval/report/format.h"
+#include "eval/report/report.h"
+
+namespace qfid::eval {
+
+namespace {
+
+std::string target_line(const RunRecord& run, std::size_t name_width) {
+  const std::string name = clipped(run.target, name_width);
+  if (run.status == RunStatus::skipped || run.status == RunStatus::failed)
+    return std::format("  {:<{}} {}: {}", name, name_width, to_string(run.status), run.message);
+  const LayerRow* worst = worst_row(run, "local");
+  const std::string where = worst == nullptr
+                                ? "-"
+                                : std::format("{} {:.1f}", clipped(std::format("{}.{}", worst->layer, worst->tap), 11),
+                                              *column(*worst, "sqnr_db"));
+  const Metric* top1 = find_metric(run, "top1.agreement");
+  return std::format("  {:<{}} {:>10} {:>8} {:>10} {:>7} {:>17}", name, name_width,
+                     short_number(find_metric(run, "perplexity")), short_number(find_metric(run, "perplexity.ratio")),
+                     short_number(find_metric(run, "kl.mean")),
+                     top1 == nullptr ? "-" : std::format("{:.2f}%", 100 * *top1->value), where);
+}
+
+void add_wrapped(std::string& text, const std::string& line, std::size_t width) {
+  std::string rest = line;
+  while (rest.size() > width) {
+    std::size_t cut = rest.rfind(' ', width);
+    if (cut == std::string::npos || cut < 20) cut = width;
+    text += rest.substr(0, cut) + "\n";
+    rest = "    " + rest.substr(rest[cut] == ' ' ? cut + 1 : cut);
+  }
+  text += rest + "\n";
+}
+
+void add_model(std::string& text, const ExperimentRecord& record, const ModelRecord& model, std::size_t width) {
+  add_wrapped(
+      text,
+      std::format("{} ({}, {:.1f} M parameters)", model.name, model.variant, static_cast<double>(model.parameters) / 1e6),
+      width);
+  const std::size_t names = width - 60;
+  text += std::format("  {:<{}} {:>10} {:>8} {:>10} {:>7} {:>17}\n", "target", names, "perplexity", "ratio", "KL (nats)",
+                      "top-1", "worst local, dB");
+  for (const RunRecord& run : record.runs)
+    if (run.model == model.name) add_wrapped(text, target_line(run, names), width);
+  const RunRecord* base = record.find(model.name, "baseline");
+  if (base == nullptr) return;
+  std::string facts = "  baseline:";
+  for (const Metric& metric : base->metrics)
+    if (metric.name.starts_with("sink_rate") || metric.name == "residual.inf_norm.max" || metric.name == "drain.v.sinks" ||
+        metric.name == "drain.v_gated.sinks")
+      facts += std::format(" {} {},", metric.name, short_number(metric.value));
+  facts.pop_back();
+  add_wrapped(text, facts, width);
+  text += "\n";
+}
+
+}  // namespace
+
+std::string console_report(const ExperimentRecord& record, int width_in) {
+  const auto width = static_cast<std::size_t>(std::max(width_in, 72));
+  const Provenance& p = record.provenance;
+  std::string text;
+  add_wrapped(text,
+              std::format("{}: {} windows of {} tokens ({}), {}, {}, {} threads", record.name, p.windows, p.context,
+                          p.protocol, p.device, p.isa, p.threads),
+              width);
+  if (record.interrupted) text += "INTERRUPTED: what follows covers the windows that were finished\n";
+  text += "\n";
+  for (const ModelRecord& model : record.models) add_model(text, record, model, width);
+  std::string differences;
+  for (const PairRecord& pair : record.pairs) {
+    const Metric& d = pair.difference;
+    if (!d.ci || (d.ci->low <= 0 && d.ci->high >= 0)) continue;
+    const bool a_better = *d.value > 0;
+    add_wrapped(
+        differences,
+        std::format("  {}: {} is better than {} by {:.5f} nats ({:.5f} .. {:.5f})", pair.model, a_better ? pair.a : pair.b,
+                    a_better ? pair.b : pair.a, std::fabs(*d.value), std::min(std::fabs(d.ci->low), std::fabs(d.ci->high)),
+                    std::max(std::fabs(d.ci->low), std::fabs(d.ci->high))),
+        width);
+  }
+  if (!differences.empty())
+    text +=
+        std::format("Paired differences whose {:.0f} % interval excludes zero:\n", 100 * record.confidence) + differences;
+  for (const std::string& warning : record.warnings) add_wrapped(text, "warning: " + warning, width);
+  return text;
+}
+
+std::string console_plan(const Plan& plan) {
+  std::string text =
+      std::format("{} runs, about {:.0f} s at {:.0f} GFLOP/s (f32 linears, measured now), about {:.0f} MiB\n\n",
+                  plan.runs.size(), plan.seconds, plan.assumed_gflops, static_cast<double>(plan.memory_bytes) / (1 << 20));
+  for (const PlannedRun& run : plan.runs) {
+    text += std::format("{} / {} on {}: ", run.model, run.target, run.backend);
+    text += run.runs ? std::format("{} tokens, {:.1f} GFLOP, about {:.1f} s, {:.0f} MiB\n", run.tokens, run.gflop,
+                                   run.seconds, static_cast<double>(run.memory_bytes) / (1 << 20))
+                     : std::format("{}: {}\n", run.skipped ? "skipped" : "can't run", run.reason);
+    text += "  " + run.description + "\n  " + run.repro + "\n";
+  }
+  return text;
+}
+
+}  // namespace qfid::eval

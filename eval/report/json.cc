@@ -1,0 +1,123 @@
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "eval/report/report.h"
+
+namespace qfid::eval {
+
+namespace {
+
+using nlohmann::ordered_json;
+
+ordered_json number(std::optional<double> value) {
+  return value && std::isfinite(*value) ? ordered_json(*value) : ordered_json(nullptr);
+}
+
+ordered_json metric_json(const Metric& m) {
+  ordered_json json{{"value", number(m.value)}};
+  if (m.ci) json["ci"] = {number(m.ci->low), number(m.ci->high)};
+  json["unit"] = m.unit;
+  if (!m.note.empty()) json["note"] = m.note;
+  return json;
+}
+
+ordered_json run_json(const RunRecord& run) {
+  ordered_json json{{"model", run.model},
+                    {"target", run.target},
+                    {"backend", run.backend},
+                    {"mode", run.mode},
+                    {"description", run.description},
+                    {"status", to_string(run.status)},
+                    {"message", run.message},
+                    {"implementations", run.implementations},
+                    {"metrics", ordered_json::object()}};
+  for (const Metric& metric : run.metrics) json["metrics"][metric.name] = metric_json(metric);
+  ordered_json layers = ordered_json::array();
+  for (const LayerRow& row : run.layers) {
+    ordered_json entry{{"layer", row.layer},
+                       {"tap", row.tap},
+                       {"head", row.head == -1 ? ordered_json(nullptr) : ordered_json(row.head)},
+                       {"error", row.error}};
+    for (const auto& [name, value] : row.values) entry[name] = number(value);
+    layers.push_back(std::move(entry));
+  }
+  json["layers"] = std::move(layers);
+  json["windows"] = {{"tokens", run.windows.tokens},
+                     {"nll", run.windows.nll},
+                     {"kl", run.windows.kl},
+                     {"kl_reverse", run.windows.kl_reverse},
+                     {"top1_agree", run.windows.top1_agree}};
+  json["repro"] = run.repro;
+  return json;
+}
+
+ordered_json provenance_json(const Provenance& p) {
+  return {{"tool_version", p.tool_version},
+          {"git_commit", p.git_commit},
+          {"compiler", p.compiler},
+          {"libraries", p.libraries},
+          {"device", p.device},
+          {"isa", p.isa},
+          {"threads", p.threads},
+          {"chunk_windows", p.chunk_windows},
+          {"tokens", p.tokens_path},
+          {"tokens_hash", p.tokens_hash},
+          {"protocol", p.protocol},
+          {"context", p.context},
+          {"first_token", p.first_token},
+          {"windows", p.windows}};
+}
+
+ordered_json timings_json(const ExperimentRecord& record) {
+  const Timings& t = record.timings;
+  ordered_json json{{"started", t.started},
+                    {"total_seconds", t.total_seconds},
+                    {"load_seconds", t.load_seconds},
+                    {"calibration_seconds", t.calibration_seconds},
+                    {"baseline_seconds", t.baseline_seconds},
+                    {"targets_seconds", t.targets_seconds},
+                    {"metrics_seconds", t.metrics_seconds},
+                    {"local_seconds", t.local_seconds},
+                    {"peak_memory_bytes", t.peak_memory_bytes}};
+  ordered_json runs = ordered_json::array();
+  for (const RunRecord& run : record.runs)
+    runs.push_back({{"model", run.model},
+                    {"target", run.target},
+                    {"forward_seconds", run.seconds},
+                    {"metric_seconds", run.metric_seconds},
+                    {"local_seconds", run.local_seconds}});
+  json["runs"] = std::move(runs);
+  return json;
+}
+
+}  // namespace
+
+std::string results_json(const ExperimentRecord& record) {
+  ordered_json json{{"schema_version", record_schema_version},
+                    {"name", record.name},
+                    {"spec", {{"file", record.spec_file}, {"sets", record.sets}, {"text", record.spec_text}}},
+                    {"confidence", record.confidence},
+                    {"interrupted", record.interrupted},
+                    {"provenance", provenance_json(record.provenance)}};
+  ordered_json models = ordered_json::array();
+  for (const ModelRecord& m : record.models)
+    models.push_back({{"name", m.name},
+                      {"path", m.path},
+                      {"family", m.family},
+                      {"variant", m.variant},
+                      {"parameters", m.parameters},
+                      {"content_hash", m.content_hash},
+                      {"unused_tensors", m.unused_tensors}});
+  json["models"] = std::move(models);
+  json["runs"] = ordered_json::array();
+  for (const RunRecord& run : record.runs) json["runs"].push_back(run_json(run));
+  json["pairs"] = ordered_json::array();
+  for (const PairRecord& pair : record.pairs)
+    json["pairs"].push_back(
+        {{"model", pair.model}, {"a", pair.a}, {"b", pair.b}, {pair.difference.name, metric_json(pair.difference)}});
+  json["warnings"] = record.warnings;
+  json["timings"] = timings_json(record);
+  return json.dump(1) + "\n";
+}
+
+}  // namespace qfid::eval

@@ -1,0 +1,138 @@
+#include "eval/report/format.h"
+#include "eval/report/report.h"
+
+namespace qfid::eval {
+
+namespace {
+
+std::string cell(std::string text) {
+  for (std::size_t at = 0; (at = text.find('|', at)) != std::string::npos; at += 2) text.insert(at, "\\");
+  for (char& c : text)
+    if (c == '\n') c = ' ';
+  return text;
+}
+
+void add_targets(std::string& text, const ExperimentRecord& record, const ModelRecord& model) {
+  text +=
+      "| target | perplexity | ratio | interval of ratio | KL mean (nats) | top-1 agreement | worst local: layer.tap, SQNR "
+      "dB | zero P codes |\n";
+  text += "|---|---|---|---|---|---|---|---|\n";
+  for (const RunRecord& run : record.runs) {
+    if (run.model != model.name) continue;
+    if (run.metrics.empty()) {
+      text += std::format("| {} | {}: {} | | | | | | |\n", cell(run.target), to_string(run.status), cell(run.message));
+      continue;
+    }
+    const LayerRow* worst = worst_row(run, "local");
+    text += std::format(
+        "| {} | {} | {} | {} | {} | {} | {} | {} |\n", cell(run.target), short_number(find_metric(run, "perplexity")),
+        short_number(find_metric(run, "perplexity.ratio")), interval_text(find_metric(run, "perplexity.ratio")),
+        short_number(find_metric(run, "kl.mean")), short_number(find_metric(run, "top1.agreement")),
+        worst == nullptr ? "-" : std::format("{}.{}, {:.1f}", worst->layer, worst->tap, *column(*worst, "sqnr_db")),
+        short_number(find_metric(run, "p_codes.zero_share")));
+  }
+  text += "\n";
+}
+
+void add_worst_layers(std::string& text, const ExperimentRecord& record, const ModelRecord& model) {
+  struct Entry {
+    const RunRecord* run;
+    const LayerRow* row;
+    double sqnr;
+  };
+  std::vector<Entry> all;
+  for (const RunRecord& run : record.runs)
+    if (run.model == model.name)
+      for (const LayerRow& row : run.layers)
+        if (row.error == "local" && row.head == -1)
+          if (const auto sqnr = column(row, "sqnr_db")) all.push_back({&run, &row, *sqnr});
+  std::stable_sort(all.begin(), all.end(), [](const Entry& a, const Entry& b) { return a.sqnr < b.sqnr; });
+  if (all.size() > 15) all.resize(15);
+  if (all.empty()) return;
+  text += "Where the damage is made (local errors: each operation fed with the baseline's inputs), worst first:\n\n";
+  text += "| target | layer | tap | SQNR dB | gain | cosine | sign flips |\n|---|---|---|---|---|---|---|\n";
+  for (const Entry& entry : all)
+    text += std::format("| {} | {} | {} | {:.1f} | {} | {} | {} |\n", cell(entry.run->target), entry.row->layer,
+                        entry.row->tap, entry.sqnr, short_number(column(*entry.row, "gain")),
+                        short_number(column(*entry.row, "cosine")), short_number(column(*entry.row, "share_sign_flips")));
+  text += "\n";
+}
+
+void add_outliers(std::string& text, const ExperimentRecord& record) {
+  text +=
+      "## Outliers, sinks and drains\n\n| model | target | largest residual | kurtosis | sink rate (q64) | sink rate (T64) "
+      "| drain of v, sink heads | after the gate |\n";
+  text += "|---|---|---|---|---|---|---|---|\n";
+  const auto by_prefix = [](const RunRecord& run, const std::string& prefix) -> const Metric* {
+    for (const Metric& metric : run.metrics)
+      if (metric.name.starts_with(prefix)) return &metric;
+    return nullptr;
+  };
+  for (const RunRecord& run : record.runs) {
+    if (run.metrics.empty()) continue;
+    text +=
+        std::format("| {} | {} | {} | {} | {} | {} | {} | {} |\n", cell(run.model), cell(run.target),
+                    short_number(find_metric(run, "residual.inf_norm.max")),
+                    short_number(find_metric(run, "residual.kurtosis.token.max")),
+                    short_number(by_prefix(run, "sink_rate.q64")), short_number(by_prefix(run, "sink_rate.T64")),
+                    short_number(find_metric(run, "drain.v.sinks")), short_number(find_metric(run, "drain.v_gated.sinks")));
+  }
+  text += "\n";
+}
+
+void add_provenance(std::string& text, const ExperimentRecord& record) {
+  text += "## What ran\n\n| model | target | backend | schemes | implementations |\n|---|---|---|---|---|\n";
+  for (const RunRecord& run : record.runs) {
+    std::string ran;
+    for (const auto& [site, name] : run.implementations)
+      if (site == "q_proj" || site == "fc2" || site == "attention" || site == "lm_head")
+        ran += (ran.empty() ? "" : "; ") + site + ": " + name;
+    text += std::format("| {} | {} | {} | {} | {} |\n", cell(run.model), cell(run.target), run.backend,
+                        cell(run.description), cell(ran));
+  }
+  const Provenance& p = record.provenance;
+  text += std::format(
+      "\nqfid {} ({}), {}; {}, ISA {}, {} threads, chunks of {} windows; tokens {} ({}), protocol {}, {} windows of {} "
+      "tokens from {}.\n",
+      p.tool_version, p.git_commit, p.compiler, p.device, p.isa, p.threads, p.chunk_windows, p.tokens_path, p.tokens_hash,
+      p.protocol, p.windows, p.context, p.first_token);
+  for (const auto& [name, version] : p.libraries) text += std::format("{} {}.\n", name, version);
+  for (const ModelRecord& model : record.models)
+    text += std::format("Model {}: {}, content {}.\n", model.name, model.path, model.content_hash);
+  text += "\nEach run alone:\n\n```\n";
+  for (const RunRecord& run : record.runs) text += run.repro + "\n";
+  text += "```\n";
+}
+
+}  // namespace
+
+std::string markdown_report(const ExperimentRecord& record) {
+  std::string text = "# " + record.name + "\n\n";
+  if (record.interrupted) text += "**Interrupted**: the numbers cover the windows that were finished.\n\n";
+  text += std::format(
+      "Ratios and intervals are of perplexity against the full-precision baseline on the same tokens; intervals ({:.0f} %) "
+      "are clustered by window.\n\n",
+      100 * record.confidence);
+  for (const ModelRecord& model : record.models) {
+    text += std::format("## {} ({})\n\n", model.name, model.variant);
+    add_targets(text, record, model);
+    add_worst_layers(text, record, model);
+  }
+  add_outliers(text, record);
+  std::string rows;
+  for (const PairRecord& pair : record.pairs)
+    rows += std::format(
+        "| {} | {} | {} | {} | {} |\n", cell(pair.model), cell(pair.a), cell(pair.b), short_number(pair.difference.value),
+        pair.difference.ci ? std::format("{:.6f} .. {:.6f}", pair.difference.ci->low, pair.difference.ci->high)
+                           : pair.difference.note);
+  if (!rows.empty())
+    text +=
+        "## Target against target\n\nMean NLL of b minus that of a, in nats (above zero: a is better).\n\n| model | a | b | "
+        "difference | interval |\n|---|---|---|---|---|\n" +
+        rows + "\n";
+  add_provenance(text, record);
+  for (const std::string& warning : record.warnings) text += "\nWarning: " + warning + "\n";
+  return text;
+}
+
+}  // namespace qfid::eval

@@ -1,0 +1,32 @@
+// Record -> text. One file per format; each is a pure function of the record.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "eval/experiment/record.h"
+#include "eval/experiment/runner.h"
+
+namespace qfid::eval {
+
+/// The table a person sees after a run; no line longer than `width` columns (at least 60).
+std::string console_report(const ExperimentRecord& record, int width = 80);
+std::string console_plan(const Plan& plan);
+std::string markdown_report(const ExperimentRecord& record);
+/// results.json, schema_version first; everything that may differ between two equal runs is under "timings".
+std::string results_json(const ExperimentRecord& record);
+/// RFC 4180: model,target,error,layer,tap,head and the union of value columns.
+std::string layers_csv(const ExperimentRecord& record);
+/// Per model, a NumPy structured array [runs, tokens] of {nll f4, kl f4, top1 i4}; runs in record order, only those that
+/// were scored. File names: tokens.npy for one model, tokens-MODEL.npy for several.
+std::vector<std::pair<std::string, std::string>> token_files(const ExperimentRecord& record);
+
+/// Writes a temporary file, syncs, renames; Error{input} naming path and reason (disk full, read-only, ...).
+void write_file_atomically(const std::filesystem::path& path, std::string_view content);
+/// results.json, report.md, layers.csv and the token files into dir (created). Returns the paths written.
+std::vector<std::filesystem::path> write_reports(const ExperimentRecord& record, const std::filesystem::path& dir);
+
+}  // namespace qfid::eval
