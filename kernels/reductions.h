@@ -32,7 +32,7 @@ struct RowStats {
   double inf_norm_sum = 0;                              ///< sum over rows of the row's max|x|
   double kurtosis_sum = 0;                              ///< sum over rows of mean((x-mu)^4)/(s^4+1e-6), s unbiased
   double sum = 0;                                       ///< sum of all elements (for means)
-  std::int64_t below_tenth = 0, above_nine_tenths = 0;  ///< elements < .1 and > .9 (gates)
+  std::int64_t below_tenth = 0, above_nine_tenths = 0;  ///< elements < .1 and > .9, of rows within [0, 1] (gates)
   std::int64_t elements = 0, non_finite = 0;
 };
 

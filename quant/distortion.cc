@@ -1,9 +1,9 @@
-// Sums run in eight fixed lanes (element i goes to lane i mod 8) that are folded in one order at the end, so that every ISA
-// and every call gives the same bits. GCC vector extensions are lowered to what the target has.
+// Sums run in sixteen fixed lanes that are folded in one order at the end, so that every ISA and every call gives the same bits.
 #include "quant/distortion.h"
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "quant/core/dispatch.h"
 #include "quant/core/error.h"
@@ -12,55 +12,51 @@ namespace qfid::quant {
 
 namespace {
 
-constexpr int lanes = 8;
-using Double8 = double __attribute__((vector_size(64)));
-using Float8 = float __attribute__((vector_size(32)));
+constexpr int lanes = 16;
 
+/// Element i of a row goes to lane i mod 16.
 struct Fields {
-  Double8 xx, xy, yy, ee, ax, ae, e, max, exact, flips, flushed, valid;
+  double xx[lanes] = {}, xy[lanes] = {}, yy[lanes] = {}, ee[lanes] = {}, ax[lanes] = {}, ae[lanes] = {}, e[lanes] = {};
+  float max[lanes] = {};
+  std::int32_t exact[lanes] = {}, flips[lanes] = {}, flushed[lanes] = {}, valid[lanes] = {};
 };
 
-double fold(const Double8& v) {
-  double sum = 0;
-  for (int i = 0; i < lanes; ++i) sum += v[i];
+template <class T>
+auto fold(const T (&v)[lanes]) {
+  std::conditional_t<std::is_same_v<T, double>, double, std::int64_t> sum = 0;
+  for (const T& lane : v) sum += lane;
   return sum;
 }
 
 struct Accumulate {
-  __attribute__((always_inline)) static void step(Fields& f, const Float8& x_in, const Float8& y_in) {
-    const Double8 one = {1, 1, 1, 1, 1, 1, 1, 1}, zero = {};
-    Double8 x = __builtin_convertvector(x_in, Double8), y = __builtin_convertvector(y_in, Double8);
-    const auto valid = (x == x) & (y == y);
-    x = valid ? x : zero;
-    y = valid ? y : zero;
-    const Double8 d = y - x;
-    const Double8 magnitude = d < zero ? -d : d;
-    f.xx += x * x;
-    f.xy += x * y;
-    f.yy += y * y;
-    f.ee += d * d;
-    f.ax += x < zero ? -x : x;
-    f.ae += magnitude;
-    f.e += d;
-    f.max = magnitude > f.max ? magnitude : f.max;
-    f.exact += (x == y) & valid ? one : zero;
-    f.flips += x * y < zero ? one : zero;
-    f.flushed += (y == zero) & (x != zero) ? one : zero;
-    f.valid += valid ? one : zero;
+  __attribute__((always_inline)) static void step(Fields& f, const float* x_at, const float* y_at) {
+    for (int j = 0; j < lanes; ++j) {
+      const bool valid = (x_at[j] == x_at[j]) & (y_at[j] == y_at[j]);
+      const float x = valid ? x_at[j] : 0.0F, y = valid ? y_at[j] : 0.0F;
+      const float magnitude = std::fabs(y - x);
+      f.max[j] = magnitude > f.max[j] ? magnitude : f.max[j];
+      f.valid[j] += valid ? 1 : 0;
+      f.exact[j] += (x == y) & valid ? 1 : 0;
+      f.flips[j] += ((x < 0.0F) & (y > 0.0F)) | ((x > 0.0F) & (y < 0.0F)) ? 1 : 0;
+      f.flushed[j] += (y == 0.0F) & (x != 0.0F) ? 1 : 0;
+      const double a = x, b = y, d = b - a;
+      f.xx[j] += a * a;
+      f.xy[j] += a * b;
+      f.yy[j] += b * b;
+      f.ee[j] += d * d;
+      f.ax[j] += std::fabs(a);
+      f.ae[j] += std::fabs(d);
+      f.e[j] += d;
+    }
   }
   __attribute__((always_inline)) void operator()(const float* x, const float* y, std::int64_t rows, std::int64_t columns,
                                                  std::int64_t stride, Fields& total) const {
     Fields f = total;
     for (std::int64_t r = 0; r < rows; ++r, x += stride, y += stride) {
-      Float8 a, b;
       std::int64_t i = 0;
-      for (; i + lanes <= columns; i += lanes) {
-        __builtin_memcpy(&a, x + i, sizeof a);
-        __builtin_memcpy(&b, y + i, sizeof b);
-        step(f, a, b);
-      }
+      for (; i + lanes <= columns; i += lanes) step(f, x + i, y + i);
       if (i == columns) continue;
-      a = b = Float8{};
+      float a[lanes] = {}, b[lanes] = {};
       for (int j = 0; i < columns; ++i, ++j) {
         a[j] = x[i];
         b[j] = y[i];
@@ -84,7 +80,7 @@ void DistortionStats::add(std::span<const float> x, std::span<const float> y) {
 void DistortionStats::add(const float* x, const float* y, std::int64_t rows, std::int64_t columns, std::int64_t stride) {
   const std::int64_t n = rows * columns;
   // Rows are padded to whole lanes with pairs of zeros, which add to `exact` and `valid` only.
-  const auto padded = static_cast<double>(rows * ((columns + lanes - 1) / lanes * lanes) - n);
+  const std::int64_t padded = rows * ((columns + lanes - 1) / lanes * lanes) - n;
   Fields f{};
   dispatched(Accumulate{}, x, y, rows, columns, stride, f);
   DistortionStats part;
@@ -95,11 +91,11 @@ void DistortionStats::add(const float* x, const float* y, std::int64_t rows, std
   part.abs_x_ = fold(f.ax);
   part.abs_error_ = fold(f.ae);
   part.error_ = fold(f.e);
-  for (int i = 0; i < lanes; ++i) part.max_ = std::max(part.max_, f.max[i]);
-  part.n_ = static_cast<std::int64_t>(fold(f.valid) - padded);
-  part.exact_ = static_cast<std::int64_t>(fold(f.exact) - padded);
-  part.flips_ = static_cast<std::int64_t>(fold(f.flips));
-  part.flushed_ = static_cast<std::int64_t>(fold(f.flushed));
+  for (int i = 0; i < lanes; ++i) part.max_ = std::max(part.max_, static_cast<double>(f.max[i]));
+  part.n_ = fold(f.valid) - padded;
+  part.exact_ = fold(f.exact) - padded;
+  part.flips_ = fold(f.flips);
+  part.flushed_ = fold(f.flushed);
   part.nan_ = n - part.n_;
   merge(part);
 }

@@ -10,39 +10,39 @@ namespace qfid::quant {
 namespace {
 
 constexpr int lanes = 8;
-using Double8 = double __attribute__((vector_size(64)));
-using Float8 = float __attribute__((vector_size(32)));
 
 struct Sums {
-  Double8 first, min, max;
+  double first[lanes] = {}, min[lanes] = {}, max[lanes] = {};
 };
 struct Powers {
-  Double8 second, third, fourth;
+  double second[lanes] = {}, third[lanes] = {}, fourth[lanes] = {};
 };
 
 struct FirstPass {
-  __attribute__((always_inline)) void operator()(const float* x, std::int64_t n, Sums& s) const {
-    for (std::int64_t i = 0; i + lanes <= n; i += lanes) {
-      Float8 a;
-      __builtin_memcpy(&a, x + i, sizeof a);
-      const Double8 v = __builtin_convertvector(a, Double8);
-      s.first += v;
-      s.min = v < s.min ? v : s.min;
-      s.max = v > s.max ? v : s.max;
-    }
+  __attribute__((always_inline)) void operator()(const float* x, std::int64_t n, Sums& total) const {
+    Sums s = total;
+    for (std::int64_t i = 0; i + lanes <= n; i += lanes)
+      for (int j = 0; j < lanes; ++j) {
+        const double v = x[i + j];
+        s.first[j] += v;
+        s.min[j] = v < s.min[j] ? v : s.min[j];
+        s.max[j] = v > s.max[j] ? v : s.max[j];
+      }
+    total = s;
   }
 };
 
 struct SecondPass {
-  __attribute__((always_inline)) void operator()(const float* x, std::int64_t n, double mean, Powers& p) const {
-    for (std::int64_t i = 0; i + lanes <= n; i += lanes) {
-      Float8 a;
-      __builtin_memcpy(&a, x + i, sizeof a);
-      const Double8 d = __builtin_convertvector(a, Double8) - mean, d2 = d * d;
-      p.second += d2;
-      p.third += d2 * d;
-      p.fourth += d2 * d2;
-    }
+  __attribute__((always_inline)) void operator()(const float* x, std::int64_t n, double mean, Powers& total) const {
+    Powers p = total;
+    for (std::int64_t i = 0; i + lanes <= n; i += lanes)
+      for (int j = 0; j < lanes; ++j) {
+        const double d = static_cast<double>(x[i + j]) - mean, d2 = d * d;
+        p.second[j] += d2;
+        p.third[j] += d2 * d;
+        p.fourth[j] += d2 * d2;
+      }
+    total = p;
   }
 };
 
@@ -59,9 +59,9 @@ void Moments::add(std::span<const float> x) {
   if (x.empty()) return;
   const auto n = static_cast<std::int64_t>(x.size()), whole = n / lanes * lanes;
   const double start = static_cast<double>(x[0]);
-  Sums s{};
-  s.min += start;
-  s.max += start;
+  Sums s;
+  std::fill_n(s.min, lanes, start);
+  std::fill_n(s.max, lanes, start);
   dispatched(FirstPass{}, x.data(), n, s);
   Moments part;
   part.n_ = n;
@@ -79,7 +79,7 @@ void Moments::add(std::span<const float> x) {
     part.max_ = std::max(part.max_, v);
   }
   part.mean_ = sum / static_cast<double>(n);
-  Powers p{};
+  Powers p;
   dispatched(SecondPass{}, x.data(), n, part.mean_, p);
   for (int i = 0; i < lanes; ++i) {
     part.m2_ += p.second[i];

@@ -1,5 +1,7 @@
 #include "eval/cli/cli.h"
 
+#include <malloc.h>
+
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <functional>
@@ -48,6 +50,9 @@ int guarded(const std::function<int()>& work) {
 }  // namespace
 
 int run_cli(int argc, const char* const* argv) {
+  // Activations of a few MiB come and go thousands of times: keep their pages instead of returning them to the system.
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  mallopt(M_TRIM_THRESHOLD, 512 << 20);
   std::signal(SIGPIPE, SIG_IGN);
   CLI::App app{"qfid: how faithful is a quantized transformer, and who is to blame?"};
   app.footer(footer);

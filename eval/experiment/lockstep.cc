@@ -186,7 +186,7 @@ void Lockstep::compare(int l, Arm& arm, const std::string& error, const LayerTra
   add("v", &LayerTrace::v, true);
   add("output", &LayerTrace::output, true);
   add("attn_out", &LayerTrace::attn_out, false);
-  add("ffn_act", &LayerTrace::ffn_act, false);
+  if (error == "local") add("ffn_act", &LayerTrace::ffn_act, false);  // fc1's own damage; ffn_out holds it cumulatively
   add("ffn_out", &LayerTrace::ffn_out, false);
   add("residual", &LayerTrace::residual, false);
 }

@@ -4,6 +4,7 @@
 #include "kernels/cpu/backend.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/host/host_backend.h"
+#include "kernels/host/operands.h"
 
 namespace qfid::kernels::cpu {
 
@@ -20,8 +21,18 @@ class CpuBackend : public host::HostBackend {
   AttentionResult attention(PreparedAttention& prepared, const AttentionInputs& inputs, TapSink* taps) override;
 
  private:
+  /// Codes of the last input a linear quantized: q, k and v read the same one. Holding `src` keeps its memory from reuse.
+  struct LastOperand {
+    DeviceTensor src;
+    quant::QuantScheme scheme;
+    std::vector<quant::Range> ranges;
+    std::shared_ptr<const host::Operand> operand;
+  };
+  std::shared_ptr<const host::Operand> quantized(const DeviceTensor& src, const quant::QuantScheme& scheme, const std::vector<quant::Range>& ranges);
+
   Isa isa_;
   GemmCache cache_;
+  LastOperand last_;
 };
 
 /// What the operands of a product are stored in: integers stay codes (s8, u8) where VNNI makes their products exact, and are

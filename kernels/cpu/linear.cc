@@ -153,15 +153,27 @@ std::unique_ptr<PreparedLinear> CpuBackend::prepare(const LinearProblem& problem
   return std::make_unique<CpuLinear>(problem, weights, isa_);
 }
 
+std::shared_ptr<const host::Operand> CpuBackend::quantized(const DeviceTensor& src, const quant::QuantScheme& scheme,
+                                                           const std::vector<quant::Range>& ranges) {
+  if (scheme.format == Format::f32) return std::make_shared<host::Operand>();
+  const bool same = last_.operand && last_.src.storage == src.storage && last_.src.shape == src.shape && last_.scheme == scheme &&
+                    last_.ranges == ranges;
+  if (!same) {
+    const Shape& s = src.shape;
+    last_ = {src, scheme, ranges,
+             std::make_shared<host::Operand>(host::quantize_operand(host::view<float>(src).reshaped(Shape{s[0], s[1], 1, s[2]}), scheme, ranges))};
+  }
+  return last_.operand;
+}
+
 DeviceTensor CpuBackend::linear(PreparedLinear& prepared, const DeviceTensor& src, quant::CodeCounts* counts) {
   auto& w = dynamic_cast<CpuLinear&>(prepared);
   const LinearProblem& p = w.problem();
   const Shape& s = src.shape;
   quant::require(s.rank() == 3 && s[2] == p.in,
                  "linear: src is " + s.to_string() + ", expected [B, T, " + std::to_string(p.in) + "]");
-  host::Operand x;
-  if (p.activations.format != Format::f32)
-    x = host::quantize_operand(host::view<float>(src).reshaped(Shape{s[0], s[1], 1, s[2]}), p.activations, w.ranges);
+  const std::shared_ptr<const host::Operand> operand = quantized(src, p.activations, w.ranges);
+  const host::Operand& x = *operand;
   const std::byte* raw = x.codes.empty() ? static_cast<const std::byte*>(src.storage.get()) : x.codes.raw();
   if (counts != nullptr) *counts += x.counts;
   Tensor result(DType::f32, Shape{s[0], s[1], p.out});

@@ -13,29 +13,26 @@ using quant::Format;
 namespace {
 
 constexpr int lanes = 16;
-using Float16 = float __attribute__((vector_size(64)));
-using Int16x32 = std::int32_t __attribute__((vector_size(64)));
 constexpr float infinity = std::numeric_limits<float>::infinity();
-
-__attribute__((always_inline)) inline Float16 broadcast(float v) { return Float16{} + v; }
 
 /// e^x for x <= 0 within 2 ulp; 0 below -87.33 (where e^x is subnormal), -inf included.
 /// Cody-Waite reduction, Taylor polynomial of degree 7 on [-ln2/2, ln2/2].
-__attribute__((always_inline)) inline Float16 exp16(const Float16& x_in) {
-  const Float16 lowest = broadcast(-87.33F);
-  const auto gone = x_in < lowest;
-  const Float16 x = gone ? lowest : x_in;
+__attribute__((always_inline)) inline float exp_lane(float x_in) {
+  const bool gone = x_in < -87.33F;
+  const float x = gone ? -87.33F : x_in;
   constexpr float magic = 12582912.0F;
-  const Float16 shifted = x * 1.44269504F + magic, n = shifted - magic;
-  const Float16 r = (x - n * 0.693359375F) - n * -2.12194440e-4F;
-  Float16 p = broadcast(1.0F / 5040);
-  for (float c : {1.0F / 720, 1.0F / 120, 1.0F / 24, 1.0F / 6, 0.5F, 1.0F, 1.0F}) p = p * r + c;
-  Int16x32 exponent, result;
-  __builtin_memcpy(&exponent, &shifted, sizeof exponent);
-  __builtin_memcpy(&result, &p, sizeof result);
-  result += exponent << 23;
-  __builtin_memcpy(&p, &result, sizeof p);
-  return gone ? Float16{} : p;
+  const float shifted = x * 1.44269504F + magic, n = shifted - magic;
+  const float r = (x - n * 0.693359375F) - n * -2.12194440e-4F;
+  float p = 1.0F / 5040;
+  p = p * r + 1.0F / 720;
+  p = p * r + 1.0F / 120;
+  p = p * r + 1.0F / 24;
+  p = p * r + 1.0F / 6;
+  p = p * r + 0.5F;
+  p = p * r + 1.0F;
+  p = p * r + 1.0F;
+  const float e = std::bit_cast<float>(std::bit_cast<std::uint32_t>(p) + (std::bit_cast<std::uint32_t>(shifted) << 23));
+  return gone ? 0.0F : e;
 }
 
 struct Scores {
@@ -71,25 +68,20 @@ float scores(const Acc* acc, float* s, std::int64_t n, std::int64_t visible, con
 }
 
 struct Exp {
-  __attribute__((always_inline)) float operator()(const float* s, float m, float* e, std::int64_t n) const {
-    Float16 sum{};
+  __attribute__((always_inline)) float operator()(const float* __restrict s, float m, float* __restrict e, std::int64_t n) const {
+    float sum[lanes] = {};
     std::int64_t j = 0;
-    for (; j + lanes <= n; j += lanes) {
-      Float16 x;
-      __builtin_memcpy(&x, s + j, sizeof x);
-      const Float16 y = exp16(x - m);
-      sum += y;
-      __builtin_memcpy(e + j, &y, sizeof y);
-    }
-    if (j < n) {
-      Float16 x = broadcast(-infinity);
-      for (std::int64_t i = j; i < n; ++i) x[i - j] = s[i];
-      const Float16 y = exp16(x - m);
-      sum += y;
-      for (std::int64_t i = j; i < n; ++i) e[i] = y[i - j];
+    for (; j + lanes <= n; j += lanes)
+      for (int i = 0; i < lanes; ++i) {
+        e[j + i] = exp_lane(s[j + i] - m);
+        sum[i] += e[j + i];
+      }
+    for (int i = 0; j < n; ++j, ++i) {
+      e[j] = exp_lane(s[j] - m);
+      sum[i] += e[j];
     }
     float total = 0;
-    for (int i = 0; i < lanes; ++i) total += sum[i];
+    for (float lane : sum) total += lane;
     return total;
   }
 };

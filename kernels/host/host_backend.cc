@@ -8,7 +8,6 @@
 #include <numbers>
 
 #include "kernels/host/host_memory.h"
-#include "kernels/host/vector_math.h"
 #include "quant/core/dispatch.h"
 
 namespace qfid::kernels::host {
@@ -31,34 +30,28 @@ struct ReluLoop {
   }
 };
 
-double fold(const Double8& v) {
-  double sum = 0;
-  for (int i = 0; i < lanes; ++i) sum += v[i];
-  return sum;
-}
-
-/// Sum of (x - shift)^power, power 1 or 2.
+/// Sum of (x - shift)^power, power 1 or 2, in eight lanes.
 struct PowerSum {
-  __attribute__((always_inline)) void operator()(const float* x, std::int64_t n, double shift, bool squared,
-                                                 Double8& out) const {
-    Double8 sum{};
-    for (std::int64_t i = 0; i + lanes <= n; i += lanes) {
-      const Double8 d = load8(x + i) - shift;
-      sum += squared ? d * d : d;
+  __attribute__((always_inline)) double operator()(const float* x, std::int64_t n, double shift, bool squared) const {
+    double sum[lanes] = {};
+    std::int64_t i = 0;
+    for (; i + lanes <= n; i += lanes)
+      for (int j = 0; j < lanes; ++j) {
+        const double d = static_cast<double>(x[i + j]) - shift;
+        sum[j] += squared ? d * d : d;
+      }
+    double total = 0;
+    for (double lane : sum) total += lane;
+    for (; i < n; ++i) {
+      const double d = static_cast<double>(x[i]) - shift;
+      total += squared ? d * d : d;
     }
-    out = sum;
+    return total;
   }
 };
 
 double power_sum(const float* x, std::int64_t n, double shift, bool squared) {
-  Double8 lanes_sum{};
-  quant::dispatched(PowerSum{}, x, n, shift, squared, lanes_sum);
-  double sum = fold(lanes_sum);
-  for (std::int64_t i = n / lanes * lanes; i < n; ++i) {
-    const double d = static_cast<double>(x[i]) - shift;
-    sum += squared ? d * d : d;
-  }
-  return sum;
+  return quant::dispatched(PowerSum{}, x, n, shift, squared);
 }
 
 struct NormLoop {

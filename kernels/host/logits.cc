@@ -13,11 +13,14 @@ namespace {
 
 constexpr int lanes = 8;
 
-double fold(const Double8& v) {
-  double sum = 0;
-  for (int i = 0; i < lanes; ++i) sum += v[i];
-  return sum;
-}
+struct Lanes {
+  double v[lanes] = {};
+  double fold() const {
+    double sum = 0;
+    for (double lane : v) sum += lane;
+    return sum;
+  }
+};
 
 struct Top {
   float value, second;
@@ -39,33 +42,34 @@ Top top_of(const float* x, std::int64_t n) {
 }
 
 struct SumExp {
-  __attribute__((always_inline)) void operator()(const float* x, std::int64_t n, double top, Double8& sum) const {
-    Double8 total = sum;
-    for (std::int64_t i = 0; i + lanes <= n; i += lanes) total += exp8(load8(x + i) - top);
-    sum = total;
+  __attribute__((always_inline)) void operator()(const float* x, std::int64_t n, double top, Lanes& out) const {
+    Lanes sum;
+    for (std::int64_t i = 0; i + lanes <= n; i += lanes)
+      for (int j = 0; j < lanes; ++j) sum.v[j] += exp_lane(static_cast<double>(x[i + j]) - top);
+    out = sum;
   }
 };
 
 double log_sum_exp(const float* x, std::int64_t n, double top) {
-  Double8 sum{};
+  Lanes sum;
   quant::dispatched(SumExp{}, x, n, top, sum);
-  double total = fold(sum);
+  double total = sum.fold();
   for (std::int64_t i = n / lanes * lanes; i < n; ++i) total += std::exp(static_cast<double>(x[i]) - top);
   return top + std::log(total);
 }
 
 struct Divergence {
-  __attribute__((always_inline)) static void step(const Double8& lp, const Double8& lq, Double8& forward, Double8& reverse) {
-    const Double8 d = lq - lp, p = exp8(lp), q = exp8(lq);
-    const Double8 magnitude = d < 0.0 ? -d : d;
-    const auto small = magnitude <= broadcast(0.25);
-    forward += small ? p * exp_minus_tangent8(d) : q - p - p * d;
-    reverse += small ? q * exp_minus_tangent8(-d) : p - q + q * d;
-  }
-  __attribute__((always_inline)) void operator()(const float* base, const float* test, std::int64_t n, double lse_base,
-                                                 double lse_test, Double8& forward, Double8& reverse) const {
-    Double8 f = forward, r = reverse;
-    for (std::int64_t i = 0; i + lanes <= n; i += lanes) step(load8(base + i) - lse_base, load8(test + i) - lse_test, f, r);
+  __attribute__((always_inline)) void operator()(const float* base, const float* test, std::int64_t n, double lse_base, double lse_test,
+                                                 Lanes& forward, Lanes& reverse) const {
+    Lanes f, r;
+    for (std::int64_t i = 0; i + lanes <= n; i += lanes)
+      for (int j = 0; j < lanes; ++j) {
+        const double lp = static_cast<double>(base[i + j]) - lse_base, lq = static_cast<double>(test[i + j]) - lse_test;
+        const double d = lq - lp, p = exp_lane(lp), q = exp_lane(lq);
+        const bool small = std::fabs(d) <= 0.25;
+        f.v[j] += small ? p * exp_minus_tangent_lane(d) : q - p - p * d;
+        r.v[j] += small ? q * exp_minus_tangent_lane(-d) : p - q + q * d;
+      }
     forward = f;
     reverse = r;
   }
@@ -73,10 +77,10 @@ struct Divergence {
 
 void divergences(const float* base, const float* test, std::int64_t n, double lse_base, double lse_test,
                  TokenComparison& out) {
-  Double8 forward{}, reverse{};
+  Lanes forward, reverse;
   quant::dispatched(Divergence{}, base, test, n, lse_base, lse_test, forward, reverse);
-  out.kl = fold(forward);
-  out.kl_reverse = fold(reverse);
+  out.kl = forward.fold();
+  out.kl_reverse = reverse.fold();
   for (std::int64_t i = n / lanes * lanes; i < n; ++i) {
     const double lp = base[i] - lse_base, lq = test[i] - lse_test, d = lq - lp;
     out.kl +=

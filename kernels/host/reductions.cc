@@ -29,41 +29,37 @@ struct RowSums {
 };
 
 struct DivergeRow {
-  __attribute__((always_inline)) static void step(Double8 p, Double8 q, Double8& kl, Double8& tv) {
-    const Double8 difference = q - p, tiny = broadcast(static_cast<double>(FLT_MIN));
-    tv += difference < 0.0 ? -difference : difference;
-    p = p < tiny ? tiny : p;
-    q = q < tiny ? tiny : q;
-    const Double8 ratio = q / p;
-    kl += p * ((ratio - 1.0) - log8(ratio));
-  }
-  __attribute__((always_inline)) void operator()(const float* p, const float* q, std::int64_t n, Double8& kl,
-                                                 Double8& tv) const {
-    Double8 k = kl, t = tv;
-    for (std::int64_t i = 0; i + lanes <= n; i += lanes) step(load8(p + i), load8(q + i), k, t);
-    kl = k;
-    tv = t;
+  __attribute__((always_inline)) RowSums operator()(const float* base, const float* test, std::int64_t n) const {
+    constexpr double tiny = FLT_MIN;
+    double kl[lanes] = {}, tv[lanes] = {};
+    const auto step = [&](const float* a, const float* b) __attribute__((always_inline)) {
+      for (int j = 0; j < lanes; ++j) {
+        const double x = a[j], y = b[j];
+        tv[j] += std::fabs(y - x);
+        const double p = x < tiny ? tiny : x, q = y < tiny ? tiny : y, ratio = q / p;
+        kl[j] += p * ((ratio - 1.0) - log_lane(ratio));
+      }
+    };
+    std::int64_t i = 0;
+    for (; i + lanes <= n; i += lanes) step(base + i, test + i);
+    if (i < n) {
+      float a[lanes] = {}, b[lanes] = {};  // equal zeros add nothing
+      for (int j = 0; i < n; ++i, ++j) {
+        a[j] = base[i];
+        b[j] = test[i];
+      }
+      step(a, b);
+    }
+    RowSums sums;
+    for (int j = 0; j < lanes; ++j) {
+      sums.kl += kl[j];
+      sums.tv += tv[j] / 2;
+    }
+    return sums;
   }
 };
 
-RowSums diverge(const float* p, const float* q, std::int64_t n) {
-  Double8 kl{}, tv{};
-  quant::dispatched(DivergeRow{}, p, q, n, kl, tv);
-  const std::int64_t whole = n / lanes * lanes;
-  if (whole < n) {
-    float a[lanes] = {}, b[lanes] = {};
-    std::copy(p + whole, p + n, a);
-    std::copy(q + whole, q + n, b);
-    DivergeRow::step(load8(a), load8(b), kl, tv);  // equal zeros add nothing
-  }
-  RowSums sums;
-  for (int i = 0; i < lanes; ++i) {
-    sums.kl += kl[i];
-    sums.tv += tv[i];
-  }
-  sums.tv /= 2;
-  return sums;
-}
+RowSums diverge(const float* p, const float* q, std::int64_t n) { return quant::dispatched(DivergeRow{}, p, q, n); }
 
 struct Counts {
   std::int32_t below = 0, above = 0, bad = 0;
@@ -84,18 +80,21 @@ struct CountRow {
 RowStats window_stats(const float* x, std::int64_t rows, std::int64_t n) {
   RowStats stats;
   for (std::int64_t r = 0; r < rows; ++r, x += n) {
-    const Counts counts = quant::dispatched(CountRow{}, x, n);
-    stats.non_finite += counts.bad;
-    stats.elements += n;
-    ++stats.rows;
-    if (counts.bad > 0) continue;  // a row with NaN or Inf has no moments; it is counted instead
     quant::Moments moments;
     moments.add(std::span(x, static_cast<std::size_t>(n)));
+    stats.elements += n;
+    ++stats.rows;
+    if (!std::isfinite(moments.mean())) {  // a row with NaN or Inf has no moments; what is wrong in it is counted instead
+      stats.non_finite += quant::dispatched(CountRow{}, x, n).bad;
+      continue;
+    }
     const double inf_norm = moments.inf_norm();
     stats.max_abs = std::max(stats.max_abs, inf_norm);
     stats.inf_norm_sum += inf_norm;
     stats.kurtosis_sum += moments.kurtosis();
     stats.sum += moments.mean() * static_cast<double>(n);
+    if (moments.min() < 0 || moments.max() > 1) continue;  // not a gate's row
+    const Counts counts = quant::dispatched(CountRow{}, x, n);
     stats.below_tenth += counts.below;
     stats.above_nine_tenths += counts.above;
   }
@@ -130,9 +129,10 @@ std::vector<RowDivergence> HostReductions::row_divergence(const DeviceTensor& ba
     for (std::int64_t r = 0; r < rows; ++r) {
       const float* a = p + (h * rows + r) * n;
       const float* b = q + (h * rows + r) * n;
-      const auto nonzero = [](float v) { return v != 0.0F; };
-      if (!std::any_of(a, a + n, nonzero) && !std::any_of(b, b + n, nonzero)) continue;
-      const RowSums sums = diverge(a, b, n);
+      std::int64_t seen = n;  // masked keys at the end are 0 in both and add nothing
+      while (seen > 0 && a[seen - 1] == 0.0F && b[seen - 1] == 0.0F) --seen;
+      if (seen == 0) continue;
+      const RowSums sums = diverge(a, b, seen);
       ++out.rows;
       out.kl_sum += sums.kl;
       out.tv_sum += sums.tv;
