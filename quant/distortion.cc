@@ -1,4 +1,5 @@
-// Sums run in sixteen fixed lanes that are folded in one order at the end, so that every ISA and every call gives the same bits.
+// Sums run in sixteen fixed lanes that are folded in one order at the end, so that every ISA and every call gives the same
+// bits.
 #include "quant/distortion.h"
 
 #include <algorithm>

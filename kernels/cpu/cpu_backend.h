@@ -28,7 +28,8 @@ class CpuBackend : public host::HostBackend {
     std::vector<quant::Range> ranges;
     std::shared_ptr<const host::Operand> operand;
   };
-  std::shared_ptr<const host::Operand> quantized(const DeviceTensor& src, const quant::QuantScheme& scheme, const std::vector<quant::Range>& ranges);
+  std::shared_ptr<const host::Operand> quantized(const DeviceTensor& src, const quant::QuantScheme& scheme,
+                                                 const std::vector<quant::Range>& ranges);
 
   Isa isa_;
   GemmCache cache_;

@@ -2,8 +2,6 @@
 
 #include <omp.h>
 
-#include <set>
-
 #include "quant/core/error.h"
 
 namespace qfid::kernels::cpu {
@@ -24,13 +22,12 @@ class OneThread {
   int before_;
 };
 
-dnnl::matmul::primitive_desc describe(const GemmShape& s, const memory::desc* packed, bool any_layout) {
+dnnl::matmul::primitive_desc describe(const GemmShape& s) {
   dnnl::primitive_attr attr;
   attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   const memory::desc src({s.M, s.K}, s.src, memory::format_tag::ab), dst({s.M, s.N}, s.dst, memory::format_tag::ab);
   const auto plain = s.wei_transposed ? memory::format_tag::ba : memory::format_tag::ab;
-  const memory::desc wei =
-      packed != nullptr ? *packed : memory::desc({s.K, s.N}, s.wei, any_layout ? memory::format_tag::any : plain);
+  const memory::desc wei({s.K, s.N}, s.wei, s.packed ? memory::format_tag::any : plain);
   try {
     if (s.bias) return {cpu_engine(), src, wei, memory::desc({1, s.N}, DataType::f32, memory::format_tag::ab), dst, attr};
     return {cpu_engine(), src, wei, dst, attr};
@@ -85,9 +82,9 @@ void* GemmContext::scratch(std::size_t bytes) {
   return scratch_.raw();
 }
 
-Gemm::Gemm(const GemmShape& shape, const memory::desc* packed_weights) {
+Gemm::Gemm(const GemmShape& shape) {
   const OneThread one;
-  pd_ = describe(shape, packed_weights, shape.packed && packed_weights == nullptr);
+  pd_ = describe(shape);
   primitive_ = dnnl::matmul(pd_);
   name_ = pd_.impl_info_str();
 }
@@ -108,37 +105,17 @@ void Gemm::run(GemmContext& context, const void* src, const void* wei, const voi
 const Gemm& GemmCache::get(const GemmShape& shape) {
   const std::scoped_lock lock(mutex_);
   std::unique_ptr<Gemm>& entry = made_[shape];
-  if (!entry) entry = std::make_unique<Gemm>(shape, nullptr);
+  if (!entry) entry = std::make_unique<Gemm>(shape);
   return *entry;
 }
 
 PackedWeights::PackedWeights(const void* plain, DataType type, DataType src, DataType dst, std::int64_t N, std::int64_t K,
                              std::int64_t rows, bool bias)
-    : src_(src), wei_(type), dst_(dst), N_(N), K_(K), bias_(bias) {
-  auto first = std::make_unique<Gemm>(GemmShape{src, type, dst, rows, N, K, false, true, bias}, nullptr);
-  memory_ = memory(first->weights_layout(), cpu_engine());
+    : product_(GemmShape{src, type, dst, rows, N, K, false, true, bias}), memory_(product_.weights_layout(), cpu_engine()) {
   memory from(memory::desc({K, N}, type, memory::format_tag::ba), cpu_engine(), const_cast<void*>(plain));
   dnnl::stream stream(cpu_engine());
   dnnl::reorder(from, memory_).execute(stream, from, memory_);
   stream.wait();
-  products_[rows] = std::move(first);
-}
-
-const Gemm& PackedWeights::product(std::int64_t rows) {
-  const std::scoped_lock lock(mutex_);
-  std::unique_ptr<Gemm>& entry = products_[rows];
-  const memory::desc layout = memory_.get_desc();
-  if (!entry) entry = std::make_unique<Gemm>(GemmShape{src_, wei_, dst_, rows, N_, K_, false, true, bias_}, &layout);
-  return *entry;
-}
-
-std::string PackedWeights::implementations() const {
-  const std::scoped_lock lock(mutex_);
-  std::set<std::string> names;
-  for (const auto& [rows, gemm] : products_) names.insert(gemm->implementation());
-  std::string text;
-  for (const std::string& name : names) text += (text.empty() ? "" : "+") + name;
-  return text;
 }
 
 }  // namespace qfid::kernels::cpu

@@ -49,7 +49,7 @@ class GemmContext {
 
 class Gemm {
  public:
-  Gemm(const GemmShape& shape, const dnnl::memory::desc* packed_weights);
+  explicit Gemm(const GemmShape& shape);
   void run(GemmContext& context, const void* src, const void* wei, const void* bias, void* dst) const;
   const std::string& implementation() const { return name_; }
   dnnl::memory::desc weights_layout() const { return pd_.weights_desc(); }
@@ -70,23 +70,19 @@ class GemmCache {
   std::map<GemmShape, std::unique_ptr<Gemm>> made_;
 };
 
-/// Weights [K, N] packed once in the layout oneDNN prefers for `rows` rows; products of any number of rows then use it.
+/// Weights [K, N] packed once in the layout oneDNN prefers for a product of `rows` rows. One shape only: a packed layout
+/// that is best for one number of rows can send another to oneDNN's reference implementation.
 class PackedWeights {
  public:
   /// `plain`: row-major [N, K] (as checkpoints store linears) of `type`.
   PackedWeights(const void* plain, DataType type, DataType src, DataType dst, std::int64_t N, std::int64_t K,
                 std::int64_t rows, bool bias);
-  const Gemm& product(std::int64_t rows);
+  const Gemm& product() const { return product_; }
   const void* data() const { return memory_.get_data_handle(); }
-  std::string implementations() const;
 
  private:
-  DataType src_, wei_, dst_;
-  std::int64_t N_, K_;
-  bool bias_;
+  Gemm product_;
   dnnl::memory memory_;
-  mutable std::mutex mutex_;
-  std::map<std::int64_t, std::unique_ptr<Gemm>> products_;
 };
 
 dnnl::engine& cpu_engine();

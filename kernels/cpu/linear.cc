@@ -3,6 +3,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <cstring>
 #include <vector>
 
 #include "kernels/cpu/cpu_backend.h"
@@ -59,7 +60,7 @@ class CpuLinear : public PreparedLinear {
 
   const LinearProblem& problem() const override { return problem_; }
   std::string implementation() const override {
-    std::string text = packed[0]->implementations();
+    std::string text = packed[0]->product().implementation();
     if (types.integer_as_f32) text += " (exact f32 products of integer codes, K blocks of 512: no VNNI)";
     return text;
   }
@@ -91,7 +92,7 @@ class CpuLinear : public PreparedLinear {
 /// What one thread needs while it goes through row blocks.
 struct Workspace {
   GemmContext context;
-  std::vector<std::byte> src;
+  std::vector<std::byte> src, padded;
   std::vector<float> part;
 };
 
@@ -100,13 +101,13 @@ void exact_products(CpuLinear& w, Workspace& work, const Tensor& codes, std::int
                     std::int32_t* acc) {
   const std::int64_t in = w.problem().in, out = w.problem().out;
   std::fill_n(acc, rows * out, 0);
-  work.part.resize(static_cast<std::size_t>(rows * out));
+  work.part.resize(static_cast<std::size_t>(row_block * out));
   for (std::size_t block = 0; block < w.packed.size(); ++block) {
     const std::int64_t begin = static_cast<std::int64_t>(block) * exact_block, k = std::min(exact_block, in - begin);
-    work.src.resize(static_cast<std::size_t>(rows * k) * 4);
+    work.src.assign(static_cast<std::size_t>(row_block * k) * 4, std::byte{0});
     for (std::int64_t r = 0; r < rows; ++r)
       expand_codes(codes, (row + r) * in + begin, k, DataType::f32, work.src.data() + static_cast<std::size_t>(r * k) * 4);
-    w.packed[block]->product(rows).run(work.context, work.src.data(), w.packed[block]->data(), nullptr, work.part.data());
+    w.packed[block]->product().run(work.context, work.src.data(), w.packed[block]->data(), nullptr, work.part.data());
     for (std::int64_t i = 0; i < rows * out; ++i)
       acc[i] += static_cast<std::int32_t>(work.part[static_cast<std::size_t>(i)]);
   }
@@ -128,7 +129,16 @@ void one_block(CpuLinear& w, Workspace& work, const host::Operand& x, const std:
       src = work.src.data();
     }
     PackedWeights& packed = *w.packed[0];
-    packed.product(rows).run(work.context, src, packed.data(), w.fused_bias ? w.bias.data() : nullptr, dst);
+    const void* bias = w.fused_bias ? w.bias.data() : nullptr;
+    if (rows == row_block) {
+      packed.product().run(work.context, src, packed.data(), bias, dst);
+    } else {  // a short block is padded: one shape, one layout, one implementation
+      work.padded.resize(static_cast<std::size_t>(row_block * p.in) * width);
+      std::memcpy(work.padded.data(), src, static_cast<std::size_t>(rows * p.in) * width);
+      work.part.resize(static_cast<std::size_t>(row_block * p.out));
+      packed.product().run(work.context, work.padded.data(), packed.data(), bias, work.part.data());
+      std::memcpy(dst, work.part.data(), static_cast<std::size_t>(rows * p.out) * 4);
+    }
   }
   if (!w.scaled) return;
   const bool integer = w.types.integer_as_f32 || w.types.accumulator == DataType::s32;
@@ -156,12 +166,13 @@ std::unique_ptr<PreparedLinear> CpuBackend::prepare(const LinearProblem& problem
 std::shared_ptr<const host::Operand> CpuBackend::quantized(const DeviceTensor& src, const quant::QuantScheme& scheme,
                                                            const std::vector<quant::Range>& ranges) {
   if (scheme.format == Format::f32) return std::make_shared<host::Operand>();
-  const bool same = last_.operand && last_.src.storage == src.storage && last_.src.shape == src.shape && last_.scheme == scheme &&
-                    last_.ranges == ranges;
+  const bool same = last_.operand && last_.src.storage == src.storage && last_.src.shape == src.shape &&
+                    last_.scheme == scheme && last_.ranges == ranges;
   if (!same) {
     const Shape& s = src.shape;
     last_ = {src, scheme, ranges,
-             std::make_shared<host::Operand>(host::quantize_operand(host::view<float>(src).reshaped(Shape{s[0], s[1], 1, s[2]}), scheme, ranges))};
+             std::make_shared<host::Operand>(
+                 host::quantize_operand(host::view<float>(src).reshaped(Shape{s[0], s[1], 1, s[2]}), scheme, ranges))};
   }
   return last_.operand;
 }
@@ -179,10 +190,6 @@ DeviceTensor CpuBackend::linear(PreparedLinear& prepared, const DeviceTensor& sr
   Tensor result(DType::f32, Shape{s[0], s[1], p.out});
   float* dst = result.view<float>().data();
   const std::int64_t rows = s[0] * s[1], blocks = (rows + row_block - 1) / row_block;
-  for (const auto& packed : w.packed) {  // made here: an exception must not leave a parallel region
-    if (rows >= row_block) packed->product(row_block);
-    if (rows % row_block != 0) packed->product(rows % row_block);
-  }
 #pragma omp parallel
   {
     Workspace work;

@@ -68,7 +68,8 @@ float scores(const Acc* acc, float* s, std::int64_t n, std::int64_t visible, con
 }
 
 struct Exp {
-  __attribute__((always_inline)) float operator()(const float* __restrict s, float m, float* __restrict e, std::int64_t n) const {
+  __attribute__((always_inline)) float operator()(const float* __restrict s, float m, float* __restrict e,
+                                                  std::int64_t n) const {
     float sum[lanes] = {};
     std::int64_t j = 0;
     for (; j + lanes <= n; j += lanes)

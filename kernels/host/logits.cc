@@ -59,8 +59,8 @@ double log_sum_exp(const float* x, std::int64_t n, double top) {
 }
 
 struct Divergence {
-  __attribute__((always_inline)) void operator()(const float* base, const float* test, std::int64_t n, double lse_base, double lse_test,
-                                                 Lanes& forward, Lanes& reverse) const {
+  __attribute__((always_inline)) void operator()(const float* base, const float* test, std::int64_t n, double lse_base,
+                                                 double lse_test, Lanes& forward, Lanes& reverse) const {
     Lanes f, r;
     for (std::int64_t i = 0; i + lanes <= n; i += lanes)
       for (int j = 0; j < lanes; ++j) {

@@ -1,6 +1,6 @@
-// exp and log in double without branches, for loops that the compiler vectorizes (quant/core/dispatch.h): relative error below
-// 4e-16 on the ranges used, the same bits on every ISA (no fused multiply-add). Sources: range reduction after Cody and Waite
-// 1980; the log series is that of atanh.
+// exp and log in double without branches, for loops that the compiler vectorizes (quant/core/dispatch.h): relative error
+// below 4e-16 on the ranges used, the same bits on every ISA (no fused multiply-add). Sources: range reduction after Cody
+// and Waite 1980; the log series is that of atanh.
 #pragma once
 
 #include <bit>

@@ -51,8 +51,15 @@ std::uint32_t slow_encode(float x, const Table& t, bool saturate) {
 
 /// Every code's value, every boundary between codes, +-2 ulp around each, both signs, and the extremes.
 std::vector<float> probes(const Table& t) {
-  std::vector<float> all{0.0F, -0.0F, std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
-                         std::numeric_limits<float>::max(), std::numeric_limits<float>::denorm_min(), 464.0F, 465.0F, 61440.0F};
+  std::vector<float> all{0.0F,
+                         -0.0F,
+                         std::numeric_limits<float>::infinity(),
+                         -std::numeric_limits<float>::infinity(),
+                         std::numeric_limits<float>::max(),
+                         std::numeric_limits<float>::denorm_min(),
+                         464.0F,
+                         465.0F,
+                         61440.0F};
   const auto around = [&](double centre) {
     const auto middle = static_cast<float>(centre);
     for (int ulp = -2; ulp <= 2; ++ulp) {
@@ -108,10 +115,12 @@ std::int64_t check_fp8(const Table& table, Cast&& cast, T (*scalar)(float, Overf
 
 TEST_CASE("FP8 casts agree with the slow converter at every code and boundary") {
   const auto n = check_fp8<e4m3>(
-      e4m3_table, [](const auto& x, Overflow o, auto& codes, CodeCounts& counts) { cast_to_e4m3(x, 1.0F, o, codes, counts); }, to_e4m3);
+      e4m3_table,
+      [](const auto& x, Overflow o, auto& codes, CodeCounts& counts) { cast_to_e4m3(x, 1.0F, o, codes, counts); }, to_e4m3);
   CHECK(n > 6 * 2 * 126 * 9);
   const auto m = check_fp8<e5m2>(
-      e5m2_table, [](const auto& x, Overflow o, auto& codes, CodeCounts& counts) { cast_to_e5m2(x, 1.0F, o, codes, counts); }, to_e5m2);
+      e5m2_table,
+      [](const auto& x, Overflow o, auto& codes, CodeCounts& counts) { cast_to_e5m2(x, 1.0F, o, codes, counts); }, to_e5m2);
   CHECK(m > 6 * 2 * 123 * 9);
 }
 
@@ -170,7 +179,8 @@ TEST_CASE("all 256 FP8 codes decode to their definition and back") {
     }
     expand(std::span<const e5m2>(codes5), std::span<float>(wide));
     for (unsigned i = 0; i < 256; ++i)
-      if (!std::isnan(wide[i])) REQUIRE(std::bit_cast<std::uint32_t>(wide[i]) == std::bit_cast<std::uint32_t>(to_f32(codes5[i])));
+      if (!std::isnan(wide[i]))
+        REQUIRE(std::bit_cast<std::uint32_t>(wide[i]) == std::bit_cast<std::uint32_t>(to_f32(codes5[i])));
     force_isa(before);
   }
 }
@@ -234,7 +244,8 @@ TEST_CASE("INT8 rounds half to even at every .5 boundary and saturates, on every
     std::vector<std::uint8_t> bytes(x.size());
     cast_to_uint8(x, 1.0F, 128, bytes, counts);
     for (std::size_t i = 0; i < x.size(); ++i)
-      REQUIRE(static_cast<int>(bytes[i]) == std::clamp(static_cast<int>(std::nearbyint(static_cast<double>(x[i]))) + 128, 0, 255));
+      REQUIRE(static_cast<int>(bytes[i]) ==
+              std::clamp(static_cast<int>(std::nearbyint(static_cast<double>(x[i]))) + 128, 0, 255));
     const float special[3] = {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), -1e30F};
     std::int8_t three[3];
     CodeCounts odd;

@@ -38,10 +38,10 @@ TEST_CASE("each number is blind to what its comment says") {
   DistortionStats a, b;
   a.add(x, scaled);
   b.add(x, noisy);
-  CHECK(std::fabs(*a.cosine() - 1) < 1e-6);      // cosine doesn't see a wrong scale ...
-  CHECK(std::fabs(*a.gain() - 1.01) < 1e-6);     // ... gain does
+  CHECK(std::fabs(*a.cosine() - 1) < 1e-6);        // cosine doesn't see a wrong scale ...
+  CHECK(std::fabs(*a.gain() - 1.01) < 1e-6);       // ... gain does
   CHECK(std::fabs(b.mean_signed_error()) < 1e-6);  // the mean error doesn't see symmetric noise ...
-  CHECK(*b.sqnr_db() < 45);                      // ... SQNR does
+  CHECK(*b.sqnr_db() < 45);                        // ... SQNR does
 }
 
 TEST_CASE("no element is an error, NaN is counted, parts merge to the whole, every ISA gives the same bits") {
@@ -79,7 +79,9 @@ TEST_CASE("no element is an error, NaN is counted, parts merge to the whole, eve
   DistortionStats rows;  // one head of [tokens, heads, d]
   rows.add(x.data(), y.data(), 20, 10, 50);
   DistortionStats slow;
-  for (int r = 0; r < 20; ++r) slow.add(std::span(x).subspan(static_cast<std::size_t>(r) * 50, 10), std::span(y).subspan(static_cast<std::size_t>(r) * 50, 10));
+  for (int r = 0; r < 20; ++r)
+    slow.add(std::span(x).subspan(static_cast<std::size_t>(r) * 50, 10),
+             std::span(y).subspan(static_cast<std::size_t>(r) * 50, 10));
   CHECK(rows.count() == slow.count());
   CHECK(std::fabs(rows.sums().xy - slow.sums().xy) < 1e-12);
 }

@@ -30,7 +30,8 @@ TEST_CASE("scheme spelling is canonical: parse(to_string(s)) == s over every pro
             const std::string text = std::string(format) + "/" + granularity + "/" + range + "/" + timing + option;
             const std::string f = format, o = option;
             const bool fp8 = f[0] == 'e';
-            const bool legal = o.empty() || (o == "/affine" && f == "uint8") || (o == "/nosat" && fp8) || (o == "/onnx" && !fp8) ||
+            const bool legal = o.empty() || (o == "/affine" && f == "uint8") || (o == "/nosat" && fp8) ||
+                               (o == "/onnx" && !fp8) ||
                                ((o == "/compressed-tensors" || o == "/smoothquant") && f == "int8");
             CAPTURE(text);
             if (!legal) {
@@ -82,8 +83,8 @@ TEST_CASE("scales follow numerics: absmax, all-zero, subnormal, producers' rules
 
 TEST_CASE("quantize: granules, idempotence, equivariance to powers of two, error below half a step") {
   const Tensor x = random_tensor(Shape{2, 6, 3, 8}, 1);
-  for (const char* text : {"int8/tensor", "int8/head", "int8/channel", "int8/token", "int8/group(4)", "int8/block(4)", "e4m3/token", "e5m2/channel",
-                           "uint8/tensor/affine"}) {
+  for (const char* text : {"int8/tensor", "int8/head", "int8/channel", "int8/token", "int8/group(4)", "int8/block(4)",
+                           "e4m3/token", "e5m2/channel", "uint8/tensor/affine"}) {
     CAPTURE(text);
     const QuantScheme scheme = parse_scheme(text);
     const QuantizedTensor q = quantize(x.view<float>(), scheme, Role::activation);
@@ -117,7 +118,8 @@ TEST_CASE("a dynamic tensor range is one window's, a static one is for all") {
   CHECK(both.scales.view<float>()[0] == 100.0F / 127.0F);
   CHECK(both.scales.view<float>()[1] < 0.1F);
   const Range range{-4.0F, 4.0F};
-  const QuantizedTensor fixed = quantize(std::as_const(x).view<float>(), parse_scheme("int8/static"), Role::activation, std::span(&range, 1));
+  const QuantizedTensor fixed =
+      quantize(std::as_const(x).view<float>(), parse_scheme("int8/static"), Role::activation, std::span(&range, 1));
   REQUIRE(fixed.scales.shape().elements() == 1);
   CHECK(fixed.counts.saturated == 1);
   CHECK_THROWS_AS(quantize(std::as_const(x).view<float>(), parse_scheme("int8/static"), Role::activation), Error);
@@ -135,7 +137,8 @@ TEST_CASE("percentile and mse ranges") {
     Tensor back(DType::f32, y.shape());
     dequantize(q, Role::activation, back.view<float>());
     double sum = 0;
-    for (std::int64_t i = 0; i < 4096; ++i) sum += std::pow(static_cast<double>(back.view<float>()[i] - y.view<float>()[i]), 2);
+    for (std::int64_t i = 0; i < 4096; ++i)
+      sum += std::pow(static_cast<double>(back.view<float>()[i] - y.view<float>()[i]), 2);
     return sum;
   };
   CHECK(error("int8/mse") <= error("int8"));

@@ -1,0 +1,32 @@
+// Every tolerance of the tests, with its reason. Comparisons are written !(difference <= tolerance), so that NaN fails.
+#pragma once
+
+#include <cmath>
+
+namespace qfid::tests {
+
+/// Machine epsilon of f32 accumulation.
+inline constexpr double f32_epsilon = 0x1p-24;
+
+/// Attention output against the oracle fed with the same operands:
+/// |o - o_ref| <= eps |o_ref| + a sqrt(keys) eps_acc sum_j |p_j||v_j|.
+/// The probabilities carry the error of the scores (a dot product of d terms, then exp, whose relative error is the absolute
+/// error of the score) on top of PV's own accumulation; a = 8 covers both with scores up to about 8 in magnitude, and stays
+/// three orders below a 1 % fault.
+inline double attention_f32(double reference, double magnitude, double keys, double largest_score) {
+  return 4 * f32_epsilon * std::fabs(reference) + 8 * (1 + largest_score) * std::sqrt(keys) * f32_epsilon * magnitude +
+         1e-12;
+}
+
+/// Real against emulated, per head (numerics: gain within 1e-3 of 1).
+inline constexpr double gain_real_emulated = 1e-3;
+
+/// Perplexity of the built-in models against double precision.
+inline constexpr double perplexity_relative = 1e-5;
+/// NLL of one token against double precision.
+inline constexpr double token_nll_absolute = 2e-5;
+
+/// f32 linears: sqrt(K) random-walk of K roundings, a = 8, against sum |x||w|.
+inline double linear_f32(double magnitude, double k) { return 8 * std::sqrt(k) * f32_epsilon * magnitude + 1e-12; }
+
+}  // namespace qfid::tests
