@@ -9,7 +9,7 @@ function(qfid_own_target target)
   # Vector types never cross a call that is not inlined, so their calling convention does not matter.
   target_compile_options(${target} PRIVATE -Wno-psabi)
   # No contraction anywhere: a fused multiply-add changes codes (docs/numerics.md).
-  target_compile_options(${target} PRIVATE -ffp-contract=off)
+  target_compile_options(${target} PRIVATE -ffp-contract=off -fno-trapping-math -fno-math-errno)
   if(QFID_SANITIZE)
     target_compile_options(${target} PRIVATE -fsanitize=${QFID_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
     target_link_options(${target} PUBLIC -fsanitize=${QFID_SANITIZE})

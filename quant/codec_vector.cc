@@ -44,8 +44,8 @@ struct Fp8Cast {
       const std::uint32_t kept = (too_large ? over : code) | ((bits >> 24) & 0x80U);
       dst[i] = static_cast<std::uint8_t>(is_nan ? 0x7FU : kept);
       nan += is_nan ? 1 : 0;
-      saturated += !is_nan && too_large ? 1 : 0;
-      flushed += code == 0 && src[i] != 0.0F ? 1 : 0;
+      saturated += !is_nan & too_large ? 1 : 0;
+      flushed += (code == 0) & (src[i] != 0.0F) ? 1 : 0;
     }
     return {saturated, flushed, nan};
   }
@@ -60,17 +60,13 @@ struct Int8Cast {
     constexpr float magic = 12582912.0F;
     std::int32_t saturated = 0, flushed = 0, nan = 0;
     for (std::size_t i = 0; i < n; ++i) {
-      const float x = src[i];
-      const bool is_nan = x != x;
-      float q = is_nan ? 0.0F : x / scale;
-      q = q < -1000.0F ? -1000.0F : q;
-      q = q > 1000.0F ? 1000.0F : q;
+      const float x = src[i] == src[i] ? src[i] : 0.0F;
+      const float q = std::min(std::max(x / scale, -1000.0F), 1000.0F);
       const float rounded = (q + magic) - magic;
-      saturated += rounded < low || rounded > high ? 1 : 0;
-      float code = rounded < low ? low : rounded;
-      code = code > high ? high : code;
-      nan += is_nan ? 1 : 0;
-      flushed += !is_nan && x != 0.0F && code == 0.0F ? 1 : 0;
+      const float code = std::min(std::max(rounded, low), high);
+      saturated += code != rounded ? 1 : 0;
+      flushed += (x != 0.0F) & (code == 0.0F) ? 1 : 0;
+      nan += src[i] != src[i] ? 1 : 0;
       dst[i] = static_cast<T>(static_cast<std::int32_t>(code) + zero_point);
     }
     return {saturated, flushed, nan};

@@ -19,7 +19,8 @@ constexpr int lanes = 16;
 struct Fields {
   double xx[lanes] = {}, xy[lanes] = {}, yy[lanes] = {}, ee[lanes] = {}, ax[lanes] = {}, ae[lanes] = {}, e[lanes] = {};
   float max[lanes] = {};
-  std::int32_t exact[lanes] = {}, flips[lanes] = {}, flushed[lanes] = {}, valid[lanes] = {};
+  std::int32_t exact[lanes] = {}, flips[lanes] = {}, flushed[lanes] = {};
+  std::int64_t valid = 0;
 };
 
 template <class T>
@@ -29,42 +30,71 @@ auto fold(const T (&v)[lanes]) {
   return sum;
 }
 
+/// Pairs of a block of rows, each row padded to whole lanes with zeros, pairs with a NaN replaced by zeros. Small enough for
+/// L1.
+struct Block {
+  static constexpr std::int64_t capacity = 1024;
+  alignas(64) float x[capacity], y[capacity];
+  std::int64_t size = 0;
+};
+
+// One plain sum over a block at a time: sixteen lanes of one array is a shape GCC keeps in registers.
 struct Accumulate {
-  __attribute__((always_inline)) static void step(Fields& f, const float* x_at, const float* y_at) {
-    for (int j = 0; j < lanes; ++j) {
-      const bool valid = (x_at[j] == x_at[j]) & (y_at[j] == y_at[j]);
-      const float x = valid ? x_at[j] : 0.0F, y = valid ? y_at[j] : 0.0F;
-      const float magnitude = std::fabs(y - x);
-      f.max[j] = magnitude > f.max[j] ? magnitude : f.max[j];
-      f.valid[j] += valid ? 1 : 0;
-      f.exact[j] += (x == y) & valid ? 1 : 0;
-      f.flips[j] += ((x < 0.0F) & (y > 0.0F)) | ((x > 0.0F) & (y < 0.0F)) ? 1 : 0;
-      f.flushed[j] += (y == 0.0F) & (x != 0.0F) ? 1 : 0;
-      const double a = x, b = y, d = b - a;
-      f.xx[j] += a * a;
-      f.xy[j] += a * b;
-      f.yy[j] += b * b;
-      f.ee[j] += d * d;
-      f.ax[j] += std::fabs(a);
-      f.ae[j] += std::fabs(d);
-      f.e[j] += d;
-    }
+  template <class T, class Step>
+  __attribute__((always_inline)) static void sweep(const Block& block, T (&total)[lanes], Step step) {
+    T sums[lanes];
+    for (int j = 0; j < lanes; ++j) sums[j] = total[j];
+    for (std::int64_t i = 0; i < block.size; i += lanes)
+      for (int j = 0; j < lanes; ++j) sums[j] = step(sums[j], block.x[i + j], block.y[i + j]);
+    for (int j = 0; j < lanes; ++j) total[j] = sums[j];
   }
+
+  __attribute__((always_inline)) static void add(const Block& block, Fields& f) {
+    sweep(block, f.xx, [](double s, double x, double) { return s + x * x; });
+    sweep(block, f.xy, [](double s, double x, double y) { return s + x * y; });
+    sweep(block, f.yy, [](double s, double, double y) { return s + y * y; });
+    sweep(block, f.ee, [](double s, double x, double y) { return s + (y - x) * (y - x); });
+    sweep(block, f.ax, [](double s, double x, double) { return s + std::fabs(x); });
+    sweep(block, f.ae, [](double s, double x, double y) { return s + std::fabs(y - x); });
+    sweep(block, f.e, [](double s, double x, double y) { return s + (y - x); });
+    sweep(block, f.max, [](float m, float x, float y) { return std::fabs(y - x) > m ? std::fabs(y - x) : m; });
+    using Count = std::int32_t;
+    sweep(block, f.exact, [](Count n, float x, float y) { return n + (x == y ? 1 : 0); });
+    sweep(block, f.flips,
+          [](Count n, float x, float y) { return n + (((x < 0.0F) & (y > 0.0F)) | ((x > 0.0F) & (y < 0.0F)) ? 1 : 0); });
+    sweep(block, f.flushed, [](Count n, float x, float y) { return n + ((y == 0.0F) & (x != 0.0F) ? 1 : 0); });
+  }
+
+  /// Appends up to the block's capacity of one row; returns the number of valid pairs.
+  __attribute__((always_inline)) static std::int32_t append(Block& block, const float* x, const float* y, std::int64_t n) {
+    float* a = block.x + block.size;
+    float* b = block.y + block.size;
+    std::int32_t valid = 0;
+    for (std::int64_t i = 0; i < n; ++i) {
+      const bool ok = (x[i] == x[i]) & (y[i] == y[i]);
+      a[i] = ok ? x[i] : 0.0F;
+      b[i] = ok ? y[i] : 0.0F;
+      valid += ok ? 1 : 0;
+    }
+    const std::int64_t whole = (n + lanes - 1) / lanes * lanes;
+    for (std::int64_t i = n; i < whole; ++i) a[i] = b[i] = 0.0F;
+    block.size += whole;
+    return valid;
+  }
+
   __attribute__((always_inline)) void operator()(const float* x, const float* y, std::int64_t rows, std::int64_t columns,
                                                  std::int64_t stride, Fields& total) const {
-    Fields f = total;
-    for (std::int64_t r = 0; r < rows; ++r, x += stride, y += stride) {
-      std::int64_t i = 0;
-      for (; i + lanes <= columns; i += lanes) step(f, x + i, y + i);
-      if (i == columns) continue;
-      float a[lanes] = {}, b[lanes] = {};
-      for (int j = 0; i < columns; ++i, ++j) {
-        a[j] = x[i];
-        b[j] = y[i];
+    Block block;
+    for (std::int64_t r = 0; r < rows; ++r, x += stride, y += stride)
+      for (std::int64_t i = 0; i < columns; i += Block::capacity) {
+        const std::int64_t n = std::min(columns - i, Block::capacity);
+        if (block.size + (n + lanes - 1) / lanes * lanes > Block::capacity) {
+          add(block, total);
+          block.size = 0;
+        }
+        total.valid += append(block, x + i, y + i, n);
       }
-      step(f, a, b);
-    }
-    total = f;
+    add(block, total);
   }
 };
 
@@ -80,7 +110,7 @@ void DistortionStats::add(std::span<const float> x, std::span<const float> y) {
 
 void DistortionStats::add(const float* x, const float* y, std::int64_t rows, std::int64_t columns, std::int64_t stride) {
   const std::int64_t n = rows * columns;
-  // Rows are padded to whole lanes with pairs of zeros, which add to `exact` and `valid` only.
+  // Rows are padded to whole lanes, and pairs with a NaN replaced, by pairs of zeros, which add to `exact` only.
   const std::int64_t padded = rows * ((columns + lanes - 1) / lanes * lanes) - n;
   Fields f{};
   dispatched(Accumulate{}, x, y, rows, columns, stride, f);
@@ -93,8 +123,8 @@ void DistortionStats::add(const float* x, const float* y, std::int64_t rows, std
   part.abs_error_ = fold(f.ae);
   part.error_ = fold(f.e);
   for (int i = 0; i < lanes; ++i) part.max_ = std::max(part.max_, static_cast<double>(f.max[i]));
-  part.n_ = fold(f.valid) - padded;
-  part.exact_ = fold(f.exact) - padded;
+  part.n_ = f.valid;
+  part.exact_ = fold(f.exact) - padded - (n - f.valid);
   part.flips_ = fold(f.flips);
   part.flushed_ = fold(f.flushed);
   part.nan_ = n - part.n_;

@@ -1,4 +1,5 @@
 // compare_logits: three passes over two rows of logits (maxima, normalizers, divergences), eight lanes at a time.
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -27,18 +28,26 @@ struct Top {
   std::int64_t index;
 };
 
+struct Largest {
+  __attribute__((always_inline)) float operator()(const float* x, std::int64_t n) const {
+    constexpr int width = 16;
+    float top[width];
+    for (float& lane : top) lane = -INFINITY;
+    for (std::int64_t i = 0; i + width <= n; i += width)
+      for (int j = 0; j < width; ++j) top[j] = x[i + j] > top[j] ? x[i + j] : top[j];
+    for (std::int64_t i = n / width * width; i < n; ++i) top[0] = x[i] > top[0] ? x[i] : top[0];
+    return *std::max_element(top, top + width);
+  }
+};
+
+float largest(const float* x, std::int64_t n) { return quant::dispatched(Largest{}, x, n); }
+
 /// Largest, second largest, and the lowest index of the largest.
 Top top_of(const float* x, std::int64_t n) {
-  Top top{x[0], -INFINITY, 0};
-  for (std::int64_t i = 1; i < n; ++i) {
-    if (x[i] <= top.second) continue;
-    if (x[i] > top.value) {
-      top = {x[i], top.value, i};
-    } else {
-      top.second = x[i];
-    }
-  }
-  return top;
+  const float value = largest(x, n);
+  const std::int64_t index = std::find(x, x + n, value) - x;
+  if (index == n) return {value, value, 0};  // NaN alone: reported as non-finite by the caller
+  return {value, std::max(largest(x, index), largest(x + index + 1, n - index - 1)), index};
 }
 
 struct SumExp {

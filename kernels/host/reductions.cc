@@ -1,6 +1,7 @@
 #include "kernels/host/reductions.h"
 
 #include <algorithm>
+#include <bit>
 #include <cfloat>
 #include <cmath>
 
@@ -56,6 +57,25 @@ struct DivergeRow {
       sums.tv += tv[j] / 2;
     }
     return sums;
+  }
+};
+
+/// No bit but the sign's is set.
+struct Blank {
+  __attribute__((always_inline)) bool operator()(const float* x, std::int64_t n) const {
+    std::uint32_t bits = 0;
+    for (std::int64_t i = 0; i < n; ++i) bits |= std::bit_cast<std::uint32_t>(x[i]);
+    return (bits & 0x7FFFFFFFU) == 0;
+  }
+};
+
+/// Length without the keys at the end that are 0 in both rows: masked keys, which add nothing.
+struct SeenKeys {
+  __attribute__((always_inline)) std::int64_t operator()(const float* p, const float* q, std::int64_t n) const {
+    constexpr std::int64_t step = 32;
+    while (n >= step && Blank{}(p + n - step, step) && Blank{}(q + n - step, step)) n -= step;
+    while (n > 0 && p[n - 1] == 0.0F && q[n - 1] == 0.0F) --n;
+    return n;
   }
 };
 
@@ -129,8 +149,7 @@ std::vector<RowDivergence> HostReductions::row_divergence(const DeviceTensor& ba
     for (std::int64_t r = 0; r < rows; ++r) {
       const float* a = p + (h * rows + r) * n;
       const float* b = q + (h * rows + r) * n;
-      std::int64_t seen = n;  // masked keys at the end are 0 in both and add nothing
-      while (seen > 0 && a[seen - 1] == 0.0F && b[seen - 1] == 0.0F) --seen;
+      const std::int64_t seen = quant::dispatched(SeenKeys{}, a, b, n);
       if (seen == 0) continue;
       const RowSums sums = diverge(a, b, seen);
       ++out.rows;
