@@ -3,6 +3,8 @@
 
 #include <cmath>
 
+#include "quant/scheme.h"
+
 namespace qfid::tests {
 
 /// Machine epsilon of f32 accumulation.
@@ -28,5 +30,21 @@ inline constexpr double token_nll_absolute = 2e-5;
 
 /// f32 linears: sqrt(K) random-walk of K roundings, a = 8, against sum |x||w|.
 inline double linear_f32(double magnitude, double k) { return 8 * std::sqrt(k) * f32_epsilon * magnitude + 1e-12; }
+
+/// Two f32 accumulations of the same K zero-mean products in different orders: each leaves about sqrt(K) eps of the result,
+/// their difference at most twice that; squared.
+inline double accumulation_nmse(double k) { return 4 * k * f32_epsilon * f32_epsilon; }
+
+/// Attention on two backends: at most 0.2 % of the P codes differ, by one step, and a step is 3/16 of an E5M2 code on
+/// average (less in the other formats): 0.002 * (3/16)^2 = 7e-5.
+inline constexpr double prob_codes_nmse = 1e-4;
+
+/// x against dequantize(quantize(x)), normal data. FP8: the error of a code is at most half a step, 2^-(m+1) of its number.
+/// INT8: at most half a step of absmax/127 (affine: of the range/255), with absmax below 6 standard deviations.
+inline double quantization_nmse(quant::Format format) {
+  if (format == quant::Format::e4m3) return 0x1p-8;
+  if (format == quant::Format::e5m2) return 0x1p-6;
+  return (6.0 / 254) * (6.0 / 254);
+}
 
 }  // namespace qfid::tests
