@@ -35,34 +35,38 @@ auto fold(const T (&v)[lanes]) {
 struct Block {
   static constexpr std::int64_t capacity = 1024;
   alignas(64) float x[capacity], y[capacity];
+  alignas(64) double x64[capacity], y64[capacity];  ///< the same numbers
   std::int64_t size = 0;
 };
 
 // One plain sum over a block at a time: sixteen lanes of one array is a shape GCC keeps in registers.
 struct Accumulate {
-  template <class T, class Step>
-  __attribute__((always_inline)) static void sweep(const Block& block, T (&total)[lanes], Step step) {
+  template <class T, class Number, class Step>
+  __attribute__((always_inline)) static void sweep(const Number* x, const Number* y, std::int64_t n, T (&total)[lanes],
+                                                   Step step) {
     T sums[lanes];
     for (int j = 0; j < lanes; ++j) sums[j] = total[j];
-    for (std::int64_t i = 0; i < block.size; i += lanes)
-      for (int j = 0; j < lanes; ++j) sums[j] = step(sums[j], block.x[i + j], block.y[i + j]);
+    for (std::int64_t i = 0; i < n; i += lanes)
+      for (int j = 0; j < lanes; ++j) sums[j] = step(sums[j], x[i + j], y[i + j]);
     for (int j = 0; j < lanes; ++j) total[j] = sums[j];
   }
 
   __attribute__((always_inline)) static void add(const Block& block, Fields& f) {
-    sweep(block, f.xx, [](double s, double x, double) { return s + x * x; });
-    sweep(block, f.xy, [](double s, double x, double y) { return s + x * y; });
-    sweep(block, f.yy, [](double s, double, double y) { return s + y * y; });
-    sweep(block, f.ee, [](double s, double x, double y) { return s + (y - x) * (y - x); });
-    sweep(block, f.ax, [](double s, double x, double) { return s + std::fabs(x); });
-    sweep(block, f.ae, [](double s, double x, double y) { return s + std::fabs(y - x); });
-    sweep(block, f.e, [](double s, double x, double y) { return s + (y - x); });
-    sweep(block, f.max, [](float m, float x, float y) { return std::fabs(y - x) > m ? std::fabs(y - x) : m; });
+    sweep(block.x64, block.y64, block.size, f.xx, [](double s, double x, double) { return s + x * x; });
+    sweep(block.x64, block.y64, block.size, f.xy, [](double s, double x, double y) { return s + x * y; });
+    sweep(block.x64, block.y64, block.size, f.yy, [](double s, double, double y) { return s + y * y; });
+    sweep(block.x64, block.y64, block.size, f.ee, [](double s, double x, double y) { return s + (y - x) * (y - x); });
+    sweep(block.x64, block.y64, block.size, f.ax, [](double s, double x, double) { return s + std::fabs(x); });
+    sweep(block.x64, block.y64, block.size, f.ae, [](double s, double x, double y) { return s + std::fabs(y - x); });
+    sweep(block.x64, block.y64, block.size, f.e, [](double s, double x, double y) { return s + (y - x); });
+    sweep(block.x, block.y, block.size, f.max,
+          [](float m, float x, float y) { return std::fabs(y - x) > m ? std::fabs(y - x) : m; });
     using Count = std::int32_t;
-    sweep(block, f.exact, [](Count n, float x, float y) { return n + (x == y ? 1 : 0); });
-    sweep(block, f.flips,
+    sweep(block.x, block.y, block.size, f.exact, [](Count n, float x, float y) { return n + (x == y ? 1 : 0); });
+    sweep(block.x, block.y, block.size, f.flips,
           [](Count n, float x, float y) { return n + (((x < 0.0F) & (y > 0.0F)) | ((x > 0.0F) & (y < 0.0F)) ? 1 : 0); });
-    sweep(block, f.flushed, [](Count n, float x, float y) { return n + ((y == 0.0F) & (x != 0.0F) ? 1 : 0); });
+    sweep(block.x, block.y, block.size, f.flushed,
+          [](Count n, float x, float y) { return n + ((y == 0.0F) & (x != 0.0F) ? 1 : 0); });
   }
 
   /// Appends up to the block's capacity of one row; returns the number of valid pairs.
@@ -78,6 +82,10 @@ struct Accumulate {
     }
     const std::int64_t whole = (n + lanes - 1) / lanes * lanes;
     for (std::int64_t i = n; i < whole; ++i) a[i] = b[i] = 0.0F;
+    for (std::int64_t i = block.size; i < block.size + whole; ++i) {
+      block.x64[i] = block.x[i];
+      block.y64[i] = block.y[i];
+    }
     block.size += whole;
     return valid;
   }

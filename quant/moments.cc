@@ -21,13 +21,13 @@ struct Powers {
 struct FirstPass {
   __attribute__((always_inline)) void operator()(const float* x, std::int64_t n, Sums& total) const {
     Sums s = total;
-    for (std::int64_t i = 0; i + lanes <= n; i += lanes)
-      for (int j = 0; j < lanes; ++j) {
-        const double v = x[i + j];
-        s.first[j] += v;
-        s.min[j] = v < s.min[j] ? v : s.min[j];
-        s.max[j] = v > s.max[j] ? v : s.max[j];
-      }
+    for (std::int64_t i = 0; i + lanes <= n; i += lanes) {
+      double v[lanes];
+      for (int j = 0; j < lanes; ++j) v[j] = x[i + j];
+      for (int j = 0; j < lanes; ++j) s.first[j] += v[j];
+      for (int j = 0; j < lanes; ++j) s.min[j] = v[j] < s.min[j] ? v[j] : s.min[j];
+      for (int j = 0; j < lanes; ++j) s.max[j] = v[j] > s.max[j] ? v[j] : s.max[j];
+    }
     total = s;
   }
 };
