@@ -1,4 +1,4 @@
-// compare_logits: three passes over two rows of logits (maxima, normalizers, divergences), eight lanes at a time.
+// compare_logits: passes over two rows of logits (maximum, normalizer, divergences), eight lanes at a time.
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -23,75 +23,80 @@ struct Lanes {
   }
 };
 
-struct Top {
-  float value, second;
-  std::int64_t index;
-};
-
 struct Largest {
   __attribute__((always_inline)) float operator()(const float* x, std::int64_t n) const {
     constexpr int width = 16;
     float top[width];
-    for (float& lane : top) lane = -INFINITY;
-    for (std::int64_t i = 0; i + width <= n; i += width)
+    for (int j = 0; j < width; ++j) top[j] = -INFINITY;
+    for (std::int64_t i = 0; i + width <= n; i += width) {
+#pragma omp simd
       for (int j = 0; j < width; ++j) top[j] = x[i + j] > top[j] ? x[i + j] : top[j];
+    }
     for (std::int64_t i = n / width * width; i < n; ++i) top[0] = x[i] > top[0] ? x[i] : top[0];
-    return *std::max_element(top, top + width);
+    float largest = top[0];
+    for (int j = 1; j < width; ++j) largest = std::max(largest, top[j]);
+    return largest;
   }
 };
 
 float largest(const float* x, std::int64_t n) { return quant::dispatched(Largest{}, x, n); }
 
-/// Largest, second largest, and the lowest index of the largest.
-Top top_of(const float* x, std::int64_t n) {
-  const float value = largest(x, n);
-  const std::int64_t index = std::find(x, x + n, value) - x;
-  if (index == n) return {value, value, 0};  // NaN alone: reported as non-finite by the caller
-  return {value, std::max(largest(x, index), largest(x + index + 1, n - index - 1)), index};
-}
-
 struct SumExp {
-  __attribute__((always_inline)) void operator()(const float* x, std::int64_t n, double top, Lanes& out) const {
+  __attribute__((always_inline)) void operator()(const float* x, std::int64_t n, double top, double* e, Lanes& out) const {
     Lanes sum;
     for (std::int64_t i = 0; i + lanes <= n; i += lanes)
-      for (int j = 0; j < lanes; ++j) sum.v[j] += exp_lane(static_cast<double>(x[i + j]) - top);
+      for (int j = 0; j < lanes; ++j) {
+        e[i + j] = exp_lane(static_cast<double>(x[i + j]) - top);
+        sum.v[j] += e[i + j];
+      }
     out = sum;
   }
 };
 
-double log_sum_exp(const float* x, std::int64_t n, double top) {
+/// Largest logit, the lowest index of it, and the normalizer; e[i] = exp(x[i] - largest).
+HostReductions::LogitRow row_of(const float* x, std::int64_t n, double* e) {
+  HostReductions::LogitRow row{};
+  row.top = largest(x, n);
+  const std::int64_t index = std::find(x, x + n, row.top) - x;
+  row.index = static_cast<std::int32_t>(index == n ? 0 : index);  // NaN: the caller finds a non-finite NLL
+  const auto top = static_cast<double>(row.top);
   Lanes sum;
-  quant::dispatched(SumExp{}, x, n, top, sum);
-  double total = sum.fold();
-  for (std::int64_t i = n / lanes * lanes; i < n; ++i) total += std::exp(static_cast<double>(x[i]) - top);
-  return top + std::log(total);
+  quant::dispatched(SumExp{}, x, n, top, e, sum);
+  row.sum = sum.fold();
+  for (std::int64_t i = n / lanes * lanes; i < n; ++i) row.sum += e[i] = std::exp(static_cast<double>(x[i]) - top);
+  row.lse = top + std::log(row.sum);
+  return row;
 }
 
+/// T = e^d - 1 - d gives both directions: p T, and q (e^-d - 1 + d) = p (d^2 + (d - 1) T), d = ln q - ln p.
 struct Divergence {
-  __attribute__((always_inline)) void operator()(const float* base, const float* test, std::int64_t n, double lse_base,
-                                                 double lse_test, Lanes& forward, Lanes& reverse) const {
+  __attribute__((always_inline)) void operator()(const float* base, const float* test, const double* e_test, std::int64_t n,
+                                                 double lse_base, double lse_test, double q_scale, Lanes& forward,
+                                                 Lanes& reverse) const {
     Lanes f, r;
     for (std::int64_t i = 0; i + lanes <= n; i += lanes)
       for (int j = 0; j < lanes; ++j) {
         const double lp = static_cast<double>(base[i + j]) - lse_base, lq = static_cast<double>(test[i + j]) - lse_test;
-        const double d = lq - lp, p = exp_lane(lp), q = exp_lane(lq);
+        const double d = lq - lp, p = exp_lane(lp), q = e_test[i + j] * q_scale;
+        // Near and far from 0 by arithmetic, not by a choice, which would become a branch: a near term of 0 is 0.
         const bool small = std::fabs(d) <= 0.25;
-        f.v[j] += small ? p * exp_minus_tangent_lane(d) : q - p - p * d;
-        r.v[j] += small ? q * exp_minus_tangent_lane(-d) : p - q + q * d;
+        const double near = small ? d : 0.0, far = small ? 0.0 : 1.0, tangent = exp_minus_tangent_lane(near);
+        f.v[j] += p * tangent + far * (q - p - p * d);
+        r.v[j] += p * (near * near + (near - 1.0) * tangent) + far * (p - q + q * d);
       }
     forward = f;
     reverse = r;
   }
 };
 
-void divergences(const float* base, const float* test, std::int64_t n, double lse_base, double lse_test,
-                 TokenComparison& out) {
+void divergences(const float* base, const float* test, const double* e_test, std::int64_t n,
+                 const HostReductions::LogitRow& b, const HostReductions::LogitRow& t, TokenComparison& out) {
   Lanes forward, reverse;
-  quant::dispatched(Divergence{}, base, test, n, lse_base, lse_test, forward, reverse);
+  quant::dispatched(Divergence{}, base, test, e_test, n, b.lse, t.lse, 1.0 / t.sum, forward, reverse);
   out.kl = forward.fold();
   out.kl_reverse = reverse.fold();
   for (std::int64_t i = n / lanes * lanes; i < n; ++i) {
-    const double lp = base[i] - lse_base, lq = test[i] - lse_test, d = lq - lp;
+    const double lp = base[i] - b.lse, lq = test[i] - t.lse, d = lq - lp;
     out.kl +=
         std::exp(lp) * (std::fabs(d) <= 1e-2 ? d * d / 2 * (1 + d / 3 * (1 + d / 4 * (1 + d / 5))) : std::expm1(d) - d);
     out.kl_reverse +=
@@ -99,22 +104,9 @@ void divergences(const float* base, const float* test, std::int64_t n, double ls
   }
 }
 
-TokenComparison compare_row(const float* base, const float* test, std::int64_t n, std::int32_t target) {
-  TokenComparison out{};
-  const Top top_base = top_of(base, n);
-  const double lse_base = log_sum_exp(base, n, static_cast<double>(top_base.value));
-  const Top top_test = base == test ? top_base : top_of(test, n);
-  const double lse_test = base == test ? lse_base : log_sum_exp(test, n, static_cast<double>(top_test.value));
-  out.nll_base = lse_base - static_cast<double>(base[target]);
-  out.nll_test = lse_test - static_cast<double>(test[target]);
-  out.p_base = static_cast<float>(std::exp(-out.nll_base));
-  out.p_test = static_cast<float>(std::exp(-out.nll_test));
-  out.top_p_base = static_cast<float>(std::exp(static_cast<double>(top_base.value) - lse_base));
-  out.margin_base = top_base.value - top_base.second;
-  out.top1_base = static_cast<std::int32_t>(top_base.index);
-  out.top1_test = static_cast<std::int32_t>(top_test.index);
-  if (base != test) divergences(base, test, n, lse_base, lse_test, out);
-  return out;
+/// ln p of the largest logit less that of the runner-up.
+float margin(const float* x, std::int64_t n, const HostReductions::LogitRow& row) {
+  return row.top - std::max(largest(x, row.index), largest(x + row.index + 1, n - row.index - 1));
 }
 
 }  // namespace
@@ -126,11 +118,38 @@ std::vector<TokenComparison> HostReductions::compare_logits(const DeviceTensor& 
   const auto x = view<float>(base), y = view<float>(test);
   const auto ids = view<std::int32_t>(targets);
   quant::require(ids.size() == x.rows(), "compare_logits: one target a row");
-  std::vector<TokenComparison> all(static_cast<std::size_t>(x.rows()));
   const std::int64_t n = x.columns(), rows = x.rows();
-#pragma omp parallel for schedule(static)
-  for (std::int64_t i = 0; i < rows; ++i)
-    all[static_cast<std::size_t>(i)] = compare_row(x.data() + i * n, y.data() + i * n, n, ids[i]);
+  const bool seen = !base_rows_.empty() && base_.storage == base.storage && base_.shape == base.shape;
+  if (!seen) {
+    base_ = base;
+    base_rows_.assign(static_cast<std::size_t>(rows), {});
+  }
+  std::vector<TokenComparison> all(static_cast<std::size_t>(rows));
+#pragma omp parallel
+  {
+    std::vector<double> e(static_cast<std::size_t>(n));
+#pragma omp for schedule(static)
+    for (std::int64_t i = 0; i < rows; ++i) {
+      const float* b = x.data() + i * n;
+      const float* t = y.data() + i * n;
+      LogitRow& base_row = base_rows_[static_cast<std::size_t>(i)];
+      if (!seen) {
+        base_row = row_of(b, n, e.data());
+        base_row.margin = margin(b, n, base_row);
+      }
+      const LogitRow test_row = b == t ? base_row : row_of(t, n, e.data());
+      TokenComparison& out = all[static_cast<std::size_t>(i)];
+      out.nll_base = base_row.lse - static_cast<double>(b[ids[i]]);
+      out.nll_test = test_row.lse - static_cast<double>(t[ids[i]]);
+      out.p_base = static_cast<float>(std::exp(-out.nll_base));
+      out.p_test = static_cast<float>(std::exp(-out.nll_test));
+      out.top_p_base = static_cast<float>(1.0 / base_row.sum);
+      out.margin_base = base_row.margin;
+      out.top1_base = base_row.index;
+      out.top1_test = test_row.index;
+      if (b != t) divergences(b, t, e.data(), n, base_row, test_row, out);
+    }
+  }
   return all;
 }
 

@@ -17,6 +17,19 @@ class HostReductions : public Reductions {
   std::vector<double> norms(const DeviceTensor& x) override;
   std::vector<double> mean_attention_to(const DeviceTensor& probs, std::int64_t key, std::int64_t q0,
                                         std::int64_t t_max) override;
+
+  /// What comparing a row of logits needs of it; sum = sum exp(x - top), lse = ln sum exp x.
+  struct LogitRow {
+    float top, margin;
+    std::int32_t index;
+    double sum, lse;
+  };
+
+ private:
+  /// The last base logits and their rows: every target of a window is compared with the same ones. Holding the tensor keeps
+  /// its memory from reuse.
+  DeviceTensor base_;
+  std::vector<LogitRow> base_rows_;
 };
 
 }  // namespace qfid::kernels::host
