@@ -219,20 +219,29 @@ class HeadTask {
     float* e = grown(w_.e, width);
     const float sum = exp_row(segment, m, e, width);
     const std::size_t stored = quant::info(quant::storage(scheme.format)).bytes;
-    std::byte* codes = grown(w_.codes, width * 4);
+    // Codes that the product takes as they are go to it at once.
+    const bool as_is = stored == size_of(a_.pv.a);
+    std::byte* codes = as_is ? dst : grown(w_.codes, width * 4);
     float code_sum = 0;
-    std::int64_t zeros = code_row(e, width, scheme, codes, grown(w_.scratch, width), code_sum);
-    zeros -= std::count(segment, segment + width, minus_infinity);
-    counts.zero_codes += zeros;
+    counts.zero_codes +=
+        code_row(e, width, scheme, codes, grown(w_.scratch, width), code_sum) - masked_keys(i, begin, width, segment);
     l += scheme.quantized_sum ? code_sum : sum;
-    expand_row(codes, width, dst);
+    if (!as_is) expand_row(codes, width, dst);
     if (taps_.p_codes.empty()) return;
     const std::int64_t at = ((b_ * p_.q_heads + h_) * o_.q_len + i) * o_.kv_len + begin;
     std::memcpy(taps_.p_codes.raw() + static_cast<std::size_t>(at) * stored, codes,
                 static_cast<std::size_t>(width) * stored);
   }
 
-  /// Codes of one row of P as numbers of the product's type.
+  /// Keys of a row's segment that are masked.
+  std::int64_t masked_keys(std::int64_t i, std::int64_t begin, std::int64_t width, const float* segment) const {
+    if (o_.key_mask != nullptr || o_.bias_row(b_, h_, i) != nullptr)
+      return std::count(segment, segment + width, minus_infinity);
+    if (!p_.causal) return 0;
+    return width - std::clamp<std::int64_t>(i + 1 + o_.kv_len - o_.q_len - begin, 0, width);
+  }
+
+  /// Codes of one row of P as numbers of the product's type, where that is another one.
   void expand_row(const std::byte* codes, std::int64_t width, std::byte* dst) const {
     const auto n = static_cast<std::size_t>(width);
     const DType from = quant::storage(p_.schemes.p.format);
@@ -247,17 +256,11 @@ class HeadTask {
       return wide ? quant::expand(src, std::span(reinterpret_cast<float*>(dst), n))
                   : quant::expand(src, std::span(reinterpret_cast<quant::bf16*>(dst), n));
     }
-    if (from == DType::bf16 && wide)
-      return quant::expand(std::span(reinterpret_cast<const quant::bf16*>(codes), n),
-                           std::span(reinterpret_cast<float*>(dst), n));
-    if (wide && from != DType::f32) {
-      auto* out = reinterpret_cast<float*>(dst);
-      for (std::size_t j = 0; j < n; ++j)
-        out[j] = from == DType::u8 ? static_cast<float>(reinterpret_cast<const std::uint8_t*>(codes)[j])
-                                   : static_cast<float>(reinterpret_cast<const std::int8_t*>(codes)[j]);
-      return;
-    }
-    std::memcpy(dst, codes, n * size_of(a_.pv.a));
+    auto* out = reinterpret_cast<float*>(dst);
+    if (from == DType::bf16) return quant::expand(std::span(reinterpret_cast<const quant::bf16*>(codes), n), {out, n});
+    for (std::size_t j = 0; j < n; ++j)
+      out[j] = from == DType::u8 ? static_cast<float>(reinterpret_cast<const std::uint8_t*>(codes)[j])
+                                 : static_cast<float>(reinterpret_cast<const std::int8_t*>(codes)[j]);
   }
 
   void finish(std::int64_t first, std::int64_t rows, std::int64_t keys, const float* s, const std::vector<float>& tops,

@@ -41,6 +41,8 @@ Support CpuBackend::supports(const LinearProblem& p) const {
     return {false,
             "granularity group and block run on the reference backend: scales that change along K need a product for each "
             "granule"};
+  if (p.mode == ExecutionMode::library && quant::is_fp8(p.weights.format) && !has_fp8_products())
+    return {false, "oneDNN has no FP8 products on this CPU (effective ISA " + isa_.name + ")"};
   return {};
 }
 

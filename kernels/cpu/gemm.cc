@@ -75,6 +75,16 @@ Isa effective_isa() {
   }
 }
 
+bool has_fp8_products() {
+  static const bool has = [] {
+    try {
+      GemmCache().get({DataType::f8_e4m3, DataType::f8_e4m3, DataType::f32, 1, 16, 32});
+      return true;
+    } catch (const quant::Error&) { return false; }
+  }();
+  return has;
+}
+
 GemmContext::GemmContext() : stream_(cpu_engine()) {}
 
 void* GemmContext::scratch(std::size_t bytes) {

@@ -24,6 +24,8 @@ struct Isa {
   bool amx = false;   ///< bf16 products are fast
 };
 Isa effective_isa();
+/// Whether oneDNN has FP8 products on this CPU at all (its reference ones; they need more than AVX-512 core).
+bool has_fp8_products();
 
 /// dst[M,N] = src[M,K] * wei[K,N] (+ bias[N], f32). wei_transposed: stored [N,K]. packed: wei is in the layout of
 /// packed_layout().

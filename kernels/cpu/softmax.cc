@@ -1,7 +1,9 @@
 #include "kernels/cpu/softmax.h"
 
+#include <algorithm>
 #include <bit>
 #include <limits>
+#include <numeric>
 
 #include "quant/codec.h"
 #include "quant/core/dispatch.h"
@@ -121,18 +123,25 @@ struct Take {
   }
 };
 
+/// How many of n codes are +0 or -0: `magnitude` masks the sign away.
+struct ZeroCodes {
+  template <class T>
+  __attribute__((always_inline)) std::int64_t operator()(const T* codes, std::int64_t n, std::uint32_t magnitude) const {
+    std::int32_t zeros = 0;
+    for (std::int64_t j = 0; j < n; ++j) zeros += (codes[j] & magnitude) == 0 ? 1 : 0;
+    return zeros;
+  }
+};
+
+/// The codes' sum over p_scale, in double in order of keys; 0 when nobody divides by it.
 template <class T>
-std::int64_t zeros_and_sum(const T* codes, std::int64_t n, float scale, float* scratch, float& sum) {
+float sum_of(const T* codes, std::int64_t n, const ProbScheme& scheme, float* scratch) {
+  if (!scheme.quantized_sum) return 0;
   quant::expand(std::span<const T>(codes, static_cast<std::size_t>(n)),
                 std::span<float>(scratch, static_cast<std::size_t>(n)));
   double total = 0;
-  std::int64_t zeros = 0;
-  for (std::int64_t j = 0; j < n; ++j) {
-    zeros += scratch[j] == 0.0F;
-    total += static_cast<double>(scratch[j]);
-  }
-  sum = static_cast<float>(total / static_cast<double>(scale));
-  return zeros;
+  for (std::int64_t j = 0; j < n; ++j) total += static_cast<double>(scratch[j]);
+  return static_cast<float>(total / static_cast<double>(scheme.effective_scale()));
 }
 
 }  // namespace
@@ -172,30 +181,26 @@ std::int64_t code_row(const float* e, std::int64_t n, const ProbScheme& scheme, 
       if (scheme.format == Format::e4m3) {
         const std::span<quant::e4m3> out(static_cast<quant::e4m3*>(codes), count);
         quant::cast_to_e4m3({scratch, count}, 1.0F, quant::Overflow::satfinite, out, ignored);
-        return zeros_and_sum(out.data(), n, scale, scratch, code_sum);
+        code_sum = sum_of(out.data(), n, scheme, scratch);
+      } else {
+        const std::span<quant::e5m2> out(static_cast<quant::e5m2*>(codes), count);
+        quant::cast_to_e5m2({scratch, count}, 1.0F, quant::Overflow::satfinite, out, ignored);
+        code_sum = sum_of(out.data(), n, scheme, scratch);
       }
-      const std::span<quant::e5m2> out(static_cast<quant::e5m2*>(codes), count);
-      quant::cast_to_e5m2({scratch, count}, 1.0F, quant::Overflow::satfinite, out, ignored);
-      return zeros_and_sum(out.data(), n, scale, scratch, code_sum);
+      return quant::dispatched(ZeroCodes{}, static_cast<const std::uint8_t*>(codes), n, 0x7FU);
     }
     case Format::bf16: {
       const std::span<quant::bf16> out(static_cast<quant::bf16*>(codes), count);
       quant::cast_to_bf16({e, count}, out);
-      return zeros_and_sum(out.data(), n, 1.0F, scratch, code_sum);
+      code_sum = sum_of(out.data(), n, scheme, scratch);
+      return quant::dispatched(ZeroCodes{}, static_cast<const std::uint16_t*>(codes), n, 0x7FFFU);
     }
     case Format::f32:
       break;
   }
-  std::int64_t zeros = 0;
-  double sum = 0;
-  auto* out = static_cast<float*>(codes);
-  for (std::int64_t j = 0; j < n; ++j) {
-    out[j] = e[j];
-    zeros += e[j] == 0.0F;
-    sum += static_cast<double>(e[j]);
-  }
-  code_sum = static_cast<float>(sum);
-  return zeros;
+  std::copy_n(e, n, static_cast<float*>(codes));
+  code_sum = scheme.quantized_sum ? static_cast<float>(std::accumulate(e, e + n, 0.0)) : 0.0F;
+  return quant::dispatched(ZeroCodes{}, static_cast<const std::uint32_t*>(codes), n, 0x7FFFFFFFU);
 }
 
 void take_product(const std::int32_t* acc, float* dst, std::int64_t n, bool add) {

@@ -26,7 +26,7 @@ float exp_row(const float* s, float m, float* e, std::int64_t n);
 float exp_one(float x);
 
 /// Codes of e: `codes` receives u8, s8, e4m3, e5m2, bf16 or f32; returns how many are 0. `code_sum` receives sum code /
-/// p_scale.
+/// p_scale where the scheme divides by it (quantized_sum).
 std::int64_t code_row(const float* e, std::int64_t n, const ProbScheme& scheme, void* codes, float* scratch,
                       float& code_sum);
 
