@@ -44,12 +44,14 @@ struct Arm {
     status = why;
     message = std::move(what);
     decoder.reset();
+    emulated.reset();
     hidden = {};
   }
 
   const TargetSpec* target;
   kernels::Backend* backend;
   std::unique_ptr<Decoder> decoder;
+  std::unique_ptr<Decoder> emulated;  ///< the same schemes on the reference backend, products in f32; null = not asked for
   kernels::DeviceTensor hidden;
   TokenData tokens;
   LayerTables tables;

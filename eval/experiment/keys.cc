@@ -45,6 +45,9 @@ std::vector<KeyRow> build() {
        "gate_proj, attention, and lm_head."},
       {"metrics", map, false, "", "defaults", "What is measured on how much."},
       {"metrics.local_windows", integer, false, "0..1000000", "16", "Windows on which local errors are measured; 0 = none."},
+      {"metrics.kernel_windows", integer, false, "0..1000000", "1",
+       "Of the local windows, those on which each target's emulated twin runs too (reference backend): the format's damage "
+       "apart from the kernel's; 0 = none."},
       {"metrics.sink_windows", integer, false, "0..1000000", "16",
        "Windows for attention sinks, drains and divergence of probabilities."},
       {"metrics.confidence", number, false, "0.5..0.9999", "0.95", "Confidence of intervals."},

@@ -76,7 +76,8 @@ DeviceTensor Lockstep::heads(const DeviceTensor& x) const {
 void Lockstep::run(const Chunk& chunk) {
   const std::int64_t windows = chunk.inputs.shape()[0];
   const auto left = [&](std::int64_t sample) { return std::clamp<std::int64_t>(sample - chunk.first_window, 0, windows); };
-  const Sample sample{windows, left(metrics_.sink_windows), left(metrics_.local_windows)};
+  const Sample sample{windows, left(metrics_.sink_windows), left(metrics_.local_windows),
+                      left(std::min(metrics_.kernel_windows, metrics_.local_windows))};
   {
     const Stopwatch watch(baseline_.forward_seconds);
     baseline_.hidden = baseline_.decoder->embed(baseline_.backend->upload(chunk.inputs));
@@ -118,7 +119,7 @@ void Lockstep::run_arm_layer(int l, Arm& arm, const BaselineLayer& base, const S
   {
     measure_self(l, arm, trace, taps, sample);
     const Stopwatch watch(arm.metric_seconds);
-    compare(l, arm, "cumulative", transferred(base.trace, *baseline_.backend, *arm.backend), trace);
+    compare(l, arm, *arm.backend, "cumulative", transferred(base.trace, *baseline_.backend, *arm.backend), trace);
     if (sample.attention > 0) {
       const DeviceTensor probs =
           transferred(first_windows(*baseline_.backend, base.probs, sample.attention), *baseline_.backend, *arm.backend);
@@ -162,14 +163,35 @@ void Lockstep::measure_local(int l, Arm& arm, const BaselineLayer& base, const S
   const LayerTrace inputs = transferred(first_windows(*baseline_.backend, base.trace, sample.local), *baseline_.backend, b);
   TapCollector taps(true, false, false);
   const LayerTrace local = arm.decoder->local(l, inputs, &taps);
-  compare(l, arm, "local", inputs, local);
+  compare(l, arm, b, "local", inputs, local);
   const DeviceTensor probs = transferred(first_windows(*baseline_.backend, base.probs, sample.local), *baseline_.backend, b);
   arm.tables.add_divergence(l, "local", b.reductions().row_divergence(probs, taps.probs),
                             static_cast<int>(config_.num_attention_heads));
+  if (arm.emulated && sample.kernel > 0) measure_kernel(l, arm, base, local, taps.probs, sample.kernel);
 }
 
-void Lockstep::compare(int l, Arm& arm, const std::string& error, const LayerTrace& base, const LayerTrace& test) {
-  kernels::Reductions& reductions = arm.backend->reductions();
+/// The same operations, fed with the same inputs, by the emulated twin: emulated against full precision is the format's
+/// damage, real against emulated the kernel's.
+void Lockstep::measure_kernel(int l, Arm& arm, const BaselineLayer& base, const LayerTrace& local,
+                              const DeviceTensor& local_probs, std::int64_t windows) {
+  kernels::Backend& full = *baseline_.backend;
+  kernels::Backend& b = arm.emulated->backend();
+  const int n_heads = static_cast<int>(config_.num_attention_heads);
+  const LayerTrace inputs = transferred(first_windows(full, base.trace, windows), full, b);
+  TapCollector taps(true, false, false);
+  const LayerTrace emulated = arm.emulated->local(l, inputs, &taps);
+  const LayerTrace real = transferred(first_windows(*arm.backend, local, windows), *arm.backend, b);
+  compare(l, arm, b, "format", inputs, emulated);
+  compare(l, arm, b, "kernel", emulated, real);
+  const DeviceTensor probs = eval::transferred(first_windows(full, base.probs, windows), full, b);
+  const DeviceTensor real_probs = eval::transferred(first_windows(*arm.backend, local_probs, windows), *arm.backend, b);
+  arm.tables.add_divergence(l, "format", b.reductions().row_divergence(probs, taps.probs), n_heads);
+  arm.tables.add_divergence(l, "kernel", b.reductions().row_divergence(taps.probs, real_probs), n_heads);
+}
+
+void Lockstep::compare(int l, Arm& arm, kernels::Backend& on, const std::string& error, const LayerTrace& base,
+                       const LayerTrace& test) {
+  kernels::Reductions& reductions = on.reductions();
   const int n_heads = static_cast<int>(config_.num_attention_heads);
   const auto add = [&](const char* tap, DeviceTensor LayerTrace::* field, bool by_head) {
     const DeviceTensor& x = base.*field;
@@ -186,7 +208,7 @@ void Lockstep::compare(int l, Arm& arm, const std::string& error, const LayerTra
   add("v", &LayerTrace::v, true);
   add("output", &LayerTrace::output, true);
   add("attn_out", &LayerTrace::attn_out, false);
-  if (error == "local") add("ffn_act", &LayerTrace::ffn_act, false);  // fc1's own damage; ffn_out holds it cumulatively
+  if (error != "cumulative") add("ffn_act", &LayerTrace::ffn_act, false);  // fc1's own damage; ffn_out holds it cumulatively
   add("ffn_out", &LayerTrace::ffn_out, false);
   add("residual", &LayerTrace::residual, false);
 }

@@ -27,8 +27,8 @@ class Lockstep {
 
  private:
   struct Sample {
-    std::int64_t windows, attention, local;
-  };  ///< of this chunk: all, with attention taps, with local errors
+    std::int64_t windows, attention, local, kernel;
+  };  ///< of this chunk: all, with attention taps, with local errors, with the emulated twin
   struct BaselineLayer {
     LayerTrace trace;
     kernels::DeviceTensor probs, gate, v_gated;
@@ -38,7 +38,11 @@ class Lockstep {
   void run_arm_layer(int l, Arm& arm, const BaselineLayer& base, const Sample& sample);
   void measure_self(int l, Arm& arm, const LayerTrace& trace, const TapCollector& taps, const Sample& sample);
   void measure_local(int l, Arm& arm, const BaselineLayer& base, const Sample& sample);
-  void compare(int l, Arm& arm, const std::string& error, const LayerTrace& base, const LayerTrace& test);
+  void measure_kernel(int l, Arm& arm, const BaselineLayer& base, const LayerTrace& local,
+                      const kernels::DeviceTensor& local_probs, std::int64_t windows);
+  /// `base` and `test` lie on `on`.
+  void compare(int l, Arm& arm, kernels::Backend& on, const std::string& error, const LayerTrace& base,
+               const LayerTrace& test);
   void score(const Chunk& chunk);
   void score_arm(Arm& arm, const Chunk& chunk, std::int64_t b, const kernels::DeviceTensor& base_logits,
                  const kernels::DeviceTensor& logits);

@@ -161,8 +161,14 @@ class Runner {
         arm.fail(RunStatus::skipped, why);
         continue;
       }
-      arm.decoder =
-          std::make_unique<Decoder>(resources_on(*arm.backend, target.backend), precision_of(target, config), ranges[i]);
+      DecoderPrecision precision = precision_of(target, config);
+      arm.decoder = std::make_unique<Decoder>(resources_on(*arm.backend, target.backend), precision, ranges[i]);
+      if (spec_.metrics.kernel_windows == 0 || spec_.metrics.local_windows == 0 ||
+          precision.mode != kernels::ExecutionMode::real || is_full_precision(precision))
+        continue;
+      precision.mode = kernels::ExecutionMode::emulated;
+      arm.emulated = std::make_unique<Decoder>(resources_on(backends_.get("reference"), "reference"), precision, ranges[i],
+                                               Packing::by_layer);
     }
     evaluate(model, config, windows, baseline, arms);
     finish(model, baseline, arms);

@@ -65,6 +65,7 @@ struct TargetSpec {
 
 struct MetricsSpec {
   std::int64_t local_windows = 16;  ///< windows on which local errors are measured; 0 = none
+  std::int64_t kernel_windows = 1;  ///< of these, windows on which the kernel is told from the format; 0 = none
   std::int64_t sink_windows = 16;   ///< windows for attention-sink statistics and drains
   double confidence = 0.95;
   double sink_threshold = 0.3;

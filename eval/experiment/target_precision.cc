@@ -1,5 +1,7 @@
 #include "eval/experiment/target_precision.h"
 
+#include <algorithm>
+
 namespace qfid::eval {
 
 DecoderPrecision precision_of(const TargetSpec& target, const ModelConfig& config) {
@@ -20,6 +22,13 @@ DecoderPrecision precision_of(const TargetSpec& target, const ModelConfig& confi
   }
   precision.lm_head = target.linear_at("lm_head");
   return precision;
+}
+
+bool is_full_precision(const DecoderPrecision& precision) {
+  return std::all_of(precision.layers.begin(), precision.layers.end(), [](const DecoderPrecision::Layer& layer) {
+           return layer == DecoderPrecision::Layer{};
+         }) &&
+         precision.lm_head == LinearSchemes{};
 }
 
 std::string describe(const TargetSpec& target) {

@@ -11,6 +11,9 @@ namespace qfid::eval {
 
 DecoderPrecision precision_of(const TargetSpec& target, const ModelConfig& config);
 
+/// Whether every module runs in f32: nothing to emulate.
+bool is_full_precision(const DecoderPrecision& precision);
+
 /// One line: mode, linear and attention schemes in canonical spelling, number of overrides.
 std::string describe(const TargetSpec& target);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 namespace qfid::eval {
 
@@ -126,6 +127,34 @@ std::vector<LayerRow> LayerTables::rows() const {
   return rows;
 }
 
+/// Where the kernel (real against emulated, the same inputs) departs most from the format, over layers, taps and heads.
+std::vector<Metric> LayerTables::kernel_summary() const {
+  std::vector<Metric> all;
+  const auto place = [](const Key& k) {
+    return std::to_string(k.layer) + "." + k.tap + (k.head == -1 ? "" : ", head " + std::to_string(k.head));
+  };
+  Metric gain{"kernel.gain.deviation.max", std::nullopt, std::nullopt, "", ""},
+      share{"kernel.damage.share.max", std::nullopt, std::nullopt, "ratio", ""};
+  for (const auto& [k, stats] : distortion_) {
+    if (k.error != "kernel" || stats.count() == 0) continue;
+    if (stats.gain() && std::fabs(*stats.gain() - 1) >= gain.value.value_or(0)) {
+      gain.value = std::fabs(*stats.gain() - 1);
+      gain.note = "largest |gain - 1| of real against emulated: " + place(k);
+    }
+    const quant::DistortionStats* format = distortion(k.layer, k.tap, "format", k.head);
+    // An f32 operation's own rounding (about -130 dB) isn't a format's damage.
+    if (format == nullptr || !(format->sums().ee > 1e-10 * format->sums().xx)) continue;
+    const double ratio = std::sqrt(stats.sums().ee / format->sums().ee);
+    if (ratio >= share.value.value_or(0)) {
+      share.value = ratio;
+      share.note = "largest |real - emulated| / |emulated - full| where the latter is above -100 dB: " + place(k);
+    }
+  }
+  for (const Metric& metric : {gain, share})
+    if (metric.value) all.push_back(metric);
+  return all;
+}
+
 std::vector<Metric> LayerTables::summary() const {
   double inf_norm = 0, kurtosis = 0;
   bool residual_seen = false;
@@ -146,6 +175,7 @@ std::vector<Metric> LayerTables::summary() const {
   if (probs.visible > 0)
     all.push_back({"p_codes.zero_share", ratio(static_cast<double>(probs.zero_codes), probs.visible), std::nullopt, "share",
                    "unmasked attention probabilities coded as 0"});
+  for (Metric& metric : kernel_summary()) all.push_back(std::move(metric));
   return all;
 }
 

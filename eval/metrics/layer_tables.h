@@ -26,7 +26,8 @@ class LayerTables {
 
   /// Every row, ordered by layer, tap (order of the layer's data flow), error, head.
   std::vector<LayerRow> rows() const;
-  /// Model-level numbers of this arm alone: largest residual, kurtosis, zero P codes, masked rows.
+  /// Model-level numbers of this arm: largest residual, kurtosis, zero P codes; with rows of error "format" and "kernel" also
+  /// kernel.gain.deviation.max and kernel.damage.share.max, whose notes name the place.
   std::vector<Metric> summary() const;
   /// The pooled distortion of a tap; null when never added.
   const quant::DistortionStats* distortion(int layer, const std::string& tap, const std::string& error, int head) const;
@@ -44,6 +45,7 @@ class LayerTables {
     kernels::RowStats stats;
     std::int64_t windows = 0;
   };
+  std::vector<Metric> kernel_summary() const;
   static Key key(int layer, const std::string& tap, const std::string& error, int head);
 
   std::map<Key, quant::DistortionStats> distortion_;

@@ -88,36 +88,50 @@ DecoderResources::Norm DecoderResources::upload_norm(const Tensor& gamma, const 
 
 std::shared_ptr<kernels::PreparedLinear> DecoderResources::linear(const std::string& module, const LinearSchemes& schemes,
                                                                   ExecutionMode mode, const Tensor& weight,
-                                                                  const Tensor& bias, const SiteRanges& ranges) {
+                                                                  const Tensor& bias, const SiteRanges& ranges, bool keep) {
   if (schemes == LinearSchemes{}) mode = ExecutionMode::real;  // f32 has nothing to emulate
   const std::vector<quant::Range>& site = ranges_at(ranges, module);
   std::string key = module + " " + quant::to_string(schemes.weights) + " " + quant::to_string(schemes.activations) + " " +
                     std::string(kernels::to_string(mode));
   for (const quant::Range& range : site) key += " " + std::to_string(range.min) + ":" + std::to_string(range.max);
-  std::shared_ptr<kernels::PreparedLinear>& entry = packed_[key];
-  if (entry) return entry;
+  if (const auto found = packed_.find(key); found != packed_.end()) return found->second;
   const kernels::LinearProblem problem{weight.shape()[1], weight.shape()[0], schemes.weights, schemes.activations, mode};
   if (const kernels::Support support = backend_.supports(problem); !support)
     throw Error(ErrorKind::unavailable, module + ": " + problem.to_string() + " is not supported by backend " +
                                             backend_.info().name + ": " + support.reason);
-  entry = backend_.prepare(problem, {weight.view<float>(), view_or_empty(bias), site});
-  return entry;
+  std::shared_ptr<kernels::PreparedLinear> linear =
+      backend_.prepare(problem, {weight.view<float>(), view_or_empty(bias), site});
+  if (keep) packed_.emplace(std::move(key), linear);
+  return linear;
 }
 
-Decoder::Decoder(DecoderResources& resources, const DecoderPrecision& precision, const SiteRanges& ranges)
-    : resources_(resources) {
+Decoder::Decoder(DecoderResources& resources, const DecoderPrecision& precision, const SiteRanges& ranges, Packing packing)
+    : resources_(resources), precision_(precision), ranges_(ranges), packing_(packing) {
   const DecoderWeights& weights = resources.weights();
   quant::require(precision.layers.size() == weights.layers.size(), "decoder: precision names another number of layers");
-  for (int l = 0; l < static_cast<int>(weights.layers.size()); ++l)
-    prepare_layer(l, precision.layers[static_cast<std::size_t>(l)], precision.mode, ranges);
+  if (packing == Packing::by_layer) return;
+  for (int l = 0; l < layers(); ++l) layers_.push_back(packed_layer(l));
   const Tensor& head = weights.lm_head.empty() ? weights.embed_tokens : weights.lm_head;
-  lm_head_ = resources.linear("lm_head", precision.lm_head, precision.mode, head, Tensor(), ranges);
+  lm_head_ = resources.linear("lm_head", precision.lm_head, precision.mode, head, Tensor(), ranges, true);
 }
 
-void Decoder::prepare_layer(int l, const DecoderPrecision::Layer& precision, ExecutionMode mode, const SiteRanges& ranges) {
+Decoder::Layer& Decoder::use(int l) {
+  if (packing_ == Packing::ahead) return layers_[static_cast<std::size_t>(l)];
+  if (in_use_ != l) {
+    layers_.clear();
+    layers_.push_back(packed_layer(l));
+    in_use_ = l;
+  }
+  return layers_[0];
+}
+
+Decoder::Layer Decoder::packed_layer(int l) const {
+  const DecoderPrecision::Layer& precision = precision_.layers[static_cast<std::size_t>(l)];
+  const ExecutionMode mode = precision_.mode;
+  const SiteRanges& ranges = ranges_;
   const DecoderWeights::Layer& w = resources_.weights().layers[static_cast<std::size_t>(l)];
   const auto linear = [&](const char* name, const LinearSchemes& schemes, const Tensor& weight, const Tensor& bias) {
-    return resources_.linear(layer_module(l, name), schemes, mode, weight, bias, ranges);
+    return resources_.linear(layer_module(l, name), schemes, mode, weight, bias, ranges, packing_ == Packing::ahead);
   };
   Layer layer;
   layer.q = linear("q_proj", precision.q_proj, w.q_w, w.q_b);
@@ -137,7 +151,7 @@ void Decoder::prepare_layer(int l, const DecoderPrecision::Layer& precision, Exe
                                             backend().info().name + ": " + support.reason);
   layer.attention = backend().prepare(problem, {ranges_at(ranges, site + ".q"), ranges_at(ranges, site + ".k"),
                                                 ranges_at(ranges, site + ".v"), ranges_at(ranges, site + ".output")});
-  layers_.push_back(std::move(layer));
+  return layer;
 }
 
 DeviceTensor Decoder::run(const std::shared_ptr<kernels::PreparedLinear>& linear, const DeviceTensor& src) {
@@ -159,7 +173,7 @@ DeviceTensor Decoder::embed(const DeviceTensor& ids) {
 }
 
 void Decoder::attend(int l, const DeviceTensor& attn_in, LayerTrace& trace, kernels::TapSink* taps) {
-  Layer& layer = layers_[static_cast<std::size_t>(l)];
+  Layer& layer = use(l);
   const auto& gate = resources_.weights().config.gate;
   kernels::AttentionInputs inputs;
   inputs.q = heads(trace.q);
@@ -176,7 +190,7 @@ void Decoder::attend(int l, const DeviceTensor& attn_in, LayerTrace& trace, kern
 }
 
 LayerTrace Decoder::layer(int l, const DeviceTensor& hidden, kernels::TapSink* taps) {
-  Layer& layer = layers_[static_cast<std::size_t>(l)];
+  Layer& layer = use(l);
   const DecoderResources::Layer& norms = resources_.layer(l);
   kernels::Backend& b = backend();
   LayerTrace trace;
@@ -196,7 +210,7 @@ LayerTrace Decoder::layer(int l, const DeviceTensor& hidden, kernels::TapSink* t
 }
 
 LayerTrace Decoder::local(int l, const LayerTrace& baseline, kernels::TapSink* taps) {
-  Layer& layer = layers_[static_cast<std::size_t>(l)];
+  Layer& layer = use(l);
   LayerTrace trace;
   // Attention is fed with the baseline's q, k, v; the projections' own local errors are measured beside it.
   trace.q = baseline.q;
@@ -217,7 +231,10 @@ DeviceTensor Decoder::final_hidden(const DeviceTensor& hidden) {
   return backend().layer_norm(hidden, norm.gamma, norm.beta, layer_norm_eps);
 }
 
-DeviceTensor Decoder::logits(const DeviceTensor& hidden) { return run(lm_head_, final_hidden(hidden)); }
+DeviceTensor Decoder::logits(const DeviceTensor& hidden) {
+  quant::require(lm_head_ != nullptr, "decoder: packed by layer, it has no logits");
+  return run(lm_head_, final_hidden(hidden));
+}
 
 std::map<std::string, std::string> Decoder::implementations() const {
   std::map<std::string, std::string> all;
@@ -231,7 +248,7 @@ std::map<std::string, std::string> Decoder::implementations() const {
     if (layer.gate) add_implementation(all, "gate_proj", layer.gate->implementation());
     add_implementation(all, "attention", layer.attention->implementation());
   }
-  add_implementation(all, "lm_head", lm_head_->implementation());
+  if (lm_head_) add_implementation(all, "lm_head", lm_head_->implementation());
   return all;
 }
 

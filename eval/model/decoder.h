@@ -37,10 +37,10 @@ class DecoderResources {
   const kernels::DeviceTensor& token_table() const { return tokens_; }
   const kernels::DeviceTensor& position_table() const { return positions_; }
 
-  /// The packed linear of `module` in these schemes; packed at the first request, then shared.
+  /// The packed linear of `module` in these schemes; packed at the first request, then shared when `keep`.
   std::shared_ptr<kernels::PreparedLinear> linear(const std::string& module, const LinearSchemes& schemes,
                                                   kernels::ExecutionMode mode, const quant::Tensor& weight,
-                                                  const quant::Tensor& bias, const SiteRanges& ranges);
+                                                  const quant::Tensor& bias, const SiteRanges& ranges, bool keep);
 
  private:
   Norm upload_norm(const quant::Tensor& gamma, const quant::Tensor& beta);
@@ -59,12 +59,17 @@ struct LayerTrace {
   std::vector<kernels::ProbCounts> probs;  ///< [B, heads]
 };
 
+/// ahead: everything is packed when a decoder is made, and shared. by_layer: a layer is packed when it is used and dropped with
+/// the next one; for decoders that serve local() on a few windows and must not double a model's memory. They have no logits.
+enum class Packing : std::uint8_t { ahead, by_layer };
+
 class Decoder {
  public:
   /// Packs what isn't packed yet. Error{unavailable} when the backend doesn't support a module's schemes, naming it.
-  Decoder(DecoderResources& resources, const DecoderPrecision& precision, const SiteRanges& ranges);
+  Decoder(DecoderResources& resources, const DecoderPrecision& precision, const SiteRanges& ranges,
+          Packing packing = Packing::ahead);
 
-  int layers() const { return static_cast<int>(layers_.size()); }
+  int layers() const { return static_cast<int>(precision_.layers.size()); }
   kernels::Backend& backend() const { return resources_.backend(); }
 
   /// ids i32 [B, T], values in [0, vocab), T <= max positions -> f32 [B, T, H].
@@ -88,13 +93,18 @@ class Decoder {
     std::shared_ptr<kernels::PreparedLinear> q, k, v, gate, out, fc1, fc2;
     std::unique_ptr<kernels::PreparedAttention> attention;
   };
-  void prepare_layer(int l, const DecoderPrecision::Layer& precision, kernels::ExecutionMode mode, const SiteRanges& ranges);
+  Layer packed_layer(int l) const;
+  Layer& use(int l);
   kernels::DeviceTensor run(const std::shared_ptr<kernels::PreparedLinear>& linear, const kernels::DeviceTensor& src);
   void attend(int l, const kernels::DeviceTensor& attn_in, LayerTrace& trace, kernels::TapSink* taps);
   kernels::DeviceTensor heads(const kernels::DeviceTensor& x) const;
 
   DecoderResources& resources_;
-  std::vector<Layer> layers_;
+  DecoderPrecision precision_;
+  SiteRanges ranges_;
+  Packing packing_;
+  std::vector<Layer> layers_;  ///< all, or by_layer the one in use
+  int in_use_ = -1;            ///< by_layer: which
   std::shared_ptr<kernels::PreparedLinear> lm_head_;
   quant::CodeCounts counts_;
 };

@@ -19,6 +19,7 @@ struct DecoderPrecision {
   struct Layer {
     LinearSchemes q_proj, k_proj, v_proj, out_proj, fc1, fc2, gate_proj;
     kernels::AttentionSchemes attention;
+    friend bool operator==(const Layer&, const Layer&) = default;
   };
   std::vector<Layer> layers;
   LinearSchemes lm_head;

@@ -51,6 +51,7 @@ void add_model(std::string& text, const ExperimentRecord& record, const ModelRec
       facts += std::format(" {} {},", metric.name, short_number(metric.value));
   facts.pop_back();
   add_wrapped(text, facts, width);
+  if (const std::string who = format_or_kernel(record, model.name); !who.empty()) add_wrapped(text, "  " + who, width);
   text += "\n";
 }
 

@@ -34,6 +34,26 @@ void add_targets(std::string& text, const ExperimentRecord& record, const ModelR
   text += "\n";
 }
 
+/// Per target: the format's worst place and the kernel's, on the baseline's inputs.
+void add_format_or_kernel(std::string& text, const ExperimentRecord& record, const ModelRecord& model) {
+  const std::string verdict = format_or_kernel(record, model.name);
+  if (verdict.empty()) return;
+  text += "F" + verdict.substr(1) + ".\n\n";
+  text += "| target | format: worst layer.tap, SQNR dB | kernel: worst layer.tap, SQNR dB | kernel gain off by at most | kernel "
+          "error / format error |\n|---|---|---|---|---|\n";
+  const auto place = [](const LayerRow* row) {
+    return row == nullptr ? "exact" : std::format("{}.{}, {:.1f}", row->layer, row->tap, *column(*row, "sqnr_db"));
+  };
+  for (const RunRecord& run : record.runs) {
+    const Metric* deviation = find_metric(run, "kernel.gain.deviation.max");
+    if (run.model != model.name || deviation == nullptr) continue;
+    text += std::format("| {} | {} | {} | {} | {} |\n", cell(run.target), place(worst_row(run, "format")),
+                        place(worst_row(run, "kernel")), short_number(deviation),
+                        short_number(find_metric(run, "kernel.damage.share.max")));
+  }
+  text += "\n";
+}
+
 void add_worst_layers(std::string& text, const ExperimentRecord& record, const ModelRecord& model) {
   struct Entry {
     const RunRecord* run;
@@ -116,6 +136,7 @@ std::string markdown_report(const ExperimentRecord& record) {
   for (const ModelRecord& model : record.models) {
     text += std::format("## {} ({})\n\n", model.name, model.variant);
     add_targets(text, record, model);
+    add_format_or_kernel(text, record, model);
     add_worst_layers(text, record, model);
   }
   add_outliers(text, record);

@@ -28,6 +28,9 @@ inline constexpr double perplexity_relative = 1e-5;
 /// NLL of one token against double precision.
 inline constexpr double token_nll_absolute = 2e-5;
 
+/// Sink rates and drain ratios of the known models over 16 windows, which are given to two or three digits.
+inline constexpr double sink_rate_absolute = 0.02;
+
 /// f32 linears: sqrt(K) random-walk of K roundings, a = 8, against sum |x||w|.
 inline double linear_f32(double magnitude, double k) { return 8 * std::sqrt(k) * f32_epsilon * magnitude + 1e-12; }
 

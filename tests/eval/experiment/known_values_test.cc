@@ -3,16 +3,13 @@
 #include <atomic>
 #include <catch2/catch_test_macros.hpp>
 #include <cmath>
-#include <cstdlib>
-#include <filesystem>
 
-#include "eval/experiment/runner.h"
 #include "kernels/registry/registry.h"
+#include "tests/eval/experiment/checkpoints.h"
 #include "tests/support/tolerance.h"
 
 using namespace qfid;
 using namespace qfid::eval;
-namespace fs = std::filesystem;
 
 namespace {
 
@@ -37,26 +34,14 @@ constexpr Known known[] = {
     {"lm-sink", 44.389379, 15.625254, {7.9466869, 3.0733644, 0.0208258}, 0},
 };
 
-fs::path shared_folder() {
-  const char* given = std::getenv("QFID_SHARED");
-  return given != nullptr ? fs::path(given) : fs::path(QFID_SOURCE_DIR) / ".." / "shared";
-}
-
 struct Evaluated {
   double perplexity;
   std::vector<float> nll;
 };
 
 Evaluated evaluate(const Known& entry, const std::string& backend, std::int64_t windows) {
-  const bool tiny = std::string(entry.model).starts_with("tiny");
-  const fs::path configs = fs::path(QFID_SOURCE_DIR) / "configs";
-  Spec spec;
-  spec.name = "known";
-  spec.file = "known.yaml";
-  spec.models = {{entry.model, (tiny ? configs / "models" : shared_folder() / "models") / entry.model, entry.model}};
-  spec.data.tokens = tiny ? configs / "data" / "tiny-tokens.npy" : shared_folder() / "data" / "gutenberg" / "tokens.npy";
+  Spec spec = tests::checkpoint_spec(entry.model);
   spec.data.windows = windows;
-  spec.baseline.name = "baseline";
   spec.baseline.backend = backend;
   spec.metrics.sink_windows = 0;
   spec.metrics.local_windows = 0;
@@ -78,23 +63,23 @@ bool has_cpu() { return kernels::make_backend("cpu")->available().ok; }
 
 TEST_CASE("built-in models on the reference backend, 2 windows") {
   for (const Known& entry : known)
-    if (std::string(entry.model).starts_with("tiny")) check(entry, "reference", 2, entry.windows2);
+    if (tests::is_tiny(entry.model)) check(entry, "reference", 2, entry.windows2);
 }
 
 TEST_CASE("built-in models on the cpu backend, 32 windows, and 512 for all") {
   if (!has_cpu()) SKIP("the cpu backend isn't part of this build");
   for (const Known& entry : known)
-    if (std::string(entry.model).starts_with("tiny")) {
+    if (tests::is_tiny(entry.model)) {
       check(entry, "cpu", 32, entry.windows32);
       check(entry, "cpu", 512, entry.windows512);
     }
 }
 
 TEST_CASE("larger models, 2 windows on the reference backend and 32 on the cpu backend") {
-  if (!fs::exists(shared_folder() / "models" / "lm-softmax"))
+  if (!tests::checkpoint_is_here("lm-softmax"))
     SKIP("the larger models aren't here (set QFID_SHARED to the folder that holds models/lm-* and data/gutenberg)");
   for (const Known& entry : known)
-    if (std::string(entry.model).starts_with("lm")) {
+    if (!tests::is_tiny(entry.model)) {
       check(entry, "reference", 2, entry.windows2);
       if (has_cpu()) check(entry, "cpu", 32, entry.windows32);
     }
