@@ -143,6 +143,7 @@ void Lockstep::measure_self(int l, Arm& arm, const LayerTrace& trace, const TapC
   arm.tables.add_rows(l, "residual", reductions.row_stats(trace.residual));
   if (taps.gate.defined()) arm.tables.add_rows(l, "gate", reductions.row_stats(taps.gate));
   arm.tables.add_prob_counts(l, trace.probs, n_heads);
+  for (const auto& [site, counts] : trace.codes) arm.tables.add_codes(l, site, counts);
 
   const std::int64_t length = trace.q.shape[1];
   for (std::int64_t w = 0; w < sample.attention; ++w) {
@@ -221,7 +222,8 @@ void Lockstep::score(const Chunk& chunk) {
     DeviceTensor base_logits;
     {
       const Stopwatch watch(baseline_.forward_seconds);
-      base_logits = baseline_.decoder->logits(baseline_.backend->slice(baseline_.hidden, b, b + 1));
+      quant::CodeCounts none;
+      base_logits = baseline_.decoder->logits(baseline_.backend->slice(baseline_.hidden, b, b + 1), none);
     }
     const auto upload_targets = [&](kernels::Backend& backend) { return backend.slice(backend.upload(targets), b, b + 1); };
     {
@@ -233,10 +235,12 @@ void Lockstep::score(const Chunk& chunk) {
     for (Arm& arm : arms_)
       guarded(arm, [&] {
         DeviceTensor logits;
+        quant::CodeCounts counts;
         {
           const Stopwatch watch(arm.forward_seconds);
-          logits = arm.decoder->logits(arm.backend->slice(arm.hidden, b, b + 1));
+          logits = arm.decoder->logits(arm.backend->slice(arm.hidden, b, b + 1), counts);
         }
+        if (counts.elements > 0) arm.tables.add_codes(-1, "lm_head", counts);
         const Stopwatch watch(arm.metric_seconds);
         targets_ = upload_targets(*arm.backend);
         score_arm(arm, chunk, b, transferred(base_logits, *baseline_.backend, *arm.backend), logits);

@@ -25,9 +25,8 @@ DecoderPrecision precision_of(const TargetSpec& target, const ModelConfig& confi
 }
 
 bool is_full_precision(const DecoderPrecision& precision) {
-  return std::all_of(precision.layers.begin(), precision.layers.end(), [](const DecoderPrecision::Layer& layer) {
-           return layer == DecoderPrecision::Layer{};
-         }) &&
+  return std::all_of(precision.layers.begin(), precision.layers.end(),
+                     [](const DecoderPrecision::Layer& layer) { return layer == DecoderPrecision::Layer{}; }) &&
          precision.lm_head == LinearSchemes{};
 }
 

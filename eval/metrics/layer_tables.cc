@@ -111,6 +111,10 @@ void LayerTables::add_prob_counts(int layer, const std::vector<kernels::ProbCoun
   }
 }
 
+void LayerTables::add_codes(int layer, const std::string& site, const quant::CodeCounts& counts) {
+  codes_[key(layer, site, "none", -1)] += counts;
+}
+
 std::vector<LayerRow> LayerTables::rows() const {
   std::map<Key, Values> all;
   for (const auto& [k, stats] : distortion_) all[k] = distortion_values(stats);
@@ -122,9 +126,25 @@ std::vector<LayerRow> LayerTables::rows() const {
   for (const auto& [k, counts] : probs_)
     all[k] = {{"zero_share", ratio(static_cast<double>(counts.zero_codes), counts.visible)},
               {"masked_rows", static_cast<double>(counts.masked_rows)}};
+  for (const auto& [k, counts] : codes_)
+    all[k] = {{"saturated_share", ratio(static_cast<double>(counts.saturated), counts.elements)},
+              {"flushed_share", ratio(static_cast<double>(counts.flushed), counts.elements)},
+              {"nan", static_cast<double>(counts.nan)}};
   std::vector<LayerRow> rows;
   for (auto& [k, values] : all) rows.push_back({k.layer, k.tap, k.head, k.error, std::move(values)});
   return rows;
+}
+
+/// The gates of all layers and heads together.
+std::vector<Metric> LayerTables::gate_summary() const {
+  kernels::RowStats gates;
+  for (const auto& [k, totals] : rows_)
+    if (k.tap == "gate") merge(gates, totals.stats);
+  if (gates.elements == 0) return {};
+  return {{"gate.mean", ratio(gates.sum, gates.elements), std::nullopt, "", ""},
+          {"gate.share_below_0.1", ratio(static_cast<double>(gates.below_tenth), gates.elements), std::nullopt, "share", ""},
+          {"gate.share_above_0.9", ratio(static_cast<double>(gates.above_nine_tenths), gates.elements), std::nullopt,
+           "share", ""}};
 }
 
 /// Where the kernel (real against emulated, the same inputs) departs most from the format, over layers, taps and heads.
@@ -175,6 +195,16 @@ std::vector<Metric> LayerTables::summary() const {
   if (probs.visible > 0)
     all.push_back({"p_codes.zero_share", ratio(static_cast<double>(probs.zero_codes), probs.visible), std::nullopt, "share",
                    "unmasked attention probabilities coded as 0"});
+  quant::CodeCounts codes;
+  for (const auto& [k, counts] : codes_) codes += counts;
+  if (codes.elements > 0) {
+    all.push_back({"codes.saturated_share", ratio(static_cast<double>(codes.saturated), codes.elements), std::nullopt,
+                   "share", "inputs of linears and attention beyond the largest code"});
+    all.push_back({"codes.flushed_share", ratio(static_cast<double>(codes.flushed), codes.elements), std::nullopt, "share",
+                   "nonzero inputs of linears and attention coded as 0"});
+    all.push_back({"codes.nan", static_cast<double>(codes.nan), std::nullopt, "", "NaN among those inputs"});
+  }
+  for (Metric& metric : gate_summary()) all.push_back(std::move(metric));
   for (Metric& metric : kernel_summary()) all.push_back(std::move(metric));
   return all;
 }

@@ -24,10 +24,13 @@ class LayerTables {
   /// [windows * heads].
   void add_prob_counts(int layer, const std::vector<kernels::ProbCounts>& counts, int heads);
 
+  /// What the cast of a quantized input did (`site`: a linear's name, or "attention.q", ...), all windows together.
+  void add_codes(int layer, const std::string& site, const quant::CodeCounts& counts);
+
   /// Every row, ordered by layer, tap (order of the layer's data flow), error, head.
   std::vector<LayerRow> rows() const;
-  /// Model-level numbers of this arm: largest residual, kurtosis, zero P codes; with rows of error "format" and "kernel" also
-  /// kernel.gain.deviation.max and kernel.damage.share.max, whose notes name the place.
+  /// Model-level numbers of this arm: largest residual, kurtosis, zero P codes; with rows of error "format" and "kernel"
+  /// also kernel.gain.deviation.max and kernel.damage.share.max, whose notes name the place.
   std::vector<Metric> summary() const;
   /// The pooled distortion of a tap; null when never added.
   const quant::DistortionStats* distortion(int layer, const std::string& tap, const std::string& error, int head) const;
@@ -45,6 +48,7 @@ class LayerTables {
     kernels::RowStats stats;
     std::int64_t windows = 0;
   };
+  std::vector<Metric> gate_summary() const;
   std::vector<Metric> kernel_summary() const;
   static Key key(int layer, const std::string& tap, const std::string& error, int head);
 
@@ -52,6 +56,7 @@ class LayerTables {
   std::map<Key, kernels::RowDivergence> divergence_;
   std::map<Key, RowTotals> rows_;
   std::map<Key, kernels::ProbCounts> probs_;
+  std::map<Key, quant::CodeCounts> codes_;
 };
 
 }  // namespace qfid::eval

@@ -22,9 +22,9 @@ struct Metric {
   std::string note;
 };
 
-/// One row of the per-layer tables. `error`: "cumulative" or "local" (comparisons with the baseline), "format" and "kernel" (on
-/// the baseline's inputs: emulated against full precision, real against emulated), "none" (numbers about one tensor of this run
-/// alone). head -1: all heads together; layer -1: the embedding or the head of the model.
+/// One row of the per-layer tables. `error`: "cumulative" or "local" (comparisons with the baseline), "format" and "kernel"
+/// (on the baseline's inputs: emulated against full precision, real against emulated), "none" (numbers about one tensor of
+/// this run alone). head -1: all heads together; layer -1: the embedding or the head of the model.
 struct LayerRow {
   int layer = 0;
   std::string tap;

@@ -1,5 +1,6 @@
 #include "eval/model/decoder.h"
 
+#include <tuple>
 #include <utility>
 
 namespace qfid::eval {
@@ -154,8 +155,12 @@ Decoder::Layer Decoder::packed_layer(int l) const {
   return layer;
 }
 
-DeviceTensor Decoder::run(const std::shared_ptr<kernels::PreparedLinear>& linear, const DeviceTensor& src) {
-  return backend().linear(*linear, src, &counts_);
+DeviceTensor Decoder::run(const char* name, const std::shared_ptr<kernels::PreparedLinear>& linear, const DeviceTensor& src,
+                          LayerTrace& trace) {
+  quant::CodeCounts counts;
+  DeviceTensor dst = backend().linear(*linear, src, &counts);
+  if (quant::is_scaled(linear->problem().activations.format)) trace.codes.emplace_back(name, counts);
+  return dst;
 }
 
 DeviceTensor Decoder::heads(const DeviceTensor& x) const {
@@ -180,13 +185,18 @@ void Decoder::attend(int l, const DeviceTensor& attn_in, LayerTrace& trace, kern
   inputs.k = heads(trace.k);
   inputs.v = heads(trace.v);
   if (gate) {
-    trace.gate_logits = run(layer.gate, gate->input == kernels::GateInput::value ? trace.v : attn_in);
+    trace.gate_logits = run("gate_proj", layer.gate, gate->input == kernels::GateInput::value ? trace.v : attn_in, trace);
     inputs.gate_logits = trace.gate_logits;
   }
   inputs.sink = resources_.layer(l).sink;
   kernels::AttentionResult result = backend().attention(*layer.attention, inputs, taps);
   trace.output = result.output;
   trace.probs = std::move(result.probs);
+  const kernels::AttentionSchemes& schemes = layer.attention->problem().schemes;
+  for (const auto& [name, scheme, counts] : {std::tuple{"attention.q", &schemes.q, &result.q},
+                                             {"attention.k", &schemes.k, &result.k},
+                                             {"attention.v", &schemes.v, &result.v}})
+    if (quant::is_scaled(scheme->format)) trace.codes.emplace_back(name, *counts);
 }
 
 LayerTrace Decoder::layer(int l, const DeviceTensor& hidden, kernels::TapSink* taps) {
@@ -196,15 +206,15 @@ LayerTrace Decoder::layer(int l, const DeviceTensor& hidden, kernels::TapSink* t
   LayerTrace trace;
   trace.hidden_in = hidden;
   trace.attn_in = b.layer_norm(hidden, norms.attn_norm.gamma, norms.attn_norm.beta, layer_norm_eps);
-  trace.q = run(layer.q, trace.attn_in);
-  trace.k = run(layer.k, trace.attn_in);
-  trace.v = run(layer.v, trace.attn_in);
+  trace.q = run("q_proj", layer.q, trace.attn_in, trace);
+  trace.k = run("k_proj", layer.k, trace.attn_in, trace);
+  trace.v = run("v_proj", layer.v, trace.attn_in, trace);
   attend(l, trace.attn_in, trace, taps);
-  trace.attn_out = run(layer.out, trace.output.reshaped(hidden.shape));
+  trace.attn_out = run("out_proj", layer.out, trace.output.reshaped(hidden.shape), trace);
   const DeviceTensor middle = b.add(hidden, trace.attn_out);
   trace.ffn_in = b.layer_norm(middle, norms.ffn_norm.gamma, norms.ffn_norm.beta, layer_norm_eps);
-  trace.ffn_act = b.activation(run(layer.fc1, trace.ffn_in), resources_.weights().config.activation);
-  trace.ffn_out = run(layer.fc2, trace.ffn_act);
+  trace.ffn_act = b.activation(run("fc1", layer.fc1, trace.ffn_in, trace), resources_.weights().config.activation);
+  trace.ffn_out = run("fc2", layer.fc2, trace.ffn_act, trace);
   trace.residual = b.add(middle, trace.ffn_out);
   return trace;
 }
@@ -217,12 +227,13 @@ LayerTrace Decoder::local(int l, const LayerTrace& baseline, kernels::TapSink* t
   trace.k = baseline.k;
   trace.v = baseline.v;
   attend(l, baseline.attn_in, trace, taps);
-  trace.q = run(layer.q, baseline.attn_in);
-  trace.k = run(layer.k, baseline.attn_in);
-  trace.v = run(layer.v, baseline.attn_in);
-  trace.attn_out = run(layer.out, baseline.output.reshaped(baseline.hidden_in.shape));
-  trace.ffn_act = backend().activation(run(layer.fc1, baseline.ffn_in), resources_.weights().config.activation);
-  trace.ffn_out = run(layer.fc2, baseline.ffn_act);
+  trace.q = run("q_proj", layer.q, baseline.attn_in, trace);
+  trace.k = run("k_proj", layer.k, baseline.attn_in, trace);
+  trace.v = run("v_proj", layer.v, baseline.attn_in, trace);
+  trace.attn_out = run("out_proj", layer.out, baseline.output.reshaped(baseline.hidden_in.shape), trace);
+  trace.ffn_act =
+      backend().activation(run("fc1", layer.fc1, baseline.ffn_in, trace), resources_.weights().config.activation);
+  trace.ffn_out = run("fc2", layer.fc2, baseline.ffn_act, trace);
   return trace;
 }
 
@@ -231,9 +242,10 @@ DeviceTensor Decoder::final_hidden(const DeviceTensor& hidden) {
   return backend().layer_norm(hidden, norm.gamma, norm.beta, layer_norm_eps);
 }
 
-DeviceTensor Decoder::logits(const DeviceTensor& hidden) {
+DeviceTensor Decoder::logits(const DeviceTensor& hidden, quant::CodeCounts& counts) {
   quant::require(lm_head_ != nullptr, "decoder: packed by layer, it has no logits");
-  return run(lm_head_, final_hidden(hidden));
+  return backend().linear(*lm_head_, final_hidden(hidden),
+                          quant::is_scaled(lm_head_->problem().activations.format) ? &counts : nullptr);
 }
 
 std::map<std::string, std::string> Decoder::implementations() const {

@@ -57,10 +57,13 @@ class DecoderResources {
 struct LayerTrace {
   kernels::DeviceTensor hidden_in, attn_in, q, k, v, gate_logits, output, attn_out, ffn_in, ffn_act, ffn_out, residual;
   std::vector<kernels::ProbCounts> probs;  ///< [B, heads]
+  /// What the casts of each quantized input did: linears by name ("q_proj", ...), attention operands as "attention.q", ...
+  std::vector<std::pair<std::string, quant::CodeCounts>> codes;
 };
 
-/// ahead: everything is packed when a decoder is made, and shared. by_layer: a layer is packed when it is used and dropped with
-/// the next one; for decoders that serve local() on a few windows and must not double a model's memory. They have no logits.
+/// ahead: everything is packed when a decoder is made, and shared. by_layer: a layer is packed when it is used and dropped
+/// with the next one; for decoders that serve local() on a few windows and must not double a model's memory. They have no
+/// logits.
 enum class Packing : std::uint8_t { ahead, by_layer };
 
 class Decoder {
@@ -81,12 +84,12 @@ class Decoder {
   LayerTrace local(int l, const LayerTrace& baseline, kernels::TapSink* taps);
   /// The final norm: what lm_head reads.
   kernels::DeviceTensor final_hidden(const kernels::DeviceTensor& hidden);
-  /// Final norm and lm_head: f32 [B, T, H] -> [B, T, V].
-  kernels::DeviceTensor logits(const kernels::DeviceTensor& hidden);
+  /// Final norm and lm_head: f32 [B, T, H] -> [B, T, V]. `counts` += what the cast of lm_head's input did, where there is
+  /// one.
+  kernels::DeviceTensor logits(const kernels::DeviceTensor& hidden, quant::CodeCounts& counts);
 
   /// Module kind -> implementations that ran ("q_proj", ..., "attention", "lm_head").
   std::map<std::string, std::string> implementations() const;
-  const quant::CodeCounts& activation_counts() const { return counts_; }
 
  private:
   struct Layer {
@@ -95,7 +98,8 @@ class Decoder {
   };
   Layer packed_layer(int l) const;
   Layer& use(int l);
-  kernels::DeviceTensor run(const std::shared_ptr<kernels::PreparedLinear>& linear, const kernels::DeviceTensor& src);
+  kernels::DeviceTensor run(const char* name, const std::shared_ptr<kernels::PreparedLinear>& linear,
+                            const kernels::DeviceTensor& src, LayerTrace& trace);
   void attend(int l, const kernels::DeviceTensor& attn_in, LayerTrace& trace, kernels::TapSink* taps);
   kernels::DeviceTensor heads(const kernels::DeviceTensor& x) const;
 
@@ -106,7 +110,6 @@ class Decoder {
   std::vector<Layer> layers_;  ///< all, or by_layer the one in use
   int in_use_ = -1;            ///< by_layer: which
   std::shared_ptr<kernels::PreparedLinear> lm_head_;
-  quant::CodeCounts counts_;
 };
 
 /// The attention problem of layer l's shape in these schemes.

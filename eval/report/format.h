@@ -65,11 +65,13 @@ inline std::string format_or_kernel(const ExperimentRecord& record, const std::s
   const std::string where = worst->target + ", " + deviation->note.substr(deviation->note.rfind(": ") + 2);
   if (*deviation->value <= kernel_gain_limit)
     return std::format(
-        "format or kernel: the format. Fed the same inputs, real kernels keep the emulated ones' gain to {:.1e} ({}), and add at "
+        "format or kernel: the format. Fed the same inputs, real kernels keep the emulated ones' gain to {:.1e} ({}), and "
+        "add at "
         "most {:.2g} % to the format's error",
         *deviation->value, where, 100 * share);
   return std::format(
-      "format or kernel: suspect the KERNEL of {}: its gain against the emulated twin, fed the same inputs, is off by {:.1e} "
+      "format or kernel: suspect the KERNEL of {}: its gain against the emulated twin, fed the same inputs, is off by "
+      "{:.1e} "
       "(limit {:.0e})",
       where, *deviation->value, kernel_gain_limit);
 }

@@ -39,8 +39,9 @@ void add_format_or_kernel(std::string& text, const ExperimentRecord& record, con
   const std::string verdict = format_or_kernel(record, model.name);
   if (verdict.empty()) return;
   text += "F" + verdict.substr(1) + ".\n\n";
-  text += "| target | format: worst layer.tap, SQNR dB | kernel: worst layer.tap, SQNR dB | kernel gain off by at most | kernel "
-          "error / format error |\n|---|---|---|---|---|\n";
+  text +=
+      "| target | format: worst layer.tap, SQNR dB | kernel: worst layer.tap, SQNR dB | kernel gain off by at most | kernel "
+      "error / format error |\n|---|---|---|---|---|\n";
   const auto place = [](const LayerRow* row) {
     return row == nullptr ? "exact" : std::format("{}.{}, {:.1f}", row->layer, row->tap, *column(*row, "sqnr_db"));
   };

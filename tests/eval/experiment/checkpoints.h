@@ -1,4 +1,5 @@
-// Where the test checkpoints are, and a spec for one: the built-in tiny-* models, and the larger ones where they are at hand.
+// Where the test checkpoints are, and a spec for one: the built-in tiny-* models, and the larger ones where they are at
+// hand.
 #pragma once
 
 #include <cstdlib>

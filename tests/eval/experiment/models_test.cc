@@ -1,5 +1,5 @@
-// The built-in models under INT8 and FP8, whole pipeline: the order of precisions, the kernels' share of the damage, attention
-// sinks, value drains and outliers against the values known of them (docs/results/known-values.md).
+// The built-in models under INT8 and FP8, whole pipeline: the order of precisions, the kernels' share of the damage,
+// attention sinks, value drains and outliers against the values known of them (docs/results/known-values.md).
 #include <atomic>
 #include <catch2/catch_test_macros.hpp>
 #include <cmath>
