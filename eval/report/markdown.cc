@@ -55,28 +55,26 @@ void add_format_or_kernel(std::string& text, const ExperimentRecord& record, con
   text += "\n";
 }
 
+/// Each target's three worst places: a table over all targets would show the worst target alone.
 void add_worst_layers(std::string& text, const ExperimentRecord& record, const ModelRecord& model) {
-  struct Entry {
-    const RunRecord* run;
-    const LayerRow* row;
-    double sqnr;
-  };
-  std::vector<Entry> all;
-  for (const RunRecord& run : record.runs)
-    if (run.model == model.name)
-      for (const LayerRow& row : run.layers)
-        if (row.error == "local" && row.head == -1)
-          if (const auto sqnr = column(row, "sqnr_db")) all.push_back({&run, &row, *sqnr});
-  std::stable_sort(all.begin(), all.end(), [](const Entry& a, const Entry& b) { return a.sqnr < b.sqnr; });
-  if (all.size() > 15) all.resize(15);
-  if (all.empty()) return;
-  text += "Where the damage is made (local errors: each operation fed with the baseline's inputs), worst first:\n\n";
-  text += "| target | layer | tap | SQNR dB | gain | cosine | sign flips |\n|---|---|---|---|---|---|---|\n";
-  for (const Entry& entry : all)
-    text += std::format("| {} | {} | {} | {:.1f} | {} | {} | {} |\n", cell(entry.run->target), entry.row->layer,
-                        entry.row->tap, entry.sqnr, short_number(column(*entry.row, "gain")),
-                        short_number(column(*entry.row, "cosine")), short_number(column(*entry.row, "share_sign_flips")));
-  text += "\n";
+  constexpr std::size_t shown = 3;
+  std::string rows;
+  for (const RunRecord& run : record.runs) {
+    if (run.model != model.name) continue;
+    std::vector<std::pair<double, const LayerRow*>> worst;
+    for (const LayerRow& row : run.layers)
+      if (row.error == "local" && row.head == -1)
+        if (const auto sqnr = column(row, "sqnr_db")) worst.emplace_back(*sqnr, &row);
+    std::stable_sort(worst.begin(), worst.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+    if (worst.size() > shown) worst.resize(shown);
+    for (const auto& [sqnr, row] : worst)
+      rows += std::format("| {} | {} | {} | {:.1f} | {} | {} | {} |\n", cell(run.target), row->layer, row->tap, sqnr,
+                          short_number(column(*row, "gain")), short_number(column(*row, "cosine")),
+                          short_number(column(*row, "share_sign_flips")));
+  }
+  if (rows.empty()) return;
+  text += "Where the damage is made (local errors: each operation fed with the baseline's inputs), each target's worst:\n\n";
+  text += "| target | layer | tap | SQNR dB | gain | cosine | sign flips |\n|---|---|---|---|---|---|---|\n" + rows + "\n";
 }
 
 void add_outliers(std::string& text, const ExperimentRecord& record) {
