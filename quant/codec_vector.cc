@@ -44,8 +44,8 @@ struct Fp8Cast {
       const std::uint32_t kept = (too_large ? over : code) | ((bits >> 24) & 0x80U);
       dst[i] = static_cast<std::uint8_t>(is_nan ? 0x7FU : kept);
       nan += is_nan ? 1 : 0;
-      saturated += !is_nan & too_large ? 1 : 0;
-      flushed += (code == 0) & (src[i] != 0.0F) ? 1 : 0;
+      saturated += (!is_nan & too_large) ? 1 : 0;
+      flushed += ((code == 0) & (src[i] != 0.0F)) ? 1 : 0;
     }
     return {saturated, flushed, nan};
   }
@@ -65,7 +65,7 @@ struct Int8Cast {
       const float rounded = (q + magic) - magic;
       const float code = std::min(std::max(rounded, low), high);
       saturated += code != rounded ? 1 : 0;
-      flushed += (x != 0.0F) & (code == 0.0F) ? 1 : 0;
+      flushed += ((x != 0.0F) & (code == 0.0F)) ? 1 : 0;
       nan += src[i] != src[i] ? 1 : 0;
       dst[i] = static_cast<T>(static_cast<std::int32_t>(code) + zero_point);
     }

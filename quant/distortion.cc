@@ -64,9 +64,9 @@ struct Accumulate {
     using Count = std::int32_t;
     sweep(block.x, block.y, block.size, f.exact, [](Count n, float x, float y) { return n + (x == y ? 1 : 0); });
     sweep(block.x, block.y, block.size, f.flips,
-          [](Count n, float x, float y) { return n + (((x < 0.0F) & (y > 0.0F)) | ((x > 0.0F) & (y < 0.0F)) ? 1 : 0); });
+          [](Count n, float x, float y) { return n + ((((x < 0.0F) & (y > 0.0F)) | ((x > 0.0F) & (y < 0.0F))) ? 1 : 0); });
     sweep(block.x, block.y, block.size, f.flushed,
-          [](Count n, float x, float y) { return n + ((y == 0.0F) & (x != 0.0F) ? 1 : 0); });
+          [](Count n, float x, float y) { return n + (((y == 0.0F) & (x != 0.0F)) ? 1 : 0); });
   }
 
   /// Appends up to the block's capacity of one row; returns the number of valid pairs.

@@ -54,7 +54,7 @@ class Moments {
  public:
   void add(double x);
   void add(std::span<const float> x);  ///< two-pass over the span, then merged
-  void merge(const Moments& other);
+  void merge(const Moments& b);
 
   std::int64_t count() const { return n_; }
   double mean() const;

@@ -18,14 +18,19 @@ struct YamlNode {
   enum class Kind { null, scalar, list, map };
   Kind kind = Kind::null;
   Position at;
-  std::string text;                                    ///< scalars
-  bool quoted = false;                                 ///< scalars: a string whatever it looks like
-  std::string origin;                                  ///< "" or "--set key=value"
-  std::vector<YamlNode> items;                         ///< lists
-  std::vector<std::pair<YamlNode, YamlNode>> entries;  ///< maps
+  std::string text;             ///< scalars
+  bool quoted = false;          ///< scalars: a string whatever it looks like
+  std::string origin;           ///< "" or "--set key=value"
+  std::vector<YamlNode> items;  ///< lists
+  struct Entry;
+  std::vector<Entry> entries;  ///< maps
 
   const YamlNode* find(const std::string& key) const;
   YamlNode* find(const std::string& key);
+};
+
+struct YamlNode::Entry {
+  YamlNode first, second;  ///< key, value
 };
 
 struct YamlProblem {

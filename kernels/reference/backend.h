@@ -18,7 +18,7 @@ class ReferenceBackend : public host::HostBackend {
   std::unique_ptr<PreparedLinear> prepare(const LinearProblem& problem, const LinearWeights& weights) override;
   DeviceTensor linear(PreparedLinear& prepared, const DeviceTensor& src, quant::CodeCounts* counts) override;
   std::unique_ptr<PreparedAttention> prepare(const AttentionProblem& problem, const AttentionRanges& ranges) override;
-  AttentionResult attention(PreparedAttention& prepared, const AttentionInputs& inputs, TapSink* taps) override;
+  AttentionResult attention(PreparedAttention& prepared, const AttentionInputs& inputs, TapSink* sink) override;
 };
 
 std::unique_ptr<Backend> make_reference_backend();
