@@ -1,0 +1,185 @@
+// docs/metrics.md and docs/results-format.md say what the program really writes: every key and column it can produce is
+// documented, and nothing is documented that it can't.
+#include <catch2/catch_test_macros.hpp>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <regex>
+#include <set>
+#include <sstream>
+
+#include "eval/metrics/attention_sinks.h"
+#include "eval/metrics/layer_tables.h"
+#include "eval/metrics/token_metrics.h"
+#include "eval/report/report.h"
+
+using namespace qfid;
+using namespace qfid::eval;
+
+namespace {
+
+using Names = std::set<std::string>;
+
+std::string document(const std::string& name) {
+  std::ifstream file(std::string(QFID_SOURCE_DIR) + "/docs/" + name);
+  REQUIRE(file);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+/// Words in backticks in column `column` (from 0) of the tables between `begin` and `end` (headings, or parts of lines).
+Names table_words(const std::string& text, const std::string& begin, const std::string& end, std::size_t column) {
+  const std::size_t from = text.find(begin), to = text.find(end, from);
+  REQUIRE(from != std::string::npos);
+  REQUIRE(to != std::string::npos);
+  std::istringstream lines(text.substr(from, to - from));
+  const std::regex word("`([^`]+)`");
+  Names names;
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.starts_with("|")) continue;
+    std::istringstream cells(line.substr(1));
+    std::string cell;
+    for (std::size_t i = 0; i <= column; ++i) std::getline(cells, cell, '|');
+    for (std::sregex_iterator it(cell.begin(), cell.end(), word), last; it != last; ++it) names.insert((*it)[1]);
+  }
+  return names;
+}
+
+std::string difference(const Names& a, const Names& b) {
+  std::string text;
+  for (const std::string& name : a)
+    if (!b.contains(name)) text += name + "\n";
+  return text;
+}
+
+/// One of everything the tables can hold.
+LayerTables full_tables() {
+  LayerTables tables;
+  quant::DistortionStats some;
+  some.add(1.0F, 0.5F);
+  for (const char* tap : {"q", "k", "v", "output", "attn_out", "ffn_act", "ffn_out", "residual"})
+    tables.add_distortion(0, tap, "local", {some}, 1);
+  tables.add_divergence(0, "local", {{1, 0.5, 0.25, 0.5}}, 1);
+  kernels::RowStats rows;
+  rows.rows = rows.elements = 1;
+  tables.add_rows(-1, "embedding", {rows});
+  for (const char* tap : {"attn_out", "ffn_out", "residual", "gate"}) tables.add_rows(0, tap, {rows});
+  tables.add_prob_counts(0, {{1, 0, 0}}, 1);
+  return tables;
+}
+
+AttentionSinks full_sinks() {
+  AttentionSinks sinks(1, 1, 0.3);
+  sinks.add_attention(0, {0.5}, {0.5});
+  sinks.add_norms(0, {1, 2}, {1, 2});
+  return sinks;
+}
+
+ExperimentRecord full_record() {
+  ExperimentRecord record;
+  record.sets = {"a=b"};
+  record.provenance.libraries = {{"library", "1"}};
+  record.models.push_back({"m", "p", "opt", "h", 1, "softmax", {"tensor"}});
+  RunRecord run;
+  run.implementations = {{"q_proj", "name"}};
+  run.metrics.push_back({"perplexity", 1.0, Interval{0.5, 2.0}, "nats", "note"});
+  run.layers.push_back({0, "q", 0, "local", {{"gain", 1.0}}});
+  run.windows = {{1}, {1.0}, {1.0}, {1.0}, {1}};
+  record.runs.push_back(run);
+  record.pairs.push_back({"m", "a", "b", {"nll.difference", 1.0, Interval{0.5, 2.0}, "nats", "note"}});
+  record.warnings = {"warning"};
+  return record;
+}
+
+/// Paths of all leaves; names that a user chose become "*".
+void collect(const nlohmann::ordered_json& json, const std::string& path, Names& all) {
+  static const Names free{"provenance.libraries", "runs[].implementations", "runs[].metrics"};
+  if (json.is_object()) {
+    for (const auto& [key, value] : json.items()) {
+      const bool column = path == "runs[].layers[]" && Names{"layer", "tap", "head", "error"}.count(key) == 0;
+      const std::string name = free.contains(path) || column ? "*" : key;
+      collect(value, path.empty() ? name : path + "." + name, all);
+    }
+  } else if (json.is_array()) {
+    for (const auto& value : json) collect(value, path + "[]", all);
+  } else {
+    all.insert(path);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("every metric is documented, and no other", "[docs]") {
+  TokenData data;
+  data.windows.assign(16, WindowTokens(2));
+  for (WindowTokens& window : data.windows) window[1].nll_base = window[1].nll_test = 1;
+  Names produced;
+  for (const Metric& metric : compute_token_metrics(data)) produced.insert(metric.name);
+  for (const Metric& metric : full_tables().summary()) produced.insert(metric.name);
+  for (const Metric& metric : full_sinks().metrics({true})) produced.insert(metric.name);
+  const Names documented = table_words(document("metrics.md"), "## Model level", "Measures that compare", 0);
+  CHECK(difference(produced, documented) == "");
+  CHECK(difference(documented, produced) == "");
+}
+
+TEST_CASE("every tap and column of the layer tables is documented, and no other", "[docs]") {
+  Names taps, columns;
+  std::vector<LayerRow> rows = full_tables().rows();
+  for (const LayerRow& row : full_sinks().rows()) rows.push_back(row);
+  for (const LayerRow& row : rows) {
+    taps.insert(row.tap);
+    for (const auto& [name, value] : row.values) columns.insert(name);
+  }
+  const std::string text = document("metrics.md");
+  const Names documented_taps = table_words(text, "## Layer level", "`error` is", 0);
+  CHECK(difference(taps, documented_taps) == "");
+  CHECK(difference(documented_taps, taps) == "");
+  Names documented = table_words(text, "**Comparisons of tensors**", "**Numbers about one tensor**", 0);
+  documented.merge(table_words(text, "**Numbers about one tensor**", "## What the numbers", 1));
+  CHECK(difference(columns, documented) == "");
+  CHECK(difference(documented, columns) == "");
+}
+
+TEST_CASE("every key of results.json is documented, and no other", "[docs]") {
+  Names produced;
+  collect(nlohmann::ordered_json::parse(results_json(full_record())), "", produced);
+  const Names documented = table_words(document("results-format.md"), "## results.json", "`nll.difference` is one key", 0);
+  CHECK(difference(produced, documented) == "");
+  CHECK(difference(documented, produced) == "");
+}
+
+TEST_CASE("results-format.md names the schema version, the token dtype and the leading columns", "[docs]") {
+  const std::string text = document("results-format.md");
+  CHECK(text.find("`schema_version` is " + std::to_string(record_schema_version) + ".") != std::string::npos);
+  ExperimentRecord record = full_record();
+  record.runs[0].model = "m";
+  record.runs[0].tokens = {{1.0F}, {0.0F}, {1}};
+  const auto files = token_files(record);
+  REQUIRE(files.size() == 1);
+  const std::string dtype = "[('nll', '<f4'), ('kl', '<f4'), ('top1', '<i4')]";
+  CHECK(files[0].second.find(dtype) != std::string::npos);
+  CHECK(text.find("`" + dtype + "`") != std::string::npos);
+  const std::string csv = layers_csv(record), leading = "model,target,error,layer,tap,head";
+  CHECK(csv.starts_with(leading + ",gain\r\n"));
+  CHECK(text.find("`" + leading + "`") != std::string::npos);
+}
+
+TEST_CASE("links between the documents lead somewhere", "[docs]") {
+  const std::filesystem::path project(QFID_SOURCE_DIR);
+  const std::regex link(R"(\]\(([^)#:]+)(#[^)]*)?\))");
+  for (const char* name :
+       {"README.md", "configs/README.md", "docs/README.md", "docs/architecture.md", "docs/metrics.md", "docs/numerics.md",
+        "docs/results-format.md", "docs/results/known-values.md", "tests/bench/README.md"}) {
+    CAPTURE(name);
+    std::ifstream file(project / name);
+    REQUIRE(file);
+    std::ostringstream stream;
+    stream << file.rdbuf();
+    const std::string text = stream.str();
+    for (std::sregex_iterator it(text.begin(), text.end(), link), last; it != last; ++it) {
+      const std::string target = (*it)[1];
+      CAPTURE(target);
+      CHECK(std::filesystem::exists((project / name).parent_path() / target));
+    }
+  }
+}
