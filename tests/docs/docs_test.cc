@@ -65,6 +65,10 @@ LayerTables full_tables() {
   tables.add_rows(-1, "embedding", {rows});
   for (const char* tap : {"attn_out", "ffn_out", "residual", "gate"}) tables.add_rows(0, tap, {rows});
   tables.add_prob_counts(0, {{1, 0, 0}}, 1);
+  for (const char* error : {"format", "kernel"}) tables.add_distortion(0, "output", error, {some}, 1);
+  for (const char* site : {"q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2", "gate_proj", "lm_head", "attention.q",
+                           "attention.k", "attention.v"})
+    tables.add_codes(0, site, {1, 0, 0, 0});
   return tables;
 }
 
