@@ -16,11 +16,16 @@ enum class ErrorKind {
 
 class Error : public std::runtime_error {
  public:
-  Error(ErrorKind kind, const std::string& message) : std::runtime_error(message), kind_(kind) {}
+  Error(ErrorKind kind, const std::string& message) : std::runtime_error(whole(message)), kind_(kind) {}
   ErrorKind kind() const noexcept { return kind_; }
   int exit_code() const noexcept { return static_cast<int>(kind_); }
 
  private:
+  /// what() ends at the first NUL, and a message may quote a name that holds one.
+  static std::string whole(std::string message) {
+    for (std::size_t at = 0; (at = message.find('\0', at)) != std::string::npos; at += 2) message.replace(at, 1, "\\0");
+    return message;
+  }
   ErrorKind kind_;
 };
 

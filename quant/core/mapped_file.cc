@@ -13,17 +13,33 @@
 
 namespace qfid::quant {
 
+namespace {
+
+const char* kind_of(mode_t mode) {
+  if (S_ISDIR(mode)) return "a directory";
+  if (S_ISFIFO(mode)) return "a pipe";
+  if (S_ISSOCK(mode)) return "a socket";
+  return "a device";
+}
+
+}  // namespace
+
 MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
   const auto fail = [&](const char* what, int error) {
     throw Error(ErrorKind::input, path.string() + ": " + what + ": " + std::strerror(error));
   };
-  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // Not blocking: opening a pipe nobody writes to would wait for ever. Regular files don't care.
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   if (file < 0) fail("can't open", errno);
   struct stat status{};
-  if (::fstat(file, &status) != 0 || !S_ISREG(status.st_mode)) {
-    const int error = S_ISDIR(status.st_mode) ? EISDIR : EINVAL;
+  if (::fstat(file, &status) != 0) {
+    const int error = errno;
     ::close(file);
-    fail("not a regular file", error);
+    fail("can't examine", error);
+  }
+  if (!S_ISREG(status.st_mode)) {
+    ::close(file);
+    throw Error(ErrorKind::input, path.string() + ": expected a regular file, found " + kind_of(status.st_mode));
   }
   size_ = static_cast<std::size_t>(status.st_size);
   if (size_ > 0) {

@@ -1,4 +1,5 @@
-// A read-only memory-mapped file, and the hash that names a file's content in records.
+// A read-only memory-mapped file. Left out: a file that another process cuts short while it is mapped ends this process with
+// SIGBUS, as with every mapping.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +11,7 @@ namespace qfid::quant {
 
 class MappedFile {
  public:
-  /// Error{input} naming path and reason.
+  /// Error{input} naming path and reason; anything but a regular file is refused, and never waited for.
   explicit MappedFile(const std::filesystem::path& path);
   MappedFile(MappedFile&& other) noexcept;
   MappedFile& operator=(MappedFile&& other) noexcept;
