@@ -94,6 +94,7 @@ class DictReader {
       rest_.remove_prefix(static_cast<std::size_t>(end - rest_.data()));
       dims.push_back(value);
       if (!accept(',')) {
+        if (dims.size() == 1) fail("shape must be a tuple, expected ',' after its only number");
         expect(')');
         break;
       }
@@ -112,7 +113,9 @@ Header read_header(const quant::MappedFile& file) {
   if (!text.starts_with("\x93NUMPY")) fail("not a .npy file: doesn't begin with \\x93NUMPY");
   if (text.size() < 10) fail("cut short in its header");
   const int major = static_cast<unsigned char>(text[6]);
-  if (major < 1 || major > 3) fail("format version " + std::to_string(major) + ", expected 1, 2 or 3");
+  const int minor = static_cast<unsigned char>(text[7]);
+  if (major < 1 || major > 3 || minor != 0)
+    fail("format version " + std::to_string(major) + "." + std::to_string(minor) + ", expected 1.0, 2.0 or 3.0");
   const std::size_t width = major == 1 ? 2 : 4;
   if (text.size() < 8 + width) fail("cut short in its header");
   std::size_t length = 0;
@@ -148,6 +151,7 @@ std::vector<std::int32_t> read_tokens(const std::filesystem::path& path) {
   };
   if (header.shape.size() != 1)
     fail("expected one dimension (a row of tokens), found " + std::to_string(header.shape.size()));
+  if (header.fortran) fail("fortran_order True, expected False");
   const std::size_t width = header.descr == "<u2" ? 2 : header.descr == "<i4" ? 4 : header.descr == "<i8" ? 8 : 0;
   if (width == 0) fail("dtype '" + header.descr.substr(0, 40) + "', expected '<u2', '<i4' or '<i8'");
   const std::size_t available = file.bytes().size() - header.data_begin;

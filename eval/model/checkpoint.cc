@@ -23,7 +23,8 @@ namespace {
 /// A shard is a plain file name inside the directory, and stays there when links are followed.
 fs::path shard_path(const fs::path& directory, const std::string& shard, const std::string& index) {
   const fs::path name(shard);
-  if (shard.empty() || name.is_absolute() || name.has_parent_path() || shard == "." || shard == "..")
+  if (shard.empty() || shard.find('\0') != std::string::npos || name.is_absolute() || name.has_parent_path() ||
+      shard == "." || shard == "..")
     fail(index, "weight_map: shard \"" + shard.substr(0, 200) + "\" must be a file name inside the directory");
   std::error_code error;
   const fs::path real = fs::weakly_canonical(directory / name, error), base = fs::weakly_canonical(directory, error);
@@ -69,10 +70,17 @@ Checkpoint Checkpoint::open(const fs::path& directory) {
   checkpoint.directory_ = directory;
   std::error_code error;
   if (!fs::is_directory(directory, error))
-    fail(directory.string(), "not a directory, expected a checkpoint (config.json and *.safetensors)");
+    fail(directory.string(), "not a directory, expected a checkpoint (config.json and *.safetensors)" +
+                                 (error ? ": " + error.message() : std::string()));
   const fs::path single = directory / "model.safetensors", index = directory / "model.safetensors.index.json";
-  if (!fs::exists(index, error)) {
-    if (!fs::exists(single, error)) fail(directory.string(), "neither model.safetensors nor model.safetensors.index.json");
+  // A link that leads nowhere is there: reading it says what is wrong with it.
+  const auto there = [&](const fs::path& path) {
+    const fs::file_status status = fs::symlink_status(path, error);
+    if (status.type() == fs::file_type::none) fail(path.string(), "can't open: " + error.message());
+    return status.type() != fs::file_type::not_found;
+  };
+  if (!there(index)) {
+    if (!there(single)) fail(directory.string(), "neither model.safetensors nor model.safetensors.index.json");
     checkpoint.files_.emplace_back(single);
     for (const auto& [name, info] : checkpoint.files_[0].tensors()) checkpoint.where_[name] = 0;
     return checkpoint;
@@ -113,14 +121,19 @@ const SafetensorsFile& Checkpoint::file_of(const std::string& name) const {
 
 const TensorInfo& Checkpoint::info(const std::string& name) const { return file_of(name).tensors().at(name); }
 
-quant::Tensor Checkpoint::load_f32(const std::string& name, const std::vector<std::int64_t>& expected) {
+void Checkpoint::check_f32(const std::string& name, const std::vector<std::int64_t>& expected) {
   const SafetensorsFile& file = file_of(name);
   const TensorInfo& found = file.tensors().at(name);
   if (found.shape != expected)
     fail(file.path().string() + ": tensor \"" + name + "\"",
          "shape " + shape_text(found.shape) + ", expected " + shape_text(expected));
+  file.check_f32(name);
   used_.insert(name);
-  return file.load_f32(name);
+}
+
+quant::Tensor Checkpoint::load_f32(const std::string& name, const std::vector<std::int64_t>& expected) {
+  check_f32(name, expected);
+  return file_of(name).load_f32(name);
 }
 
 std::vector<std::string> Checkpoint::unused() const {

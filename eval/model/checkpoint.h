@@ -21,6 +21,8 @@ class Checkpoint {
   bool has(const std::string& name) const { return where_.contains(name); }
   const TensorInfo& info(const std::string& name) const;
   const SafetensorsFile& file_of(const std::string& name) const;
+  /// What load_f32 would refuse is refused; nothing is read. Marks as used.
+  void check_f32(const std::string& name, const std::vector<std::int64_t>& expected);
   /// Loads as f32 and marks as used. Error{input} when missing or of another shape.
   quant::Tensor load_f32(const std::string& name, const std::vector<std::int64_t>& expected);
   std::vector<std::string> unused() const;

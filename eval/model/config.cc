@@ -23,9 +23,11 @@ class ConfigReader {
 
   std::int64_t whole(const char* key, std::int64_t low, std::int64_t high, std::optional<std::int64_t> fallback = {}) {
     if (!object_.contains(key)) {
-      if (fallback) return *fallback;
-      problem(key, "missing, expected a whole number");
-      return low;
+      if (!fallback) problem(key, "missing, expected a whole number");
+      if (fallback && (*fallback < low || *fallback > high))
+        problem(key, "missing, and its default " + std::to_string(*fallback) + " is not from " + std::to_string(low) +
+                         " to " + std::to_string(high));
+      return fallback.value_or(low);
     }
     const json& value = object_[key];
     if (value.is_number_integer() && value.get<std::int64_t>() >= low && value.get<std::int64_t>() <= high)
@@ -34,6 +36,9 @@ class ConfigReader {
                      value.dump().substr(0, 40));
     return low;
   }
+
+  /// Whether every whole number asked for so far was good: what is derived from them can be judged.
+  bool sound() const { return problems_.empty(); }
 
   bool flag(const char* key, bool fallback) {
     if (!object_.contains(key)) return fallback;
@@ -110,21 +115,24 @@ ModelConfig read_config(const std::filesystem::path& directory) {
   ConfigReader reader(object, path.string());
   ModelConfig config;
   constexpr std::int64_t large = 1 << 24;
-  config.family = reader.word(object, "model_type", families, "model_type");
   config.vocab_size = reader.whole("vocab_size", 1, large);
   config.hidden_size = reader.whole("hidden_size", 1, 1 << 20);
   config.num_hidden_layers = reader.whole("num_hidden_layers", 1, 10000);
   config.ffn_dim = reader.whole("ffn_dim", 1, large);
   config.num_attention_heads = reader.whole("num_attention_heads", 1, 1 << 16);
   config.max_position_embeddings = reader.whole("max_position_embeddings", 1, large);
-  config.bos_token_id = reader.whole("bos_token_id", 0, config.vocab_size - 1, 2);
+  // What relates two numbers is judged where both are good.
+  if (reader.sound()) {
+    config.bos_token_id = reader.whole("bos_token_id", 0, config.vocab_size - 1, 2);
+    if (config.hidden_size % config.num_attention_heads != 0)
+      reader.problem("num_attention_heads", std::to_string(config.num_attention_heads) + " doesn't divide hidden_size " +
+                                                std::to_string(config.hidden_size));
+    if (reader.whole("word_embed_proj_dim", 1, 1 << 20, config.hidden_size) != config.hidden_size)
+      reader.problem("word_embed_proj_dim", "differs from hidden_size: projected embeddings are not supported");
+  }
+  config.family = reader.word(object, "model_type", families, "model_type");
   config.tie_word_embeddings = reader.flag("tie_word_embeddings", true);
   config.enable_bias = reader.flag("enable_bias", true);
-  if (config.hidden_size % config.num_attention_heads != 0)
-    reader.problem("num_attention_heads", std::to_string(config.num_attention_heads) + " doesn't divide hidden_size " +
-                                              std::to_string(config.hidden_size));
-  if (reader.whole("word_embed_proj_dim", 1, 1 << 20, config.hidden_size) != config.hidden_size)
-    reader.problem("word_embed_proj_dim", "differs from hidden_size: projected embeddings are not supported");
   if (!reader.flag("do_layer_norm_before", true))
     reader.problem("do_layer_norm_before", "must be true: post-norm decoders are not supported");
   if (!reader.flag("layer_norm_elementwise_affine", true)) reader.problem("layer_norm_elementwise_affine", "must be true");

@@ -44,6 +44,8 @@ class Checkpoint;
 /// Every tensor either used or named as unused; all missing ones named in one error. A model whose arithmetic would need an
 /// unused tensor of a known kind (a gate, a sink) is an error too.
 DecoderWeights load_opt(Checkpoint& checkpoint, const ModelConfig& config);
+/// Refuses what load_opt refuses, without reading a tensor's data; returns the unused tensors.
+std::vector<std::string> check_opt(Checkpoint& checkpoint, const ModelConfig& config);
 
 /// What each tensor of the checkpoint is to the model: HF name -> module path ("layers.0.q_proj.weight") or "".
 std::string opt_role(const std::string& tensor);

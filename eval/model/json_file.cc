@@ -34,7 +34,7 @@ class StructureCheck : public nlohmann::json_sax<json> {
   bool parse_error(std::size_t at, const std::string&, const nlohmann::detail::exception& error) override {
     byte = at > 0 ? at - 1 : 0;
     const std::string text = error.what();
-    problem = text.find("invalid UTF-8") != std::string::npos ? "invalid UTF-8" : "not valid JSON";
+    problem = text.find("ill-formed UTF-8") != std::string::npos ? "invalid UTF-8" : "not valid JSON";
     return false;
   }
   std::string problem;

@@ -9,24 +9,41 @@ using quant::Tensor;
 
 namespace {
 
+/// Loads tensors, or only checks that they could be; what is wrong is collected and thrown by finish().
 class Loader {
  public:
-  Loader(Checkpoint& checkpoint, std::string prefix) : checkpoint_(checkpoint), prefix_(std::move(prefix)) {}
+  Loader(Checkpoint& checkpoint, std::string prefix, bool load)
+      : checkpoint_(checkpoint), prefix_(std::move(prefix)), load_(load) {}
 
-  Tensor get(const std::string& name, const std::vector<std::int64_t>& shape) {
-    const std::string full = prefix_ + name;
-    if (checkpoint_.has(full)) return checkpoint_.load_f32(full, shape);
-    missing_ += (missing_.empty() ? "" : ", ") + full;
-    return {};
+  Tensor get(const std::string& name, const std::vector<std::int64_t>& shape) { return get_full(prefix_ + name, shape); }
+  Tensor get_full(const std::string& name, const std::vector<std::int64_t>& shape) {
+    if (!checkpoint_.has(name)) {
+      if (++missing_ <= most_named) names_ += (names_.empty() ? "" : ", ") + name;
+      return {};
+    }
+    try {
+      checkpoint_.check_f32(name, shape);
+    } catch (const quant::Error& error) {
+      if (++wrong_ <= most_named) lines_ += (lines_.empty() ? "" : "\n") + std::string(error.what());
+      return {};
+    }
+    return load_ ? checkpoint_.load_f32(name, shape) : Tensor();
   }
   void finish() const {
-    if (!missing_.empty())
-      throw quant::Error(quant::ErrorKind::input, checkpoint_.directory().string() + ": missing tensors: " + missing_);
+    std::string text = lines_;
+    if (wrong_ > most_named) text += "\nand " + std::to_string(wrong_ - most_named) + " more";
+    if (missing_ > 0) text += (text.empty() ? "" : "\n") + checkpoint_.directory().string() + ": missing tensors: " + names_;
+    if (missing_ > most_named) text += " and " + std::to_string(missing_ - most_named) + " more";
+    if (!text.empty()) throw quant::Error(quant::ErrorKind::input, text);
   }
 
  private:
+  static constexpr int most_named = 100;  // a configuration of 10,000 layers must not print a novel
   Checkpoint& checkpoint_;
-  std::string prefix_, missing_;
+  std::string prefix_;
+  bool load_;
+  std::string names_, lines_;
+  int missing_ = 0, wrong_ = 0;
 };
 
 DecoderWeights::Layer load_layer(Loader& load, const ModelConfig& c, std::int64_t l) {
@@ -58,11 +75,9 @@ DecoderWeights::Layer load_layer(Loader& load, const ModelConfig& c, std::int64_
   return layer;
 }
 
-}  // namespace
-
-DecoderWeights load_opt(Checkpoint& checkpoint, const ModelConfig& config) {
+DecoderWeights read_opt(Checkpoint& checkpoint, const ModelConfig& config, bool with_data) {
   const bool bare = !checkpoint.has("model.decoder.embed_tokens.weight") && checkpoint.has("decoder.embed_tokens.weight");
-  Loader load(checkpoint, bare ? "decoder." : "model.decoder.");
+  Loader load(checkpoint, bare ? "decoder." : "model.decoder.", with_data);
   DecoderWeights weights;
   weights.config = config;
   weights.embed_tokens = load.get("embed_tokens.weight", {config.vocab_size, config.hidden_size});
@@ -71,10 +86,8 @@ DecoderWeights load_opt(Checkpoint& checkpoint, const ModelConfig& config) {
   weights.final_norm_gamma = load.get("final_layer_norm.weight", {config.hidden_size});
   weights.final_norm_beta = load.get("final_layer_norm.bias", {config.hidden_size});
   if (!config.tie_word_embeddings)
-    weights.lm_head = Loader(checkpoint, "").get("lm_head.weight", {config.vocab_size, config.hidden_size});
+    weights.lm_head = load.get_full("lm_head.weight", {config.vocab_size, config.hidden_size});
   load.finish();
-  if (!config.tie_word_embeddings && weights.lm_head.empty())
-    throw quant::Error(quant::ErrorKind::input, checkpoint.directory().string() + ": missing tensors: lm_head.weight");
   weights.unused_tensors = checkpoint.unused();
   for (const std::string& name : weights.unused_tensors)
     if (name.find(".gate_proj.") != std::string::npos || name.ends_with("self_attn.sink"))
@@ -82,6 +95,14 @@ DecoderWeights load_opt(Checkpoint& checkpoint, const ModelConfig& config) {
                          checkpoint.directory().string() + ": tensor \"" + name +
                              "\" changes the arithmetic, but config.json's attention object doesn't ask for it");
   return weights;
+}
+
+}  // namespace
+
+DecoderWeights load_opt(Checkpoint& checkpoint, const ModelConfig& config) { return read_opt(checkpoint, config, true); }
+
+std::vector<std::string> check_opt(Checkpoint& checkpoint, const ModelConfig& config) {
+  return read_opt(checkpoint, config, false).unused_tensors;
 }
 
 std::string opt_role(const std::string& tensor) {

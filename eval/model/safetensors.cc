@@ -146,20 +146,27 @@ void SafetensorsFile::check_tiling() const {
   if (at != size) fail(path, std::to_string(size - at) + " bytes after the last tensor");
 }
 
-quant::Tensor SafetensorsFile::load_f32(const std::string& name) const {
+void SafetensorsFile::check_f32(const std::string& name) const {
   const auto found = tensors_.find(name);
   if (found == tensors_.end()) fail(file_.path().string(), "no tensor \"" + name + "\"");
   const TensorInfo& info = found->second;
+  const std::string where = file_.path().string() + ": tensor \"" + name + "\"";
   if (info.shape.size() > static_cast<std::size_t>(quant::Shape::max_rank))
-    fail(file_.path().string() + ": tensor \"" + name + "\"",
-         "has " + std::to_string(info.shape.size()) + " dimensions, at most 5 are supported");
+    fail(where, "has " + std::to_string(info.shape.size()) + " dimensions, at most 5 are supported");
+  if (info.dtype != "F32" && info.dtype != "BF16" && info.dtype != "F16")
+    fail(where, "dtype " + info.dtype + " can't be read as f32, expected F32, BF16 or F16");
+}
+
+quant::Tensor SafetensorsFile::load_f32(const std::string& name) const {
+  check_f32(name);
+  const TensorInfo& info = tensors_.at(name);
   quant::Tensor tensor(quant::DType::f32, quant::Shape(std::span<const std::int64_t>(info.shape)));
   const std::byte* data = file_.bytes().data() + data_begin_ + info.begin;
   const auto out = tensor.view<float>().span();
   // Offsets need not be aligned for the type: go through bytes.
   if (info.dtype == "F32") {
     if (!out.empty()) std::memcpy(out.data(), data, out.size() * 4);
-  } else if (info.dtype == "BF16" || info.dtype == "F16") {
+  } else {
     std::vector<std::uint16_t> codes(out.size());
     if (!out.empty()) std::memcpy(codes.data(), data, out.size() * 2);
     if (info.dtype == "BF16") {
@@ -167,9 +174,6 @@ quant::Tensor SafetensorsFile::load_f32(const std::string& name) const {
     } else {
       quant::expand(std::span(reinterpret_cast<const quant::f16*>(codes.data()), codes.size()), out);
     }
-  } else {
-    fail(file_.path().string() + ": tensor \"" + name + "\"",
-         "dtype " + info.dtype + " can't be read as f32, expected F32, BF16 or F16");
   }
   return tensor;
 }

@@ -27,6 +27,8 @@ class SafetensorsFile {
   const std::map<std::string, TensorInfo>& tensors() const { return tensors_; }
   const std::filesystem::path& path() const { return file_.path(); }
   std::span<const std::byte> bytes() const { return file_.bytes(); }
+  /// Error{input} by name unless load_f32 can load it; reads no data.
+  void check_f32(const std::string& name) const;
   /// F32, BF16 or F16 as f32; any other dtype is Error{input} by name. Dimensions of size 1 are kept; a scalar has rank 0.
   quant::Tensor load_f32(const std::string& name) const;
 

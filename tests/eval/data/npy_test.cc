@@ -1,0 +1,80 @@
+// Token files: every integer type and version that is read, and everything else refused by its exact message.
+#include "eval/data/npy.h"
+
+#include <catch2/catch_test_macros.hpp>
+
+#include "quant/core/random.h"
+#include "tests/support/malformed.h"
+
+using namespace qfid;
+using namespace qfid::eval;
+using namespace qfid::tests;
+
+TEST_CASE("malformed token files are refused") {
+  const TemporaryDirectory dir;
+  for (const MalformedNpy& malformed : malformed_npy()) {
+    const auto path = dir.write("tokens.npy", malformed.content);
+    const Failure failure = failure_of([&] { read_tokens(path); });
+    CAPTURE(malformed.name);
+    CHECK(failure.code == 3);
+    CHECK(dir.shown(failure.message) == "DIR/tokens.npy: " + malformed.expected);
+  }
+  CHECK(failure_of([&] { read_tokens(dir.path()); }).message ==
+        dir.path().string() + ": expected a regular file, found a directory");
+  CHECK(dir.shown(failure_of([&] { read_tokens(dir.path() / "no"); }).message) ==
+        "DIR/no: can't open: No such file or directory");
+}
+
+TEST_CASE("uint16, int32 and int64 in versions 1, 2 and 3") {
+  const TemporaryDirectory dir;
+  const std::vector<std::int32_t> expected{0, 1, 513, 65535};
+  const std::string u2 = little_endian(std::vector<std::uint16_t>{0, 1, 513, 65535}), i4 = little_endian(expected),
+                    i8 = little_endian(std::vector<std::int64_t>{0, 1, 513, 65535});
+  for (int version = 1; version <= 3; ++version)
+    for (const auto& [descr, data] : {std::pair{"<u2", u2}, {"<i4", i4}, {"<i8", i8}}) {
+      CAPTURE(version, descr);
+      CHECK(read_tokens(dir.write("t.npy", npy(npy_dict(descr, "(4,)"), data, version))) == expected);
+    }
+  CHECK(
+      read_tokens(dir.write("t.npy", npy(npy_dict("<i8", "(1,)"), little_endian(std::vector<std::int64_t>{2147483647})))) ==
+      std::vector<std::int32_t>{2147483647});
+  CHECK(read_tokens(dir.write("t.npy", npy(npy_dict("<u2", "(0,)"), ""))).empty());
+  // Keys in another order, no trailing comma, blanks as NumPy pads them.
+  CHECK(read_tokens(dir.write("t.npy", npy("{'shape': (1,), 'descr': '<u2', 'fortran_order': False}          \n",
+                                           "\x07" + std::string(1, 0)))) == std::vector<std::int32_t>{7});
+}
+
+TEST_CASE("headers we write are NumPy's: version 1.0, aligned to 64 bytes, ending in a line feed") {
+  for (std::int64_t n : {0, 1, 999, 1000, 1000000}) {
+    const std::string header = npy_header("'<f4'", {2, n});
+    CHECK(header.size() % 64 == 0);
+    CHECK(header.substr(0, 8) == std::string("\x93NUMPY\x01\x00", 8));
+    CHECK(static_cast<unsigned char>(header[8]) + 256 * static_cast<unsigned char>(header[9]) ==
+          static_cast<int>(header.size()) - 10);
+    CHECK(header.substr(10).starts_with("{'descr': '<f4', 'fortran_order': False, 'shape': (2," + std::to_string(n) +
+                                        ",), }"));
+    CHECK(header.back() == '\n');
+  }
+  const TemporaryDirectory dir;
+  CHECK(read_tokens(dir.write("t.npy", npy_header("'<u2'", {2}) + little_endian(std::vector<std::uint16_t>{3, 4}))) ==
+        std::vector<std::int32_t>{3, 4});
+}
+
+TEST_CASE("no mutation of a token file does more than fail") {
+  const TemporaryDirectory dir;
+  const std::string good = npy_tokens({1, 2, 3, 4, 5, 6, 7, 8});
+  quant::Random random(7);
+  int refused = 0;
+  for (int round = 0; round < 4000; ++round) {
+    std::string text = good;
+    const std::size_t at = random.bits() % text.size(), kind = random.bits() % 3;
+    if (kind == 0) text.erase(at, 1 + random.bits() % 8);
+    if (kind == 1) text.insert(at, text.substr(random.bits() % text.size(), random.bits() % 8));
+    if (kind == 2) text[at] = static_cast<char>(random.bits());
+    const Failure failure = failure_of([&] { read_tokens(dir.write("t.npy", text)); });
+    CAPTURE(round, failure.message);
+    CHECK((failure.code == 0 || failure.code == 3));
+    refused += failure.code == 3;
+  }
+  CHECK(refused > 2000);
+}
