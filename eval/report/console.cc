@@ -18,7 +18,7 @@ std::string target_line(const RunRecord& run, std::size_t name_width) {
   return std::format("  {:<{}} {:>10} {:>8} {:>10} {:>7} {:>17}", name, name_width,
                      short_number(find_metric(run, "perplexity")), short_number(find_metric(run, "perplexity.ratio")),
                      short_number(find_metric(run, "kl.mean")),
-                     top1 == nullptr ? "-" : std::format("{:.2f}%", 100 * *top1->value), where);
+                     top1 == nullptr || !top1->value ? "-" : std::format("{:.2f}%", 100 * *top1->value), where);
 }
 
 void add_wrapped(std::string& text, const std::string& line, std::size_t width) {
@@ -44,13 +44,12 @@ void add_model(std::string& text, const ExperimentRecord& record, const ModelRec
     if (run.model == model.name) add_wrapped(text, target_line(run, names), width);
   const RunRecord* base = record.find(model.name, "baseline");
   if (base == nullptr) return;
-  std::string facts = "  baseline:";
+  std::string facts;
   for (const Metric& metric : base->metrics)
     if (metric.name.starts_with("sink_rate") || metric.name == "residual.inf_norm.max" || metric.name == "drain.v.sinks" ||
         metric.name == "drain.v_gated.sinks")
       facts += std::format(" {} {},", metric.name, short_number(metric.value));
-  facts.pop_back();
-  add_wrapped(text, facts, width);
+  if (!facts.empty()) add_wrapped(text, "  baseline:" + facts.substr(0, facts.size() - 1), width);
   if (const std::string who = format_or_kernel(record, model.name); !who.empty()) add_wrapped(text, "  " + who, width);
   text += "\n";
 }
@@ -71,7 +70,7 @@ std::string console_report(const ExperimentRecord& record, int width_in) {
   std::string differences;
   for (const PairRecord& pair : record.pairs) {
     const Metric& d = pair.difference;
-    if (!d.ci || (d.ci->low <= 0 && d.ci->high >= 0)) continue;
+    if (!d.value || !d.ci || (d.ci->low <= 0 && d.ci->high >= 0)) continue;
     const bool a_better = *d.value > 0;
     add_wrapped(
         differences,

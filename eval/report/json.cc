@@ -117,7 +117,8 @@ std::string results_json(const ExperimentRecord& record) {
         {{"model", pair.model}, {"a", pair.a}, {"b", pair.b}, {pair.difference.name, metric_json(pair.difference)}});
   json["warnings"] = record.warnings;
   json["timings"] = timings_json(record);
-  return json.dump(1) + "\n";
+  // A file name need not be UTF-8; a record must be.
+  return json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace qfid::eval

@@ -5,11 +5,14 @@ namespace qfid::eval {
 
 namespace {
 
-std::string cell(std::string text) {
-  for (std::size_t at = 0; (at = text.find('|', at)) != std::string::npos; at += 2) text.insert(at, "\\");
-  for (char& c : text)
-    if (c == '\n') c = ' ';
-  return text;
+/// Free text stays text: nothing in it is read as a table, markup or HTML, and it stays on one line.
+std::string cell(const std::string& text) {
+  std::string out;
+  for (char c : text) {
+    if (std::string_view("\\|<`*[").find(c) != std::string_view::npos) out += '\\';
+    out += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
+  }
+  return out;
 }
 
 void add_targets(std::string& text, const ExperimentRecord& record, const ModelRecord& model) {
@@ -113,11 +116,11 @@ void add_provenance(std::string& text, const ExperimentRecord& record) {
   text += std::format(
       "\nqfid {} ({}), {}; {}, ISA {}, {} threads, chunks of {} windows; tokens {} ({}), protocol {}, {} windows of {} "
       "tokens from {}.\n",
-      p.tool_version, p.git_commit, p.compiler, p.device, p.isa, p.threads, p.chunk_windows, p.tokens_path, p.tokens_hash,
-      p.protocol, p.windows, p.context, p.first_token);
+      p.tool_version, p.git_commit, p.compiler, p.device, p.isa, p.threads, p.chunk_windows, cell(p.tokens_path),
+      p.tokens_hash, p.protocol, p.windows, p.context, p.first_token);
   for (const auto& [name, version] : p.libraries) text += std::format("{} {}.\n", name, version);
   for (const ModelRecord& model : record.models)
-    text += std::format("Model {}: {}, content {}.\n", model.name, model.path, model.content_hash);
+    text += std::format("Model {}: {}, content {}.\n", model.name, cell(model.path), model.content_hash);
   text += "\nEach run alone:\n\n```\n";
   for (const RunRecord& run : record.runs) text += run.repro + "\n";
   text += "```\n";
@@ -126,7 +129,7 @@ void add_provenance(std::string& text, const ExperimentRecord& record) {
 }  // namespace
 
 std::string markdown_report(const ExperimentRecord& record) {
-  std::string text = "# " + record.name + "\n\n";
+  std::string text = "# " + cell(record.name) + "\n\n";
   if (record.interrupted) text += "**Interrupted**: the numbers cover the windows that were finished.\n\n";
   text += std::format(
       "Ratios and intervals are of perplexity against the full-precision baseline on the same tokens; intervals ({:.0f} %) "
@@ -151,7 +154,7 @@ std::string markdown_report(const ExperimentRecord& record) {
         "difference | interval |\n|---|---|---|---|---|\n" +
         rows + "\n";
   add_provenance(text, record);
-  for (const std::string& warning : record.warnings) text += "\nWarning: " + warning + "\n";
+  for (const std::string& warning : record.warnings) text += "\nWarning: " + cell(warning) + "\n";
   return text;
 }
 

@@ -12,7 +12,7 @@
 
 namespace qfid::eval {
 
-/// The table a person sees after a run; no line longer than `width` columns (at least 60).
+/// The table a person sees after a run; no line longer than `width` columns (at least 72).
 std::string console_report(const ExperimentRecord& record, int width = 80);
 std::string console_plan(const Plan& plan);
 std::string markdown_report(const ExperimentRecord& record);
