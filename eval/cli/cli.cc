@@ -1,9 +1,14 @@
 #include "eval/cli/cli.h"
 
+#include <fcntl.h>
 #include <malloc.h>
+#include <poll.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <csignal>
+#include <format>
 #include <functional>
 #include <iostream>
 #include <new>
@@ -11,6 +16,7 @@
 #include "eval/cli/commands.h"
 #include "eval/experiment/version.h"
 #include "quant/core/error.h"
+#include "quant/core/nearest.h"
 
 namespace qfid::eval {
 
@@ -27,29 +33,76 @@ memory, 5 internal error or a run failed midway, 130 interrupted.)";
 
 void add_config(CLI::App& command, RunOptions& options) {
   command.add_option("CONFIG", options.config, "YAML configuration (see configs/README.md)")->required();
-  command.add_option("--set", options.sets, "Override a key: KEY=VALUE, e.g. --set data.windows=8 (repeatable)");
-  command.add_option("--model", options.models, "Only this model (repeatable)");
-  command.add_option("--target", options.targets, "Only this target (repeatable)");
+  // One value each time, so that the configuration may follow.
+  const auto repeatable = [&](const char* name, std::vector<std::string>& values, const char* help) {
+    command.add_option(name, values, help)->type_size(1)->allow_extra_args(false);
+  };
+  repeatable("--set", options.sets, "Override a key: KEY=VALUE, e.g. --set data.windows=8 (repeatable)");
+  repeatable("--model", options.models, "Only this model (repeatable)");
+  repeatable("--target", options.targets, "Only this target (repeatable)");
+}
+
+/// Standard streams that the caller closed must not become the first files we open.
+void hold_standard_streams() {
+  for (int stream = 0; stream <= 2; ++stream)
+    if (fcntl(stream, F_GETFD) == -1) {
+      const int opened = open("/dev/null", stream == 0 ? O_WRONLY : O_RDONLY);  // using it fails, as it would have
+      if (opened >= 0 && opened != stream) {
+        dup2(opened, stream);
+        close(opened);
+      }
+    }
+}
+
+int complain(const std::string& message, int code) {
+  std::cerr << "qfid: " << printable(message) << "\n";
+  return code;
+}
+
+/// stdout is data: a full disk behind it is an error; a reader that has seen enough (`| head`) is not.
+int flushed(int code) {
+  std::cout.flush();
+  if (std::cout) return code;
+  pollfd out{STDOUT_FILENO, POLLOUT, 0};
+  if (poll(&out, 1, 0) > 0 && (out.revents & POLLERR) != 0) return code;
+  return complain("can't write to standard output", code == 0 ? 3 : code);
 }
 
 int guarded(const std::function<int()>& work) {
   try {
-    return work();
-  } catch (const quant::Error& error) {
-    std::cerr << "qfid: " << error.what() << "\n";
-    return error.exit_code();
-  } catch (const std::bad_alloc&) {
-    std::cerr << "qfid: out of memory\n";
-    return 4;
-  } catch (const std::exception& error) {
-    std::cerr << "qfid: internal error: " << error.what() << "\n";
-    return 5;
-  }
+    return flushed(work());
+  } catch (const quant::Error& error) { return complain(error.what(), error.exit_code()); } catch (const std::bad_alloc&) {
+    return complain("out of memory", 4);
+  } catch (const std::exception& error) { return complain(std::string("internal error: ") + error.what(), 5); }
+}
+
+/// CLI11 would say that an unknown command "was not expected"; we say which ones there are.
+bool unknown_command(int argc, const char* const* argv) {
+  if (argc < 2 || argv[1][0] == '-') return false;
+  std::vector<std::string> names;
+  for (const CommandInfo& info : command_list()) names.emplace_back(info.name);
+  if (std::find(names.begin(), names.end(), argv[1]) != names.end()) return false;
+  std::string list;
+  for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
+  complain("unknown command \"" + std::string(argv[1]) + "\", expected one of " + list + quant::did_you_mean(argv[1], names),
+           2);
+  return true;
 }
 
 }  // namespace
 
+std::string printable(std::string_view text) {
+  std::string out;
+  for (char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    out += c == '\n' || (byte >= 0x20 && byte != 0x7F) ? std::string(1, c) : std::format("\\x{:02x}", byte);
+  }
+  return out;
+}
+
 int run_cli(int argc, const char* const* argv) {
+  hold_standard_streams();
+  if (unknown_command(argc, argv)) return 2;
   // Activations of a few MiB come and go thousands of times: keep their pages instead of returning them to the system.
   mallopt(M_MMAP_THRESHOLD, 32 << 20);
   mallopt(M_TRIM_THRESHOLD, 512 << 20);
@@ -86,10 +139,7 @@ int run_cli(int argc, const char* const* argv) {
   }
   try {
     app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    const int code = app.exit(error);
-    return code == 0 ? 0 : 2;
-  }
+  } catch (const CLI::ParseError& error) { return flushed(app.exit(error) == 0 ? 0 : 2); }
   return guarded(work);
 }
 

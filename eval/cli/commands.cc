@@ -2,6 +2,7 @@
 #include "eval/cli/commands.h"
 
 #include <algorithm>
+#include <array>
 #include <format>
 #include <iostream>
 
@@ -10,6 +11,7 @@
 #include "eval/model/checkpoint.h"
 #include "kernels/registry/registry.h"
 #include "quant/core/error.h"
+#include "quant/core/nearest.h"
 
 namespace qfid::eval {
 
@@ -29,19 +31,17 @@ const std::vector<CommandInfo>& command_list() {
 int command_inspect(const std::string& model) {
   const ModelConfig config = read_config(model);
   Checkpoint checkpoint = Checkpoint::open(model);
+  const std::vector<std::string> unused = check_opt(checkpoint, config);  // sorted, as names() is
   std::cout << std::format(
       "{}: {} ({}), {} layers, hidden {}, {} heads of {}, ffn {}, vocabulary {}, {} positions, {} parameters\ncontent "
       "{}\n\n",
       model, config.family, variant_name(config), config.num_hidden_layers, config.hidden_size, config.num_attention_heads,
       config.head_dim(), config.ffn_dim, config.vocab_size, config.max_position_embeddings, checkpoint.parameters(),
       checkpoint.content_hash());
-  const DecoderWeights weights = load_opt(checkpoint, config);
   for (const std::string& name : checkpoint.names()) {
     const TensorInfo& info = checkpoint.info(name);
-    const bool unused =
-        std::find(weights.unused_tensors.begin(), weights.unused_tensors.end(), name) != weights.unused_tensors.end();
-    std::cout << std::format("{:<60} {:<5} {:<14} {}\n", name, info.dtype, shape_text(info.shape),
-                             unused ? "UNUSED" : opt_role(name));
+    std::cout << std::format("{:<60} {:<5} {:<14} {}\n", printable(name), info.dtype, shape_text(info.shape),
+                             std::binary_search(unused.begin(), unused.end(), name) ? "UNUSED" : opt_role(name));
   }
   return 0;
 }
@@ -83,7 +83,9 @@ int command_completion(const std::string& shell) {
     for (const CommandInfo& info : command_list())
       std::cout << "complete -c qfid -n __fish_use_subcommand -f -a " << info.name << " -d '" << info.summary << "'\n";
   } else {
-    throw quant::Error(quant::ErrorKind::usage, "unknown shell \"" + shell + "\", expected bash, zsh or fish");
+    throw quant::Error(quant::ErrorKind::usage,
+                       "unknown shell \"" + shell + "\", expected bash, zsh or fish" +
+                           quant::did_you_mean(shell, std::array<std::string_view, 3>{"bash", "zsh", "fish"}));
   }
   return 0;
 }

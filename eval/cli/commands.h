@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace qfid::eval {
@@ -19,6 +20,9 @@ int command_inspect(const std::string& model);
 int command_backends();
 int command_schema();
 int command_completion(const std::string& shell);
+
+/// Text that may quote file contents: control characters are shown as \xNN, never sent to a terminal.
+std::string printable(std::string_view text);
 
 /// Command names with one line each: help and completion are made of this.
 struct CommandInfo {

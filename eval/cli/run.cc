@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <csignal>
 #include <filesystem>
 #include <format>
@@ -63,7 +64,7 @@ ProgressCallback progress_line(bool quiet) {
 int exit_code_of(const ExperimentRecord& record) {
   if (record.interrupted) return 130;
   for (const RunRecord& run : record.runs)
-    if (run.status == RunStatus::failed) return run.message == "out of memory" ? 4 : 5;
+    if (run.status == RunStatus::failed) return run.message.starts_with("out of memory") ? 4 : 5;
   return 0;
 }
 
@@ -76,14 +77,14 @@ int command_run(const RunOptions& options) {
   // Whether results can be written is known before hours are spent.
   std::error_code error;
   std::filesystem::create_directories(out, error);
-  if (error || access(out.c_str(), W_OK) != 0)
-    throw quant::Error(quant::ErrorKind::input,
-                       out.string() + ": can't write there" + (error ? ": " + error.message() : ""));
+  if (!error && access(out.c_str(), W_OK | X_OK) != 0) error.assign(errno, std::generic_category());
+  if (error) throw quant::Error(quant::ErrorKind::input, out.string() + ": can't write there: " + error.message());
   std::signal(SIGINT, on_interrupt);
   std::signal(SIGTERM, on_interrupt);
   const ExperimentRecord record = run_experiment(spec, progress_line(options.quiet), stop_requested);
-  const auto written = write_reports(record, out);
+  // The table first: should the files fail, hours of work are still on the screen.
   if (!options.quiet) std::cout << console_report(record) << std::flush;
+  const auto written = write_reports(record, out);
   for (const RunRecord& run : record.runs)
     if (run.status == RunStatus::failed)
       std::cerr << "qfid: " << run.model << " / " << run.target << " failed: " << run.message << "\n";

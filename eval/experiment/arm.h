@@ -1,7 +1,9 @@
 // An arm: one precision of one model on its way through the windows, and everything measured about it so far.
 #pragma once
 
+#include <exception>
 #include <memory>
+#include <new>
 #include <string>
 
 #include "eval/experiment/record.h"
@@ -61,5 +63,16 @@ struct Arm {
   std::string message;
   double forward_seconds = 0, metric_seconds = 0, local_seconds = 0;
 };
+
+/// Runs work of one arm; what goes wrong is that arm's alone.
+template <class Work>
+void attempt(Arm& arm, Work&& work) {
+  if (!arm.alive()) return;
+  try {
+    work();
+  } catch (const std::bad_alloc&) { arm.fail(RunStatus::failed, "out of memory"); } catch (const std::exception& error) {
+    arm.fail(RunStatus::failed, error.what());
+  }
+}
 
 }  // namespace qfid::eval

@@ -14,10 +14,13 @@ namespace qfid::eval {
 void Problems::add(const Position& at, const std::string& origin, const std::string& what) {
   const std::string where =
       origin.empty() ? file_ + ":" + std::to_string(at.line) + ":" + std::to_string(at.column) : origin;
-  const std::string line = where + ": " + what;
-  for (const Entry& entry : entries_)
-    if (entry.line == line) return;
-  entries_.push_back({at, line});
+  std::string line = where + ": " + what;
+  if (!seen_.insert(line).second) return;
+  if (entries_.size() < most_listed) {
+    entries_.push_back({at, std::move(line)});
+  } else {
+    ++unlisted_;
+  }
 }
 
 std::string Problems::text() const {
@@ -25,6 +28,7 @@ std::string Problems::text() const {
   std::stable_sort(sorted.begin(), sorted.end(), [](const Entry& a, const Entry& b) { return a.at < b.at; });
   std::string text;
   for (const Entry& entry : sorted) text += (text.empty() ? "" : "\n") + entry.line;
+  if (unlisted_ > 0) text += "\nand " + std::to_string(unlisted_) + " more";
   return text;
 }
 
@@ -50,6 +54,13 @@ bool valid_name(const std::string& name) {
   });
 }
 
+/// Bounds what grows with the square of the targets.
+constexpr std::size_t most_names = 1000;
+
+bool has_control(const std::string& text) {
+  return std::any_of(text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7F; });
+}
+
 template <class T>
 bool in_range(const std::string& text, std::string_view allowed) {
   const auto number = [](std::string_view s, T& value) {
@@ -71,6 +82,7 @@ void check_scalar(const YamlNode& node, const KeyRow& row, const std::string& sh
   switch (row.type) {
     case KeyType::string:
       if (node.text.empty()) wrong();
+      if (has_control(node.text)) wrong(" without control characters");
       break;
     case KeyType::integer:
       if (node.quoted || !in_range<std::int64_t>(node.text, row.allowed)) wrong();
@@ -104,6 +116,9 @@ void check_scalar(const YamlNode& node, const KeyRow& row, const std::string& sh
 void check_map(const YamlNode& node, const std::string& pattern, const std::string& shown, bool names, Problems& problems) {
   const std::vector<std::string> known = children_of(pattern);
   std::set<std::string> seen;
+  if (names && node.entries.size() > most_names)
+    return problems.add(node, shown + " has " + std::to_string(node.entries.size()) + " entries, expected at most " +
+                                  std::to_string(most_names));
   for (const auto& [key, value] : node.entries) {
     const std::string path = shown.empty() ? key.text : shown + "." + key.text;
     if (!seen.insert(key.text).second) {
@@ -149,6 +164,9 @@ void check_node(const YamlNode& node, const std::string& pattern, const std::str
   }
   if (row->type == KeyType::list) {
     if (node.kind != YamlNode::Kind::list) return problems.add(node, shown + " is " + found(node) + ", expected a list");
+    if (node.items.size() > most_names)
+      return problems.add(node, shown + " has " + std::to_string(node.items.size()) + " entries, expected at most " +
+                                    std::to_string(most_names));
     for (std::size_t i = 0; i < node.items.size(); ++i)
       check_node(node.items[i], pattern + ".*", shown + "[" + std::to_string(i) + "]", problems);
     return;

@@ -2,6 +2,7 @@
 // Everything wrong is collected; nothing throws.
 #pragma once
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,8 @@ class Problems {
   void add(const YamlNode& node, const std::string& what) { add(node.at, node.origin, what); }
   void add(const Position& at, const std::string& origin, const std::string& what);
   bool empty() const { return entries_.empty(); }
+  /// No more than these are listed; further ones are counted.
+  static constexpr std::size_t most_listed = 100;
   /// One line each, by position.
   std::string text() const;
 
@@ -25,6 +28,8 @@ class Problems {
   };
   std::string file_;
   std::vector<Entry> entries_;
+  std::set<std::string> seen_;
+  std::size_t unlisted_ = 0;
 };
 
 /// `pattern` is the key table's path of this node ("" for the whole file, "targets.*" for a preset's body).

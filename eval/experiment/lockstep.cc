@@ -4,13 +4,10 @@
 #include <chrono>
 #include <cmath>
 #include <format>
-#include <new>
 
 namespace qfid::eval {
 
 using kernels::DeviceTensor;
-using quant::Error;
-using quant::ErrorKind;
 using quant::Shape;
 
 namespace {
@@ -27,17 +24,6 @@ class Stopwatch {
   double& total_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
-
-/// Runs a target's work; what goes wrong is that target's alone.
-template <class Work>
-void guarded(Arm& arm, Work&& work) {
-  if (!arm.alive()) return;
-  try {
-    work();
-  } catch (const std::bad_alloc&) { arm.fail(RunStatus::failed, "out of memory"); } catch (const Error& error) {
-    arm.fail(RunStatus::failed, error.what());
-  }
-}
 
 constexpr DeviceTensor LayerTrace::* trace_fields[] = {
     &LayerTrace::hidden_in, &LayerTrace::attn_in,     &LayerTrace::q,       &LayerTrace::k,
@@ -83,7 +69,7 @@ void Lockstep::run(const Chunk& chunk) {
     baseline_.hidden = baseline_.decoder->embed(baseline_.backend->upload(chunk.inputs));
   }
   for (Arm& arm : arms_)
-    guarded(arm, [&] {
+    attempt(arm, [&] {
       const Stopwatch watch(arm.forward_seconds);
       arm.hidden = arm.decoder->embed(arm.backend->upload(chunk.inputs));
     });
@@ -103,7 +89,7 @@ void Lockstep::run_layer(int l, const Sample& sample) {
   base.v_gated = taps.v_gated;
   measure_self(l, baseline_, base.trace, taps, sample);
   for (Arm& arm : arms_) {
-    guarded(arm, [&] { run_arm_layer(l, arm, base, sample); });
+    attempt(arm, [&] { run_arm_layer(l, arm, base, sample); });
   }
   baseline_.hidden = base.trace.residual;
 }
@@ -231,9 +217,9 @@ void Lockstep::score(const Chunk& chunk) {
       targets_ = upload_targets(*baseline_.backend);
       score_arm(baseline_, chunk, b, base_logits, base_logits);
     }
-    if (!baseline_.alive()) throw Error(ErrorKind::internal, "baseline: " + baseline_.message);
+    if (!baseline_.alive()) return;
     for (Arm& arm : arms_)
-      guarded(arm, [&] {
+      attempt(arm, [&] {
         DeviceTensor logits;
         quant::CodeCounts counts;
         {

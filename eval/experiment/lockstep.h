@@ -22,7 +22,8 @@ class Lockstep {
   Lockstep(const ModelConfig& config, const MetricsSpec& metrics, Arm& baseline, std::vector<Arm>& arms)
       : config_(config), metrics_(metrics), baseline_(baseline), arms_(arms) {}
 
-  /// Errors of the baseline are thrown; a target's are recorded in its arm.
+  /// What goes wrong in a target is recorded in its arm. The baseline's errors are thrown, but for logits that aren't
+  /// finite: its arm is dead afterwards.
   void run(const Chunk& chunk);
 
  private:

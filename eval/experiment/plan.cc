@@ -1,5 +1,5 @@
-// What would run: support, work, memory and a rough time, from config.json and token counts alone. The speed it assumes is
-// measured on the spot with a small f32 linear on each backend.
+// What would run: support, work, memory and a rough time, from configurations, headers and tokens alone. The speed it
+// assumes is measured on the spot with a small f32 linear on each backend.
 #include <chrono>
 
 #include "eval/data/npy.h"
@@ -54,10 +54,9 @@ Plan make_plan(const Spec& spec) {
   Plan plan;
   Backends backends;
   std::map<std::string, double> speeds;
-  const auto token_count = static_cast<std::int64_t>(read_tokens(spec.data.tokens).size());
+  const std::vector<std::int32_t> tokens = read_tokens(spec.data.tokens);
   for (const ModelSpec& model : spec.models) {
-    const ModelConfig config = read_config(model.path);
-    const EvaluationSize size = evaluation_size(spec, config, token_count);
+    const auto [config, size] = check_model(spec, model, tokens);
     const Work work = work_of(config, size.context, size.windows, spec.run.chunk_windows);
     std::vector<const TargetSpec*> targets{&spec.baseline};
     for (const TargetSpec& target : spec.targets) targets.push_back(&target);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <ctime>
+#include <thread>
 
 #include "eval/data/npy.h"
 #include "eval/experiment/calibrate.h"
@@ -72,7 +73,7 @@ class Runner {
   ExperimentRecord run() {
     const Clock::time_point start = Clock::now();
     record_.timings.started = utc_now();
-    if (spec_.run.threads) kernels::set_threads(*spec_.run.threads);
+    set_threads();
     tokens_ = read_tokens(spec_.data.tokens);
     prepare();
     provenance();
@@ -85,21 +86,34 @@ class Runner {
   }
 
  private:
+  /// Far more threads than processors spin against each other for ever: refused, as any other mistake.
+  void set_threads() const {
+    if (!spec_.run.threads) return;
+    const int processors = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+    if (const int most = std::max(64, 4 * processors); *spec_.run.threads > most)
+      throw Error(ErrorKind::usage, spec_.file.string() + ": run.threads " + std::to_string(*spec_.run.threads) +
+                                        " is above " + std::to_string(most) + ", the most for the " +
+                                        std::to_string(processors) + " processors here");
+    kernels::set_threads(*spec_.run.threads);
+  }
+
   /// Everything that can be known to fail is known before anything runs.
   void prepare() {
+    std::string unavailable;
+    const auto add = [&](const std::string& line) { unavailable += (unavailable.empty() ? "" : "\n") + line; };
     for (const ModelSpec& model : spec_.models) {
-      const ModelConfig config = read_config(model.path);
-      total_windows_ += evaluation_size(spec_, config, static_cast<std::int64_t>(tokens_.size())).windows;
-      if (const std::string why = unsupported_reason(spec_.baseline, config, backends_.get(spec_.baseline.backend));
+      const CheckedModel checked = check_model(spec_, model, tokens_);
+      total_windows_ += checked.size.windows;
+      if (const std::string why = unsupported_reason(spec_.baseline, checked.config, backends_.get(spec_.baseline.backend));
           !why.empty())
-        throw Error(ErrorKind::unavailable, "baseline: " + why);
+        add("baseline, model " + model.name + ": " + why);
       for (const TargetSpec& target : spec_.targets) {
-        const std::string why = unsupported_reason(target, config, backends_.get(target.backend));
+        const std::string why = unsupported_reason(target, checked.config, backends_.get(target.backend));
         if (!why.empty() && !target.skip_when_unavailable)
-          throw Error(ErrorKind::unavailable, "target " + target.name + ", model " + model.name + ": " + why +
-                                                  " (when_unavailable: skip leaves it out)");
+          add("target " + target.name + ", model " + model.name + ": " + why + " (when_unavailable: skip leaves it out)");
       }
     }
+    if (!unavailable.empty()) throw Error(ErrorKind::unavailable, unavailable);
   }
 
   void provenance() {
@@ -138,7 +152,8 @@ class Runner {
     const EvaluationSize size = evaluation_size(spec_, config, static_cast<std::int64_t>(tokens_.size()));
     record_.provenance.context = std::max(record_.provenance.context, size.context);
     record_.provenance.windows = std::max(record_.provenance.windows, size.windows);
-    const std::vector<Window> windows = windows_at(config, spec_.data.first_token, size.windows, size.context);
+    const std::vector<Window> windows =
+        windows_at(spec_, config, tokens_, spec_.data.first_token, size.windows, size.context);
 
     std::map<std::string, DecoderResources> resources;
     const auto resources_on = [&](kernels::Backend& backend, const std::string& name) -> DecoderResources& {
@@ -150,7 +165,8 @@ class Runner {
                                                  precision_of(spec_.baseline, config), SiteRanges{});
     record_.timings.load_seconds += seconds_since(load_start);
 
-    const std::vector<SiteRanges> ranges = calibration(config, size.context, *baseline.decoder);
+    std::vector<SiteRanges> ranges(spec_.targets.size());
+    attempt(baseline, [&] { ranges = calibration(config, size.context, *baseline.decoder); });
     std::vector<Arm> arms;
     arms.reserve(spec_.targets.size());
     for (std::size_t i = 0; i < spec_.targets.size(); ++i) {
@@ -161,23 +177,23 @@ class Runner {
         arm.fail(RunStatus::skipped, why);
         continue;
       }
-      DecoderPrecision precision = precision_of(target, config);
-      arm.decoder = std::make_unique<Decoder>(resources_on(*arm.backend, target.backend), precision, ranges[i]);
-      if (spec_.metrics.kernel_windows == 0 || spec_.metrics.local_windows == 0 ||
-          precision.mode != kernels::ExecutionMode::real || is_full_precision(precision))
-        continue;
-      precision.mode = kernels::ExecutionMode::emulated;
-      arm.emulated = std::make_unique<Decoder>(resources_on(backends_.get("reference"), "reference"), precision, ranges[i],
-                                               Packing::by_layer);
+      attempt(arm, [&] { pack(arm, config, ranges[i], resources_on); });
     }
     evaluate(model, config, windows, baseline, arms);
     finish(model, baseline, arms);
   }
 
-  std::vector<Window> windows_at(const ModelConfig& config, std::int64_t first, std::int64_t count,
-                                 std::int64_t context) const {
-    return make_windows(tokens_, spec_.data.protocol, first, count, context, static_cast<std::int32_t>(config.bos_token_id),
-                        config.vocab_size, spec_.data.tokens.string());
+  /// The target's decoder, and its emulated twin where format and kernel are told apart.
+  template <class ResourcesOn>
+  void pack(Arm& arm, const ModelConfig& config, const SiteRanges& ranges, const ResourcesOn& resources_on) {
+    DecoderPrecision precision = precision_of(*arm.target, config);
+    arm.decoder = std::make_unique<Decoder>(resources_on(*arm.backend, arm.target->backend), precision, ranges);
+    if (spec_.metrics.kernel_windows == 0 || spec_.metrics.local_windows == 0 ||
+        precision.mode != kernels::ExecutionMode::real || is_full_precision(precision))
+      return;
+    precision.mode = kernels::ExecutionMode::emulated;
+    arm.emulated =
+        std::make_unique<Decoder>(resources_on(backends_.get("reference"), "reference"), precision, ranges, Packing::by_layer);
   }
 
   std::vector<SiteRanges> calibration(const ModelConfig& config, std::int64_t context, Decoder& baseline) {
@@ -187,7 +203,7 @@ class Runner {
     if (!needed) return none;
     const Clock::time_point start = Clock::now();
     const std::vector<Window> windows =
-        windows_at(config, spec_.data.calibration->first_token, spec_.data.calibration->windows, context);
+        windows_at(spec_, config, tokens_, spec_.data.calibration->first_token, spec_.data.calibration->windows, context);
     std::vector<DecoderPrecision> precisions;
     for (const TargetSpec& target : spec_.targets) precisions.push_back(precision_of(target, config));
     const quant::Tensor ids = ids_of(windows, 0, windows.size(), &Window::input);
@@ -206,7 +222,12 @@ class Runner {
         return;
       }
       const std::size_t end = std::min(begin + chunk, windows.size());
-      lockstep.run(chunk_of(windows, begin, end));
+      attempt(baseline, [&] { lockstep.run(chunk_of(windows, begin, end)); });
+      if (!baseline.alive()) {
+        for (Arm& arm : arms)
+          if (arm.alive()) arm.fail(RunStatus::failed, "the baseline failed: " + baseline.message);
+        return;
+      }
       done_windows_ += static_cast<std::int64_t>(end - begin);
       done_tokens_ += static_cast<std::int64_t>((end - begin) * windows[begin].input.size());
       if (progress_) progress_({model.name, done_windows_, total_windows_, done_tokens_, seconds_since(start_)});

@@ -30,7 +30,7 @@ struct Plan {
   double seconds = 0;
   double assumed_gflops = 0;
 };
-/// Loads nothing but config.json and token counts. Errors as run_experiment.
+/// Reads configurations, headers of checkpoints and tokens, no weights. Errors as run_experiment.
 Plan make_plan(const Spec& spec);
 
 struct Progress {

@@ -1,8 +1,10 @@
 #include "eval/experiment/session.h"
 
 #include <algorithm>
+#include <cctype>
 
 #include "eval/experiment/target_precision.h"
+#include "eval/model/checkpoint.h"
 #include "eval/model/decoder.h"
 #include "kernels/registry/registry.h"
 #include "quant/core/error.h"
@@ -46,6 +48,9 @@ EvaluationSize evaluation_size(const Spec& spec, const ModelConfig& config, std:
     throw Error(ErrorKind::usage, spec.file.string() + ": context " + std::to_string(size.context) +
                                       " is above the model's " + std::to_string(config.max_position_embeddings) +
                                       " positions, set data.context");
+  if (data.protocol == Protocol::llamacpp_512 && size.context < 3)
+    throw Error(ErrorKind::usage, spec.file.string() + ": a context of " + std::to_string(size.context) +
+                                      " leaves nothing to score under llamacpp-512, expected data.context of 3 or more");
   std::int64_t end = token_count;
   if (data.calibration) {
     const std::int64_t first = data.calibration->first_token, last = first + data.calibration->windows * size.context;
@@ -71,10 +76,43 @@ EvaluationSize evaluation_size(const Spec& spec, const ModelConfig& config, std:
   return size;
 }
 
+CheckedModel check_model(const Spec& spec, const ModelSpec& model, std::span<const std::int32_t> tokens) {
+  CheckedModel checked{read_config(model.path), {}};
+  Checkpoint checkpoint = Checkpoint::open(model.path);
+  check_opt(checkpoint, checked.config);
+  checked.size = evaluation_size(spec, checked.config, static_cast<std::int64_t>(tokens.size()));
+  windows_at(spec, checked.config, tokens, spec.data.first_token, checked.size.windows, checked.size.context);
+  if (spec.data.calibration)
+    windows_at(spec, checked.config, tokens, spec.data.calibration->first_token, spec.data.calibration->windows,
+               checked.size.context);
+  return checked;
+}
+
+std::vector<Window> windows_at(const Spec& spec, const ModelConfig& config, std::span<const std::int32_t> tokens,
+                               std::int64_t first, std::int64_t count, std::int64_t context) {
+  return make_windows(tokens, spec.data.protocol, first, count, context, static_cast<std::int32_t>(config.bos_token_id),
+                      config.vocab_size, spec.data.tokens.string());
+}
+
+namespace {
+
+/// As a POSIX shell reads it back.
+std::string shell_word(const std::string& text) {
+  const bool plain = !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) {
+    return std::isalnum(c) != 0 || std::string_view("_./=:,@%+-").find(static_cast<char>(c)) != std::string_view::npos;
+  });
+  if (plain) return text;
+  std::string quoted = "'";
+  for (char c : text) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return quoted + "'";
+}
+
+}  // namespace
+
 std::string repro_line(const Spec& spec, const std::string& model, const std::string& target) {
-  std::string line = "qfid run " + spec.file.string() + " --model " + model;
+  std::string line = "qfid run " + shell_word(spec.file.string()) + " --model " + model;
   if (target != "baseline") line += " --target " + target;
-  for (const std::string& set : spec.sets) line += " --set '" + set + "'";
+  for (const std::string& set : spec.sets) line += " --set " + shell_word(set);
   return line;
 }
 

@@ -2,12 +2,11 @@
 
 #include <algorithm>
 #include <charconv>
-#include <fstream>
-#include <sstream>
 
 #include "eval/experiment/config_check.h"
 #include "eval/experiment/keys.h"
 #include "quant/core/error.h"
+#include "quant/core/mapped_file.h"
 #include "quant/core/nearest.h"
 
 namespace qfid::eval {
@@ -20,13 +19,23 @@ namespace {
 
 std::string read_text(const fs::path& file) {
   std::error_code error;
-  if (!fs::is_regular_file(file, error)) throw Error(ErrorKind::usage, file.string() + ": no such configuration file");
-  if (fs::file_size(file, error) > (1U << 20)) throw Error(ErrorKind::usage, file.string() + ":1:1: larger than 1 MiB");
-  std::ifstream stream(file, std::ios::binary);
-  std::ostringstream text;
-  text << stream.rdbuf();
-  if (!stream) throw Error(ErrorKind::usage, file.string() + ": can't be read");
-  return text.str();
+  if (fs::status(file, error).type() == fs::file_type::not_found)
+    throw Error(ErrorKind::usage, file.string() + ": no such configuration file");
+  try {
+    const quant::MappedFile mapped(file);
+    if (mapped.bytes().size() > (1U << 20)) throw Error(ErrorKind::usage, file.string() + ":1:1: larger than 1 MiB");
+    return std::string(mapped.text());
+  } catch (const Error& problem) { throw Error(ErrorKind::usage, problem.what()); }
+}
+
+/// "" when `path` is a directory (or a regular file), else what is wrong with it.
+std::string missing(const fs::path& path, bool directory) {
+  std::error_code error;
+  const fs::file_type type = fs::status(path, error).type();
+  if (type == (directory ? fs::file_type::directory : fs::file_type::regular)) return "";
+  if (type == fs::file_type::not_found) return "doesn't exist";
+  if (type == fs::file_type::none) return "can't be reached: " + error.message();
+  return directory ? "isn't a directory" : "isn't a regular file";
 }
 
 std::int64_t whole(const YamlNode& node) {
@@ -89,8 +98,8 @@ class SpecBuilder {
 
   void build() {
     spec_.name = root_.find("name")->text;
-    if (spec_.name.find('/') != std::string::npos || spec_.name.size() > 100)
-      problems_.add(*root_.find("name"), "name must be at most 100 characters without '/'");
+    if (spec_.name.find('/') != std::string::npos || spec_.name.size() > 100 || spec_.name == "." || spec_.name == "..")
+      problems_.add(*root_.find("name"), "name must be at most 100 characters without '/', and not . or ..");
     for (const auto& [name, body] : root_.find("models")->entries) model(name, body);
     data(*root_.find("data"));
     spec_.baseline.name = "baseline";
@@ -113,9 +122,8 @@ class SpecBuilder {
   void model(const YamlNode& name, const YamlNode& body) {
     const YamlNode& path = *body.find("path");
     ModelSpec model{name.text, resolve(path.text), path.text};
-    std::error_code error;
-    if (!fs::is_directory(model.path, error))
-      problems_.add(path, "model directory \"" + path.text + "\" doesn't exist (looked for " + model.path.string() + ")");
+    if (const std::string what = missing(model.path, true); !what.empty())
+      problems_.add(path, "model directory \"" + path.text + "\" " + what + " (looked for " + model.path.string() + ")");
     spec_.models.push_back(std::move(model));
   }
 
@@ -124,9 +132,8 @@ class SpecBuilder {
     const YamlNode& tokens = *node.find("tokens");
     data.written = tokens.text;
     data.tokens = resolve(tokens.text);
-    std::error_code error;
-    if (!fs::is_regular_file(data.tokens, error))
-      problems_.add(tokens, "token file \"" + tokens.text + "\" doesn't exist (looked for " + data.tokens.string() + ")");
+    if (const std::string what = missing(data.tokens, false); !what.empty())
+      problems_.add(tokens, "token file \"" + tokens.text + "\" " + what + " (looked for " + data.tokens.string() + ")");
     if (const YamlNode* n = node.find("protocol"))
       data.protocol = n->text == "window" ? Protocol::window : Protocol::llamacpp_512;
     if (const YamlNode* n = node.find("first_token")) data.first_token = whole(*n);

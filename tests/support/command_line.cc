@@ -57,7 +57,8 @@ int wait_for(pid_t child, int seconds) {
 }  // namespace
 
 Outcome qfid_here(const std::vector<std::string>& arguments) {
-  const std::vector<const char*> argv = pointers("qfid", arguments);
+  const std::string program = "qfid";
+  const std::vector<const char*> argv = pointers(program, arguments);
   Outcome outcome;
   const Caught out(std::cout), err(std::cerr);
   outcome.code = eval::run_cli(static_cast<int>(argv.size()) - 1, argv.data());

@@ -1,0 +1,186 @@
+// Whole runs of the program on a tiny model: same bytes twice, what goes where, and what survives when something fails.
+#include <signal.h>
+#include <sys/stat.h>
+
+#include <catch2/catch_test_macros.hpp>
+#include <chrono>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <thread>
+
+#include "tests/support/checkpoint_files.h"
+#include "tests/support/command_line.h"
+
+using namespace qfid::tests;
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+namespace {
+
+struct Experiment {
+  explicit Experiment(int tokens = 128, const RawTensors& tensors = tiny_tensors()) {
+    write_model(dir, "m", tiny_config(), tensors);
+    std::vector<std::uint16_t> ids;
+    for (int i = 0; i < tokens; ++i) ids.push_back(static_cast<std::uint16_t>((i % 16) * (i % 16 + 3) % 16));
+    dir.write("tokens.npy", npy_tokens(ids));
+  }
+  /// A configuration of these targets ("  name: {...}\n" lines).
+  std::string config(const std::string& targets, const std::string& more = "",
+                     const std::string& models = "m: {path: m}") const {
+    return dir
+        .write("x.yaml", "version: 1\nname: t\nmodels: {" + models +
+                             "}\ndata: {tokens: tokens.npy}\nbaseline: {backend: "
+                             "reference}\ntargets:\n" +
+                             targets + more)
+        .string();
+  }
+  std::string out(const std::string& name) const { return (dir.path() / name).string(); }
+  json results(const std::string& name) const { return json::parse(read_file(dir.path() / name / "results.json")); }
+  TemporaryDirectory dir;
+};
+
+const char* const two_targets =
+    "  int8: {backend: reference, preset: int8-per-token}\n  fp8: {backend: reference, preset: fp8-e4m3}\n";
+std::size_t files_in(const fs::path& dir) {
+  return static_cast<std::size_t>(std::distance(fs::directory_iterator(dir), fs::directory_iterator()));
+}
+std::string without_timings(const std::string& text) {
+  json all = json::parse(text);
+  all.erase("timings");
+  return all.dump();
+}
+
+}  // namespace
+
+TEST_CASE("the same inputs give the same bytes, timings apart; nothing temporary is left") {
+  const Experiment x;
+  const std::string config = x.config(two_targets);
+  for (const char* out : {"a", "b"}) {
+    const Outcome outcome = qfid_here({"run", config, "--out", x.out(out)});
+    CHECK(outcome.code == 0);
+    CHECK(x.dir.shown(outcome.err) == replaced("wrote DIR/@/report.md\nwrote DIR/@/layers.csv\nwrote DIR/@/tokens.npy\n"
+                                               "wrote DIR/@/results.json\n",
+                                               "@", out));
+    CHECK(files_in(x.out(out)) == 4);
+    std::istringstream lines(outcome.out);
+    for (std::string line; std::getline(lines, line);) CHECK(line.size() <= 80);
+  }
+  for (const char* file : {"report.md", "layers.csv", "tokens.npy"}) {
+    CAPTURE(file);
+    const std::string a = read_file(x.dir.path() / "a" / file);
+    CHECK(a.size() > 100);
+    CHECK(a == read_file(x.dir.path() / "b" / file));
+  }
+  const std::string a = read_file(x.dir.path() / "a" / "results.json"), b = read_file(x.dir.path() / "b" / "results.json");
+  CHECK(without_timings(a) == without_timings(b));
+  // Not only equal values: every byte before the timings, which come last.
+  CHECK(a.substr(0, a.find("\"timings\"")) == b.substr(0, b.find("\"timings\"")));
+  CHECK(a.find("\"timings\"") != std::string::npos);
+}
+
+TEST_CASE("stdout is data, stderr is talk; --quiet is quiet") {
+  const Experiment x;
+  const std::string config = x.config(two_targets);
+  const Outcome loud = qfid_process({"run", config, "--out", x.out("o")}),
+                quiet = qfid_process({"run", config, "--out", x.out("o"), "--quiet"});
+  CHECK(loud.code == 0);
+  CHECK(loud.out.find("perplexity") != std::string::npos);
+  CHECK(loud.out.find("wrote") == std::string::npos);
+  CHECK(loud.err.starts_with("wrote "));
+  CHECK(quiet.code == 0);
+  CHECK(quiet.out.empty());
+  CHECK(quiet.err.empty());
+}
+
+TEST_CASE("a target that fails alone doesn't lose the others") {
+  // Values above the fixed range become NaN where FP8 doesn't saturate.
+  const Experiment x;
+  const std::string config = x.config(
+      "  before: {backend: reference}\n  narrow: {backend: reference, linear: {weights: e4m3, activations: "
+      "e4m3/tensor/fixed(0.001)/static/nosat}}\n  after: {backend: reference}\n");
+  const Outcome outcome = qfid_here({"run", config, "--out", x.out("o")});
+  CHECK(outcome.code == 5);
+  CHECK(outcome.err.starts_with("qfid: m / narrow failed: non-finite logits: window 0, position 0: NLL nan, KL nan\n"));
+  const json all = x.results("o");
+  for (const json& run : all["runs"]) {
+    CAPTURE(run["target"]);
+    const bool failed = run["target"] == "narrow";
+    CHECK(run["status"] == (failed ? "failed" : "ok"));
+    CHECK(run["metrics"].empty() == failed);
+    CHECK(run["windows"]["nll"].size() == (failed ? 0 : 16));
+  }
+  CHECK(all["pairs"].size() == 1);
+}
+
+TEST_CASE("a model that fails doesn't lose the others") {
+  RawTensors broken = tiny_tensors();
+  std::vector<float> table(16 * 8, std::numeric_limits<float>::quiet_NaN());
+  broken["model.decoder.embed_tokens.weight"].data = little_endian(table);
+  const Experiment x;
+  write_model(x.dir, "broken", tiny_config(), broken);
+  const std::string config = x.config(two_targets, "", "bad: {path: broken}, good: {path: m}");
+  const Outcome outcome = qfid_here({"run", config, "--out", x.out("o")});
+  CHECK(outcome.code == 5);
+  CHECK(outcome.err.find("qfid: bad / baseline failed: ") != std::string::npos);
+  const json all = x.results("o");
+  REQUIRE(all["runs"].size() == 6);
+  for (std::size_t i = 0; i < 3; ++i) {
+    CHECK(all["runs"][i]["status"] == "failed");
+    CHECK(all["runs"][i + 3]["status"] == "ok");
+    CHECK(all["runs"][i + 3]["metrics"]["perplexity"]["value"].is_number());
+  }
+  CHECK(outcome.out.find("failed: ") != std::string::npos);
+}
+
+TEST_CASE("an interrupt finishes the chunk, writes what is known and exits 130") {
+  const Experiment x(8 * 60000);
+  const std::string config = x.config(two_targets, "run: {chunk_windows: 1, threads: 1}\n");
+  for (const int signal : {SIGINT, SIGTERM}) {
+    CAPTURE(signal);
+    ProcessOptions options;
+    options.while_running = [&](pid_t child) {
+      // The output directory is made just before signals are listened to; two seconds later some of the 60,000 chunks of
+      // microseconds are through, and far from all.
+      for (int tries = 0; tries < 6000 && !fs::exists(x.out("o")); ++tries)
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      std::this_thread::sleep_for(std::chrono::milliseconds(2000));
+      kill(child, signal);
+    };
+    const Outcome outcome = qfid_process({"run", config, "--out", x.out("o")}, options);
+    CHECK(outcome.code == 130);
+    const json all = x.results("o");
+    CHECK(all["interrupted"] == true);
+    const std::size_t windows = all["runs"][0]["windows"]["nll"].size();
+    CHECK(windows > 0);
+    CHECK(windows < 60000);
+    for (const json& run : all["runs"]) {
+      CHECK(run["status"] == "interrupted");
+      CHECK(run["windows"]["nll"].size() == windows);
+    }
+    CHECK(files_in(x.out("o")) == 4);
+    CHECK(outcome.out.find("INTERRUPTED") != std::string::npos);
+    CHECK(read_file(x.dir.path() / "o" / "report.md").find("**Interrupted**") != std::string::npos);
+    fs::remove_all(x.out("o"));
+  }
+}
+
+TEST_CASE("long names: the table keeps to 80 columns") {
+  const Experiment x;
+  const std::string name(64, 'n');
+  const Outcome outcome = qfid_here(
+      {"run",
+       x.config(
+           "  " + name + ": {backend: reference, preset: int8-per-tensor}\n  b: {backend: reference, preset: fp8-e5m2}\n",
+           "", std::string(64, 'm') + ": {path: m}"),
+       "--out", x.out("o"), "--set", "name=" + std::string(100, 'x')});
+  CHECK(outcome.code == 0);
+  std::istringstream lines(outcome.out);
+  int count = 0;
+  for (std::string line; std::getline(lines, line); ++count) {
+    CAPTURE(line);
+    CHECK(line.size() <= 80);
+  }
+  CHECK(count > 5);
+  CHECK(outcome.out.find("nnnn~") != std::string::npos);
+}
