@@ -2,14 +2,18 @@
 
 # Warnings are errors for our own targets only, and only when we are the top-level project.
 function(qfid_own_target target)
-  target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion)
+  set(options -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion)
   if(PROJECT_IS_TOP_LEVEL)
-    target_compile_options(${target} PRIVATE -Werror)
+    list(APPEND options -Werror)
   endif()
   # Vector types never cross a call that is not inlined, so their calling convention does not matter.
-  target_compile_options(${target} PRIVATE -Wno-psabi)
+  list(APPEND options -Wno-psabi)
   # No contraction anywhere: a fused multiply-add changes codes (docs/numerics.md).
-  target_compile_options(${target} PRIVATE -ffp-contract=off -fno-trapping-math -fno-math-errno)
+  list(APPEND options -ffp-contract=off -fno-trapping-math -fno-math-errno)
+  target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:${options}>")
+  # nvcc's own code for the host breaks -Wpedantic and -Wconversion.
+  target_compile_options(${target} PRIVATE
+    "$<$<COMPILE_LANGUAGE:CUDA>:--fmad=false;--extended-lambda;-Xcompiler=-Wall,-Wextra,-Wno-psabi,-ffp-contract=off;-Werror=all-warnings>")
   if(QFID_SANITIZE)
     target_compile_options(${target} PRIVATE -fsanitize=${QFID_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
     target_link_options(${target} PUBLIC -fsanitize=${QFID_SANITIZE})
@@ -18,7 +22,7 @@ endfunction()
 
 # DEPENDS: the folders it may use. LINK, LINK_PRIVATE: packages. USES: packages that its sources would see, had they been compiled.
 function(qfid_library folder)
-  cmake_parse_arguments(ARG "" "SOURCES" "DEPENDS;LINK;LINK_PRIVATE;USES" ${ARGN})
+  cmake_parse_arguments(ARG "CUDA" "SOURCES" "DEPENDS;LINK;LINK_PRIVATE;USES" ${ARGN})
   string(JOIN " " floor "${folder}:" ${ARG_DEPENDS} "|" ${ARG_LINK} ${ARG_LINK_PRIVATE} ${ARG_USES})
   set_property(GLOBAL APPEND PROPERTY QFID_FLOORS "${floor}")
   string(REPLACE "/" "_" name "${folder}")
@@ -27,6 +31,10 @@ function(qfid_library folder)
   else()
     file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/${folder}/*.cc")
     list(FILTER sources EXCLUDE REGEX "/(absent|main)\\.cc$")
+    if(ARG_CUDA)
+      file(GLOB kernels CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/${folder}/*.cu")
+      list(APPEND sources ${kernels})
+    endif()
   endif()
   if(sources)
     set(kind PUBLIC)

@@ -107,7 +107,7 @@ std::string AttentionProblem::to_string() const {
   if (schemes.output != quant::QuantScheme{}) text += " output=" + quant::to_string(schemes.output);
   if (schemes.smooth_k) text += " smooth_k";
   if (schemes.scores_storage == DType::bf16) text += " scores=bf16";
-  return text + " mode=" + std::string(kernels::to_string(mode));
+  return text + " mode=" + std::string(kernels::to_string(mode)) + (fast_accum ? " fast_accum" : "");
 }
 
 void validate(const AttentionProblem& p) {

@@ -72,6 +72,7 @@ struct AttentionProblem {
   bool learnable_sink = false;
   AttentionSchemes schemes;
   ExecutionMode mode = ExecutionMode::real;
+  bool fast_accum = false;  ///< as LinearProblem's
 
   float softmax_scale() const;
   std::int64_t gates() const;  ///< kv_heads (value site), q_heads (output site), 0 without a gate

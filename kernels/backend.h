@@ -41,6 +41,8 @@ class Backend {
 
   virtual DeviceTensor upload(const quant::Tensor& host) = 0;
   virtual quant::Tensor download(const DeviceTensor& tensor) = 0;
+  /// Waits until everything asked for so far is done: for clocks. Host backends always are.
+  virtual void synchronize() {}
 
   virtual std::unique_ptr<PreparedLinear> prepare(const LinearProblem& problem, const LinearWeights& weights) = 0;
   /// src f32 [B, T, in] -> f32 [B, T, out]. counts (may be null) += the activation cast's counts.

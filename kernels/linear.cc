@@ -16,7 +16,7 @@ std::string_view to_string(ExecutionMode mode) {
 
 std::string LinearProblem::to_string() const {
   return "linear in=" + std::to_string(in) + " out=" + std::to_string(out) + " weights=" + quant::to_string(weights) +
-         " activations=" + quant::to_string(activations) + " mode=" + std::string(kernels::to_string(mode));
+         " activations=" + quant::to_string(activations) + " mode=" + std::string(kernels::to_string(mode)) + (fast_accum ? " fast_accum" : "");
 }
 
 void validate(const LinearProblem& p) {

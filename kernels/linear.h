@@ -23,6 +23,7 @@ struct LinearProblem {
   std::int64_t in = 0, out = 0;
   quant::QuantScheme weights, activations;
   ExecutionMode mode = ExecutionMode::real;
+  bool fast_accum = false;        ///< FP8 products on a GPU: fewer accumulator bits, faster; elsewhere it changes nothing
   std::string to_string() const;  ///< "linear in=128 out=512 weights=int8/channel/absmax/dynamic activations=..."
 };
 

@@ -4,8 +4,8 @@
 
 namespace qfid::kernels::gpu {
 
-std::unique_ptr<Backend> make_gpu_backend() {
-  return std::make_unique<AbsentBackend>("gpu", "this version of qfid has no GPU backend");
+std::unique_ptr<Backend> make_gpu_backend(int) {
+  return std::make_unique<AbsentBackend>("gpu", "this build has no GPU backend: install CUDA 13 (nvcc) and build again");
 }
 
 }  // namespace qfid::kernels::gpu

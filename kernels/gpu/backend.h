@@ -1,4 +1,4 @@
-// The GPU backend's place in the house. Not part of this version: absent.cc answers with that reason.
+// The GPU backend: cuBLASLt 13 and our own kernels, on NVIDIA devices of compute capability 8.0 and newer.
 #pragma once
 
 #include <memory>
@@ -7,6 +7,7 @@
 
 namespace qfid::kernels::gpu {
 
-std::unique_ptr<Backend> make_gpu_backend();
+/// On CUDA device number `device` among those CUDA_VISIBLE_DEVICES leaves. Costs nothing until it is asked something.
+std::unique_ptr<Backend> make_gpu_backend(int device = 0);
 
 }  // namespace qfid::kernels::gpu

@@ -1,0 +1,87 @@
+// Matrix products through cuBLASLt. One plan a shape: descriptors, and the first algorithm of the library's heuristic that
+// passes a probe with operands of all ones (a K tail lost or counted twice shows there). Choosing by timing was left out on
+// purpose: two runs could choose differently, and then differ in bits; candidates() lets the benchmark say what that costs.
+// No split of K (reduction scheme none), TF32 off, one workspace.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "kernels/gpu/context.h"
+
+namespace qfid::kernels::gpu {
+
+/// What the operands and results of a product are stored in.
+enum class Number : std::uint8_t { f32, bf16, s8, e4m3, e5m2, s32 };
+std::size_t size_of(Number number);
+const char* name_of(Number number);
+
+/// Row-major dst[m, n] = a[m, k] * b[n, k]^T (+ bias[n], f32, when a, b, dst are f32 or a, b bf16 and dst f32), `batch`
+/// times, strides in elements. Both operands lie along K: the one layout (TN) that INT8 and FP8 have.
+struct GemmShape {
+  Number a, b, dst;
+  std::int64_t m, n, k, lda, ldb, ldd;
+  std::int64_t batch = 1, stride_a = 0, stride_b = 0, stride_d = 0;
+  bool bias = false, fast_accum = false;
+  auto key() const {
+    return std::tuple(a, b, dst, m, n, k, lda, ldb, ldd, batch, stride_a, stride_b, stride_d, bias, fast_accum);
+  }
+  std::string to_string() const;
+};
+
+struct GemmPointers {
+  const void* a;
+  const void* b;
+  const void* bias;
+  void* dst;
+};
+
+class GemmPlan {
+ public:
+  /// Error{unavailable} when the library has no algorithm for the shape. alignment: bytes, a power of two up to 256, of
+  /// all pointers.
+  GemmPlan(Context& context, const GemmShape& shape, int alignment);
+  ~GemmPlan();
+  GemmPlan(const GemmPlan&) = delete;
+  GemmPlan& operator=(const GemmPlan&) = delete;
+
+  void run(const GemmPointers& pointers) const { run(pointers, chosen_); }
+  /// "e4m3*e4m3->f32 algo 66 tile 20 stages 36".
+  const std::string& implementation() const { return name_; }
+
+  /// Every algorithm the heuristic offers, the chosen one first; for benchmarks.
+  std::size_t candidates() const { return offers_.size(); }
+  void run(const GemmPointers& pointers, std::size_t candidate) const;
+  std::size_t chosen() const { return chosen_; }
+
+ private:
+  void describe();
+  void ask(int alignment);
+  bool passes(std::size_t candidate) const;
+  std::string name_of(std::size_t candidate) const;
+
+  Context& context_;
+  GemmShape shape_;
+  cublasLtMatmulDesc_t desc_ = nullptr;
+  cublasLtMatrixLayout_t a_ = nullptr, b_ = nullptr, d_ = nullptr;
+  std::vector<cublasLtMatmulHeuristicResult_t> offers_;
+  std::size_t chosen_ = 0;
+  std::string name_;
+};
+
+/// Plans by shape and alignment, kept as long as the backend.
+class GemmCache {
+ public:
+  explicit GemmCache(Context& context) : context_(context) {}
+  /// Runs the product; returns its plan.
+  const GemmPlan& run(const GemmShape& shape, const GemmPointers& pointers);
+
+ private:
+  Context& context_;
+  std::map<std::pair<decltype(GemmShape{}.key()), int>, std::unique_ptr<GemmPlan>> plans_;
+};
+
+}  // namespace qfid::kernels::gpu

@@ -1,0 +1,70 @@
+// The gpu backend's inside: what its files share. The device is started by the first call that needs it, so that a program
+// which only links this backend pays nothing for it.
+#pragma once
+
+#include "kernels/gpu/backend.h"
+#include "kernels/gpu/context.h"
+#include "kernels/gpu/gemm.h"
+#include "kernels/gpu/quantize.h"
+#include "kernels/gpu/reductions.h"
+
+namespace qfid::kernels::gpu {
+
+/// How a product of two formats runs on a device.
+struct ProductTypes {
+  Number a, b, acc;
+  std::string note;  ///< appended to the implementation's name; empty when the formats multiply as they are
+};
+/// Integers as s8; FP8 as FP8 where the device and the library have that pair, else expanded exactly to bf16; f32 beside
+/// f32. E5M2 x E5M2 is not in cuBLASLt.
+ProductTypes product_types(quant::Format a, quant::Format b, int capability);
+
+class GpuBackend : public Backend {
+ public:
+  explicit GpuBackend(int device) : device_(device) {}
+  BackendInfo info() const override;
+  Support available() const override;
+  Support supports(const LinearProblem& problem) const override;
+  Support supports(const AttentionProblem& problem) const override;
+
+  DeviceTensor upload(const quant::Tensor& host) override;
+  quant::Tensor download(const DeviceTensor& tensor) override;
+  void synchronize() override;
+
+  std::unique_ptr<PreparedLinear> prepare(const LinearProblem& problem, const LinearWeights& weights) override;
+  DeviceTensor linear(PreparedLinear& prepared, const DeviceTensor& src, quant::CodeCounts* counts) override;
+  std::unique_ptr<PreparedAttention> prepare(const AttentionProblem& problem, const AttentionRanges& ranges) override;
+  AttentionResult attention(PreparedAttention& prepared, const AttentionInputs& inputs, TapSink* taps) override;
+
+  DeviceTensor embedding(const DeviceTensor& ids, const DeviceTensor& table) override;
+  DeviceTensor add(const DeviceTensor& a, const DeviceTensor& b) override;
+  DeviceTensor layer_norm(const DeviceTensor& x, const DeviceTensor& gamma, const DeviceTensor& beta, float eps) override;
+  DeviceTensor rms_norm(const DeviceTensor& x, const DeviceTensor& gamma, float eps) override;
+  DeviceTensor activation(const DeviceTensor& x, Activation kind) override;
+  DeviceTensor rotary(const DeviceTensor& x, std::int64_t first, double theta) override;
+  DeviceTensor slice(const DeviceTensor& x, std::int64_t begin, std::int64_t end) override;
+  Reductions& reductions() override;
+
+  Context& context() const;
+
+ private:
+  /// Codes of the last input a linear quantized: q, k and v read the same one. Holding `src` keeps its memory from reuse.
+  struct LastCodes {
+    DeviceTensor src;
+    quant::QuantScheme scheme;
+    std::vector<quant::Range> ranges;
+    Number number = Number::f32;
+    std::shared_ptr<Operand> operand;
+  };
+  std::shared_ptr<Operand> quantized(const DeviceTensor& src, const quant::QuantScheme& scheme,
+                                     const std::vector<quant::Range>& ranges, Number number);
+  GemmCache& gemms();
+
+  int device_;
+  mutable std::shared_ptr<Context> context_;
+  std::unique_ptr<GemmCache> gemms_;
+  std::unique_ptr<GpuReductions> reductions_;
+  LastCodes last_;
+};
+
+}  // namespace qfid::kernels::gpu

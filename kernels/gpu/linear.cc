@@ -1,0 +1,161 @@
+// Linears: weights quantized on the host and packed once, padded to what INT8 and FP8 products ask; activations quantized
+// on the device; the product into s32 or f32; scales and bias by our own kernel, in the order of kernels/linear.h. Rows go
+// through in chunks whose accumulators stay in L2. f32 and bf16 end in the library's own bias.
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "kernels/gpu/gpu_backend.h"
+#include "kernels/gpu/linear_kernels.h"
+
+namespace qfid::kernels::gpu {
+
+using quant::Format;
+using quant::Tensor;
+
+namespace {
+
+constexpr std::int64_t chunk_bytes = std::int64_t{24} << 20;  // of accumulators
+
+/// Bytes of [out, in] codes as numbers of `number`, rows padded to k, `n` rows.
+std::vector<std::byte> packed(const Tensor& codes, Number number, std::int64_t out, std::int64_t in, std::int64_t n,
+                              std::int64_t k) {
+  const std::size_t width = size_of(number);
+  std::vector<std::byte> bytes(static_cast<std::size_t>(n * k) * width);
+  std::vector<float> row(static_cast<std::size_t>(in));
+  for (std::int64_t o = 0; o < out; ++o) {
+    std::byte* dst = bytes.data() + static_cast<std::size_t>(o * k) * width;
+    const std::size_t stored = quant::info(codes.dtype()).bytes;
+    const std::byte* src = codes.raw() + static_cast<std::size_t>(o * in) * stored;
+    const auto count = static_cast<std::size_t>(in);
+    if (width == stored) {
+      std::memcpy(dst, src, count * width);
+      continue;
+    }
+    switch (codes.dtype()) {
+      case DType::e4m3:
+        quant::expand(std::span(reinterpret_cast<const quant::e4m3*>(src), count), std::span(row));
+        break;
+      case DType::e5m2:
+        quant::expand(std::span(reinterpret_cast<const quant::e5m2*>(src), count), std::span(row));
+        break;
+      default:
+        quant::expand(std::span(reinterpret_cast<const quant::bf16*>(src), count), std::span(row));
+    }
+    if (number == Number::f32) std::memcpy(dst, row.data(), count * width);
+    if (number == Number::bf16) quant::cast_to_bf16(row, std::span(reinterpret_cast<quant::bf16*>(dst), count));
+  }
+  return bytes;
+}
+
+class GpuLinear : public PreparedLinear {
+ public:
+  GpuLinear(Context& context, const LinearProblem& p, const LinearWeights& w)
+      : ranges(w.activation_ranges),
+        types(product_types(p.activations.format, p.weights.format, context.capability())),
+        problem_(p) {
+    quant::require(w.weight.shape() == Shape{p.out, p.in}, "linear: weight is " + w.weight.shape().to_string());
+    const quant::QuantizedTensor q =
+        quant::quantize(w.weight.reshaped(Shape{1, p.out, 1, p.in}), p.weights, quant::Role::weight);
+    scaled = quant::is_scaled(p.weights.format) || quant::is_scaled(p.activations.format);
+    // Activations that stay f32 are read where they are, unpadded.
+    k = p.activations.format == Format::f32 ? p.in : padded(p.in);
+    n = scaled ? padded(p.out) : p.out;
+    weights = context.uploaded(packed(q.codes, types.b, p.out, p.in, n, k));
+    std::vector<float> b(static_cast<std::size_t>(p.out)), s(static_cast<std::size_t>(p.out), 1.0F);
+    if (w.bias.size() > 0) std::copy_n(w.bias.data(), p.out, b.begin());
+    if (!q.scales.empty())
+      for (std::int64_t o = 0; o < p.out; ++o)
+        s[static_cast<std::size_t>(o)] = q.scales.view<float>()[q.scales.shape().elements() == 1 ? 0 : o];
+    bias = context.uploaded(b);
+    scale = context.uploaded(s);
+    fused_bias = !scaled && w.bias.size() > 0;
+    shift = p.activations.format == Format::uint8 ? 128 : 0;
+    if (shift != 0) {
+      std::vector<std::int32_t> sums(static_cast<std::size_t>(p.out));
+      for (std::int64_t i = 0; i < p.in * p.out; ++i)
+        sums[static_cast<std::size_t>(i / p.in)] += std::as_const(q.codes).view<std::int8_t>()[i];
+      colsum = context.uploaded(sums);
+    }
+  }
+
+  const LinearProblem& problem() const override { return problem_; }
+  std::string implementation() const override {
+    return name.empty() ? "" : name + types.note + (ranges_on_device(problem_.activations) ? "" : " (ranges on the host)");
+  }
+
+  std::vector<quant::Range> ranges;
+  ProductTypes types;
+  bool scaled = false, fused_bias = false;
+  std::int64_t k = 0, n = 0;  ///< padded
+  std::int32_t shift = 0;
+  std::shared_ptr<std::byte> weights;
+  std::shared_ptr<float> bias, scale;
+  std::shared_ptr<std::int32_t> colsum;
+  std::string name;
+
+ private:
+  LinearProblem problem_;
+};
+
+}  // namespace
+
+std::unique_ptr<PreparedLinear> GpuBackend::prepare(const LinearProblem& problem, const LinearWeights& weights) {
+  validate(problem);
+  return std::make_unique<GpuLinear>(context(), problem, weights);
+}
+
+std::shared_ptr<Operand> GpuBackend::quantized(const DeviceTensor& src, const quant::QuantScheme& scheme,
+                                               const std::vector<quant::Range>& ranges, Number number) {
+  const bool same = last_.operand && last_.src.storage == src.storage && last_.src.shape == src.shape &&
+                    last_.scheme == scheme && last_.ranges == ranges && last_.number == number;
+  if (same) return last_.operand;
+  const Shape& s = src.shape;
+  const Source source{data<const float>(src), s[0], s[1], 1, s[2]};
+  auto operand = std::make_shared<Operand>(scaled_operand(context(), source, scheme, ranges, true));
+  const std::int64_t columns = padded(s[2]);
+  operand->codes = context().allocate(static_cast<std::size_t>(s[0] * s[1] * columns) * size_of(number));
+  cast(*operand, job_of(*operand, source, number, true), operand->codes.get(), {s[1] * columns, columns, 0, s[1], columns},
+       context());
+  last_ = {src, scheme, ranges, number, operand};
+  return operand;
+}
+
+DeviceTensor GpuBackend::linear(PreparedLinear& prepared, const DeviceTensor& src, quant::CodeCounts* counts) {
+  auto& w = dynamic_cast<GpuLinear&>(prepared);
+  const LinearProblem& p = w.problem();
+  const Shape& s = src.shape;
+  quant::require(s.rank() == 3 && s[2] == p.in,
+                 "linear: src is " + s.to_string() + ", expected [B, T, " + std::to_string(p.in) + "]");
+  const std::int64_t rows = s[0] * s[1];
+  DeviceTensor result = context().tensor(DType::f32, Shape{s[0], s[1], p.out});
+  auto* dst = data<float>(result);
+  const bool plain = p.activations.format == Format::f32;  // read where they are
+  std::shared_ptr<Operand> operand;
+  if (!plain) operand = quantized(src, p.activations, w.ranges, w.types.a);
+  const auto* a = plain ? static_cast<const std::byte*>(src.storage.get())
+                        : static_cast<const std::byte*>(operand->codes.get());
+  if (counts != nullptr && !plain) *counts += counts_of(*operand, context());
+  if (rows == 0) return result;
+  GemmShape shape{w.types.a, w.types.b, w.types.acc, rows, w.n, w.k, w.k, w.k, w.n};
+  if (!w.scaled) {
+    shape.bias = w.fused_bias;
+    w.name = gemms().run(shape, {a, w.weights.get(), w.fused_bias ? w.bias.get() : nullptr, dst}).implementation();
+    return result;
+  }
+  shape.fast_accum = p.fast_accum && quant::is_fp8(p.weights.format) && size_of(w.types.a) == 1;
+  const std::int64_t step = std::min(rows, std::max<std::int64_t>(128, chunk_bytes / (4 * w.n) / 128 * 128));
+  const auto acc = context().allocate(static_cast<std::size_t>(step * w.n) * 4);
+  const ScaleView scales = operand ? operand->scales : ScaleView{};
+  for (std::int64_t first = 0; first < rows; first += step) {
+    shape.m = std::min(step, rows - first);
+    const std::byte* part = a + static_cast<std::size_t>(first * shape.lda) * size_of(shape.a);
+    w.name = gemms().run(shape, {part, w.weights.get(), nullptr, acc.get()}).implementation();
+    scale_and_bias({acc.get(), w.types.acc, w.n, shape.m, first, s[1], p.out, scales, w.scale.get(), w.bias.get(),
+                    w.colsum.get(), w.shift, dst},
+                   context().stream());
+  }
+  return result;
+}
+
+}  // namespace qfid::kernels::gpu

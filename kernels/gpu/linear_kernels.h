@@ -1,0 +1,27 @@
+// What follows the product of a quantized linear.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "kernels/gpu/gemm.h"
+#include "kernels/gpu/quantize.h"
+
+namespace qfid::kernels::gpu {
+
+/// dst[r, o] = f32(acc[r, o] + (shift - z_r) * colsum[o]) * (s_r * sw[o]) + bias[o]; rows r of windows of `tokens`.
+struct EpilogueJob {
+  const void* acc;  ///< [rows, ld], s32 or f32
+  Number number;
+  std::int64_t ld, rows, first_row, tokens, out;
+  ScaleView x;                 ///< scales of the activations, by token or by window
+  const float* sw;             ///< [out]
+  const float* bias;           ///< [out], zeros without one
+  const std::int32_t* colsum;  ///< [out], or null when z and shift are 0
+  std::int32_t shift;          ///< 128 where uint8 codes were stored less 128
+  float* dst;                  ///< [rows, out]
+};
+void scale_and_bias(const EpilogueJob& job, cudaStream_t stream);
+
+}  // namespace qfid::kernels::gpu

@@ -1,0 +1,283 @@
+// Distortion, divergence of probabilities, row statistics, norms: rows or parts first, each by one warp or block, then a
+// fold over them in their order.
+#include <cfloat>
+#include <cmath>
+
+#include "kernels/gpu/launch.cuh"
+#include "kernels/gpu/reduce.h"
+
+namespace qfid::kernels::gpu {
+
+namespace {
+
+constexpr int threads = 256;
+constexpr std::int64_t part_elements = 8192;
+using Sums = quant::DistortionStats::Sums;
+
+std::int64_t tokens_per_part(std::int64_t width) { return std::max<std::int64_t>(1, part_elements / std::max<std::int64_t>(1, width)); }
+
+__device__ std::int64_t my_warp() { return (static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / 32; }
+
+__device__ void add_pair(Sums& s, float x, float y) {
+  if (x != x || y != y) {
+    ++s.nan;
+    return;
+  }
+  const double a = x, b = y, e = b - a;
+  s.xx += a * a;
+  s.xy += a * b;
+  s.yy += b * b;
+  s.ee += e * e;
+  s.ax += fabs(a);
+  s.ae += fabs(e);
+  s.e += e;
+  s.max = fmax(s.max, static_cast<double>(fabsf(y - x)));  // as the host: the difference in f32
+  ++s.n;
+  s.exact += x == y ? 1 : 0;
+  s.flips += (x < 0.0F && y > 0.0F) || (x > 0.0F && y < 0.0F) ? 1 : 0;
+  s.flushed += y == 0.0F && x != 0.0F ? 1 : 0;
+}
+
+__global__ void distortion_kernel(const float* x, const float* y, std::int64_t T, std::int64_t G, std::int64_t D,
+                                  std::int64_t tokens, Sums* parts) {
+  __shared__ double doubles[32];
+  __shared__ std::int64_t counts[32];
+  const std::int64_t b = blockIdx.x / G, g = blockIdx.x % G, first = static_cast<std::int64_t>(blockIdx.y) * tokens;
+  const std::int64_t last = first + tokens < T ? first + tokens : T;
+  Sums s{};
+  for (std::int64_t i = threadIdx.x; i < (last - first) * D; i += threads) {
+    const std::int64_t at = ((b * T + first + i / D) * G + g) * D + i % D;
+    add_pair(s, x[at], y[at]);
+  }
+  Sums all{};
+  all.xx = block_sum(s.xx, doubles);
+  all.xy = block_sum(s.xy, doubles);
+  all.yy = block_sum(s.yy, doubles);
+  all.ee = block_sum(s.ee, doubles);
+  all.ax = block_sum(s.ax, doubles);
+  all.ae = block_sum(s.ae, doubles);
+  all.e = block_sum(s.e, doubles);
+  all.max = block_max(s.max, doubles);
+  all.n = block_sum(s.n, counts);
+  all.exact = block_sum(s.exact, counts);
+  all.flips = block_sum(s.flips, counts);
+  all.flushed = block_sum(s.flushed, counts);
+  all.nan = block_sum(s.nan, counts);
+  if (threadIdx.x == 0) parts[static_cast<std::int64_t>(blockIdx.x) * gridDim.y + blockIdx.y] = all;
+}
+
+__device__ void join(Sums& a, const Sums& b) {
+  a.xx += b.xx;
+  a.xy += b.xy;
+  a.yy += b.yy;
+  a.ee += b.ee;
+  a.ax += b.ax;
+  a.ae += b.ae;
+  a.e += b.e;
+  a.max = fmax(a.max, b.max);
+  a.n += b.n;
+  a.exact += b.exact;
+  a.flips += b.flips;
+  a.flushed += b.flushed;
+  a.nan += b.nan;
+}
+
+__device__ void join(RowStats& a, const RowStats& b) {
+  a.rows += b.rows;
+  a.max_abs = fmax(a.max_abs, b.max_abs);
+  a.inf_norm_sum += b.inf_norm_sum;
+  a.kurtosis_sum += b.kurtosis_sum;
+  a.sum += b.sum;
+  a.below_tenth += b.below_tenth;
+  a.above_nine_tenths += b.above_nine_tenths;
+  a.elements += b.elements;
+  a.non_finite += b.non_finite;
+}
+
+__device__ void join(RowDivergence& a, const DivergenceRow& b) {
+  if (b.seen == 0) return;
+  ++a.rows;
+  a.kl_sum += b.kl;
+  a.tv_sum += b.tv;
+  a.kl_max = fmax(a.kl_max, b.kl);
+}
+
+__device__ void join(RowDivergence& a, const RowDivergence& b) {
+  a.rows += b.rows;
+  a.kl_sum += b.kl_sum;
+  a.tv_sum += b.tv_sum;
+  a.kl_max = fmax(a.kl_max, b.kl_max);
+}
+
+/// A warp a group: each lane a run of consecutive items, then the lanes in order.
+template <class Item, class Total>
+__global__ void fold_kernel(const Item* items, std::int64_t groups, std::int64_t per_group, Total* out) {
+  __shared__ alignas(16) unsigned char memory[threads * sizeof(Total)];
+  auto* lanes = reinterpret_cast<Total*>(memory);
+  const std::int64_t group = my_warp();
+  const int lane = static_cast<int>(threadIdx.x & 31U);
+  if (group >= groups) return;
+  const std::int64_t run = (per_group + 31) / 32, first = lane * run;
+  const std::int64_t last = first + run < per_group ? first + run : per_group;
+  Total total{};
+  for (std::int64_t i = first; i < last; ++i) join(total, items[group * per_group + i]);
+  lanes[threadIdx.x] = total;
+  __syncwarp();
+  if (lane != 0) return;
+  for (int w = 1; w < 32; ++w) join(total, lanes[threadIdx.x + static_cast<unsigned>(w)]);
+  out[group] = total;
+}
+
+template <class Item, class Total>
+void fold(const Item* items, std::int64_t groups, std::int64_t per_group, Total* out, cudaStream_t stream) {
+  if (groups == 0) return;
+  fold_kernel<<<blocks_for(groups * 32, threads), threads, 0, stream>>>(items, groups, per_group, out);
+  launched("fold");
+}
+
+/// Probabilities below the smallest normal f32 count as that (KL would be infinite where E underflowed).
+__global__ void divergence_kernel(const float* p, const float* q, std::int64_t rows, std::int64_t n, DivergenceRow* out) {
+  const std::int64_t r = my_warp();
+  if (r >= rows) return;
+  double kl = 0, tv = 0;
+  int seen = 0;
+  for (std::int64_t i = threadIdx.x & 31U; i < n; i += 32) {
+    const float a = p[r * n + i], b = q[r * n + i];
+    if (a == 0.0F && b == 0.0F) continue;
+    seen = 1;
+    const double x = a, y = b;
+    tv += fabs(y - x);
+    const double lo = FLT_MIN, floor_p = x < lo ? lo : x, floor_q = y < lo ? lo : y, ratio = floor_q / floor_p;
+    kl += floor_p * ((ratio - 1.0) - log(ratio));
+  }
+  kl = warp_sum(kl);
+  tv = warp_sum(tv);
+  seen = warp_max(seen);
+  if ((threadIdx.x & 31U) == 0) out[r] = {kl, tv / 2, seen};
+}
+
+__global__ void stats_kernel(const float* x, std::int64_t rows, std::int64_t n, RowStats* out) {
+  const std::int64_t r = my_warp();
+  if (r >= rows) return;
+  const int lane = static_cast<int>(threadIdx.x & 31U);
+  const float* row = x + r * n;
+  double sum = 0;
+  float low = FLT_MAX, high = -FLT_MAX;
+  int below = 0, above = 0, bad = 0;
+  for (std::int64_t i = lane; i < n; i += 32) {
+    const float v = row[i];
+    sum += static_cast<double>(v);
+    low = fminf(low, v);
+    high = fmaxf(high, v);
+    below += v < 0.1F ? 1 : 0;
+    above += v > 0.9F ? 1 : 0;
+    bad += fabsf(v) <= FLT_MAX ? 0 : 1;
+  }
+  const auto count = static_cast<double>(n);
+  const double mean = warp_sum(sum) / count;
+  double second = 0, fourth = 0;
+  for (std::int64_t i = lane; i < n; i += 32) {
+    const double d = static_cast<double>(row[i]) - mean, d2 = d * d;
+    second += d2;
+    fourth += d2 * d2;
+  }
+  second = warp_sum(second);
+  fourth = warp_sum(fourth);
+  high = warp_max(high);
+  low = -warp_max(-low);
+  below = warp_sum(below);
+  above = warp_sum(above);
+  bad = warp_sum(bad);
+  if (lane != 0) return;
+  RowStats s;
+  s.rows = 1;
+  s.elements = n;
+  if (!isfinite(mean)) {  // a row with NaN or Inf has no moments; what is wrong in it is counted instead
+    s.non_finite = bad;
+    out[r] = s;
+    return;
+  }
+  const double norm = fmax(fabs(static_cast<double>(low)), fabs(static_cast<double>(high)));
+  const double s2 = n > 1 ? second / (count - 1) : 0;
+  s.max_abs = s.inf_norm_sum = norm;
+  s.kurtosis_sum = fourth / count / (s2 * s2 + 1e-6);
+  s.sum = mean * count;
+  if (low >= 0.0F && high <= 1.0F) {
+    s.below_tenth = below;
+    s.above_nine_tenths = above;
+  }
+  out[r] = s;
+}
+
+__global__ void norms_kernel(const float* x, std::int64_t rows, std::int64_t n, double* out) {
+  const std::int64_t r = my_warp();
+  if (r >= rows) return;
+  double sum = 0;
+  for (std::int64_t i = threadIdx.x & 31U; i < n; i += 32) sum += static_cast<double>(x[r * n + i]) * static_cast<double>(x[r * n + i]);
+  sum = warp_sum(sum);
+  if ((threadIdx.x & 31U) == 0) out[r] = sqrt(sum);
+}
+
+__global__ void mean_column_kernel(const float* probs, std::int64_t groups, std::int64_t queries, std::int64_t keys,
+                                   std::int64_t key, std::int64_t first, std::int64_t last, double* out) {
+  const std::int64_t g = my_warp();
+  if (g >= groups) return;
+  double sum = 0;
+  for (std::int64_t q = first + (threadIdx.x & 31U); q < last; q += 32)
+    sum += static_cast<double>(probs[(g * queries + q) * keys + key]);
+  sum = warp_sum(sum);
+  if ((threadIdx.x & 31U) == 0) out[g] = sum / static_cast<double>(last - first);
+}
+
+}  // namespace
+
+std::int64_t distortion_splits(std::int64_t tokens, std::int64_t width) {
+  const std::int64_t part = tokens_per_part(width);
+  return std::max<std::int64_t>(1, (tokens + part - 1) / part);
+}
+
+void distortion_parts(const float* x, const float* y, std::int64_t B, std::int64_t T, std::int64_t G, std::int64_t D,
+                      Sums* parts, Sums* sums, cudaStream_t stream) {
+  if (B * G == 0) return;
+  const std::int64_t splits = distortion_splits(T, D);
+  distortion_kernel<<<dim3(static_cast<unsigned>(B * G), static_cast<unsigned>(splits)), threads, 0, stream>>>(
+      x, y, T, G, D, tokens_per_part(D), parts);
+  launched("distortion");
+  fold(parts, B * G, splits, sums, stream);
+}
+
+void divergence_rows(const float* p, const float* q, std::int64_t rows, std::int64_t n, DivergenceRow* out,
+                     cudaStream_t stream) {
+  if (rows == 0) return;
+  divergence_kernel<<<blocks_for(rows * 32, threads), threads, 0, stream>>>(p, q, rows, n, out);
+  launched("divergence_rows");
+}
+void fold_divergence(const DivergenceRow* rows, std::int64_t groups, std::int64_t per_group, RowDivergence* out,
+                     cudaStream_t stream) {
+  fold(rows, groups, per_group, out, stream);
+}
+
+void stats_rows(const float* x, std::int64_t rows, std::int64_t n, RowStats* out, cudaStream_t stream) {
+  if (rows == 0) return;
+  stats_kernel<<<blocks_for(rows * 32, threads), threads, 0, stream>>>(x, rows, n, out);
+  launched("stats_rows");
+}
+void fold_stats(const RowStats* rows, std::int64_t groups, std::int64_t per_group, RowStats* out, cudaStream_t stream) {
+  fold(rows, groups, per_group, out, stream);
+}
+
+void row_norms(const float* x, std::int64_t rows, std::int64_t n, double* out, cudaStream_t stream) {
+  if (rows == 0) return;
+  norms_kernel<<<blocks_for(rows * 32, threads), threads, 0, stream>>>(x, rows, n, out);
+  launched("row_norms");
+}
+
+void mean_column(const float* probs, std::int64_t groups, std::int64_t queries, std::int64_t keys, std::int64_t key,
+                 std::int64_t first, std::int64_t last, double* out, cudaStream_t stream) {
+  if (groups == 0) return;
+  mean_column_kernel<<<blocks_for(groups * 32, threads), threads, 0, stream>>>(probs, groups, queries, keys, key, first, last,
+                                                                               out);
+  launched("mean_column");
+}
+
+}  // namespace qfid::kernels::gpu

@@ -1,0 +1,45 @@
+// Launchers of the reductions.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "kernels/reductions.h"
+
+namespace qfid::kernels::gpu {
+
+/// What comparing a row of logits needs of it; sum = sum exp(x - top), lse = ln sum exp x.
+struct LogitRow {
+  float top, margin;
+  std::int32_t index;
+  double sum, lse;
+};
+void logit_rows(const float* x, std::int64_t rows, std::int64_t n, LogitRow* out, cudaStream_t stream);
+void compare_rows(const float* base, const float* test, const LogitRow* base_rows, const LogitRow* test_rows,
+                  const std::int32_t* targets, std::int64_t rows, std::int64_t n, TokenComparison* out, cudaStream_t stream);
+
+/// parts [B * G, splits], then folded in order into sums [B * G]; x, y [B, T, G, D].
+std::int64_t distortion_splits(std::int64_t tokens, std::int64_t width);
+void distortion_parts(const float* x, const float* y, std::int64_t B, std::int64_t T, std::int64_t G, std::int64_t D,
+                      quant::DistortionStats::Sums* parts, quant::DistortionStats::Sums* sums, cudaStream_t stream);
+
+struct DivergenceRow {
+  double kl, tv;
+  std::int64_t seen;  ///< 0: both rows are all zero
+};
+void divergence_rows(const float* p, const float* q, std::int64_t rows, std::int64_t n, DivergenceRow* out,
+                     cudaStream_t stream);
+void fold_divergence(const DivergenceRow* rows, std::int64_t groups, std::int64_t per_group, RowDivergence* out,
+                     cudaStream_t stream);
+
+/// RowStats of each row, then of each group of rows.
+void stats_rows(const float* x, std::int64_t rows, std::int64_t n, RowStats* out, cudaStream_t stream);
+void fold_stats(const RowStats* rows, std::int64_t groups, std::int64_t per_group, RowStats* out, cudaStream_t stream);
+
+void row_norms(const float* x, std::int64_t rows, std::int64_t n, double* out, cudaStream_t stream);
+/// out[g] = mean over queries [first, last) of probs[g, q, key].
+void mean_column(const float* probs, std::int64_t groups, std::int64_t queries, std::int64_t keys, std::int64_t key,
+                 std::int64_t first, std::int64_t last, double* out, cudaStream_t stream);
+
+}  // namespace qfid::kernels::gpu

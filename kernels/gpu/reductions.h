@@ -1,0 +1,31 @@
+// The reductions of kernels/reductions.h on the device: sums in double in a fixed order, each window's alone; only the
+// results are copied.
+#pragma once
+
+#include "kernels/gpu/context.h"
+#include "kernels/gpu/reduce.h"
+#include "kernels/reductions.h"
+
+namespace qfid::kernels::gpu {
+
+class GpuReductions : public Reductions {
+ public:
+  explicit GpuReductions(Context& context) : c_(context) {}
+  std::vector<TokenComparison> compare_logits(const DeviceTensor& base, const DeviceTensor& test,
+                                              const DeviceTensor& targets) override;
+  std::vector<quant::DistortionStats> distortion(const DeviceTensor& x, const DeviceTensor& y) override;
+  std::vector<RowDivergence> row_divergence(const DeviceTensor& base, const DeviceTensor& test) override;
+  std::vector<RowStats> row_stats(const DeviceTensor& x) override;
+  std::vector<double> norms(const DeviceTensor& x) override;
+  std::vector<double> mean_attention_to(const DeviceTensor& probs, std::int64_t key, std::int64_t q0,
+                                        std::int64_t t_max) override;
+
+ private:
+  Context& c_;
+  /// The last base logits and what was reduced of them: every target of a window is compared with the same ones. Holding
+  /// the tensor keeps its memory from reuse.
+  DeviceTensor base_;
+  std::shared_ptr<LogitRow> base_rows_;
+};
+
+}  // namespace qfid::kernels::gpu

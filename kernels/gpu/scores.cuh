@@ -1,0 +1,175 @@
+// What the row passes of attention share: which row a block works on, a score from its accumulator, codes of P.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp8.h>
+
+#include "kernels/gpu/formats.cuh"
+#include "kernels/gpu/launch.cuh"
+#include "kernels/gpu/softmax.h"
+
+namespace qfid::kernels::gpu {
+
+/// One query row of a chunk.
+struct Row {
+  std::int64_t z, r;  ///< batch and row within the chunk
+  std::int64_t b, h, kv_head, i;
+  std::int64_t visible;  ///< keys from here on are masked
+  std::int64_t at;       ///< row of [B, q_heads, q_len]
+};
+
+__device__ inline Row row_of(const RowChunk& c, std::int64_t n) {
+  Row row;
+  row.z = n / c.rows;
+  row.r = n % c.rows;
+  const std::int64_t batch = c.first_batch + row.z, query = c.first_row + row.r;
+  row.b = batch / c.kv_heads;
+  row.kv_head = batch % c.kv_heads;
+  row.h = row.kv_head * (c.q_heads / c.kv_heads) + query / c.q_len;
+  row.i = query % c.q_len;
+  const std::int64_t seen = c.causal ? row.i + 1 + c.kv_len - c.q_len : c.kv_len;
+  row.visible = seen < 0 ? 0 : seen < c.keys ? seen : c.keys;
+  row.at = (row.b * c.q_heads + row.h) * c.q_len + row.i;
+  return row;
+}
+
+/// What a row's scores are made with; `uniform`: the key's scale doesn't change along the row.
+struct RowScores {
+  float sq, factor, c;
+  bool uniform;
+  const float* sk;
+  std::int64_t sk_step;  ///< tokens a scale of K lasts
+  std::int64_t sk_stride;
+  const std::uint8_t* mask;
+  const float* bias;
+  bool round;
+};
+
+__device__ inline RowScores scores_of(const ScoreInputs& in, const RowChunk& c, const Row& row) {
+  RowScores s;
+  s.sq = in.q.scale == nullptr
+             ? 1.0F
+             : in.q.scale[row.b * in.q.per_window + (row.i / in.q.s1) * in.q.c2 * in.q.c3 + row.h / in.q.s2 * in.q.c3];
+  s.c = in.c;
+  s.sk = in.k.scale == nullptr ? nullptr : in.k.scale + row.b * in.k.per_window + row.kv_head / in.k.s2 * in.k.c3;
+  s.uniform = s.sk == nullptr || in.k.s1 >= c.kv_len;
+  s.sk_step = in.k.s1;
+  s.sk_stride = in.k.c2 * in.k.c3;
+  s.factor = (s.sq * (s.sk == nullptr ? 1.0F : s.sk[0])) * s.c;
+  s.mask = in.key_mask == nullptr ? nullptr : in.key_mask + row.b * c.kv_len;
+  s.bias = in.bias == nullptr
+               ? nullptr
+               : in.bias + row.b * in.bias_window + row.h * in.bias_head + row.i * c.kv_len;
+  s.round = in.round_bf16;
+  return s;
+}
+
+__device__ inline float bf16_number(unsigned bits) { return __uint_as_float(bits << 16); }
+
+/// Accumulator i as a number.
+__device__ inline float accumulated(const ScoreInputs& in, std::int64_t i) {
+  if (in.acc_number == Number::s32) return static_cast<float>(static_cast<const std::int32_t*>(in.acc)[i]);
+  if (in.acc_number == Number::bf16) return bf16_number(static_cast<const std::uint16_t*>(in.acc)[i]);
+  return static_cast<const float*>(in.acc)[i];
+}
+
+/// Four of them, i a multiple of 4.
+__device__ inline void accumulated4(const ScoreInputs& in, std::int64_t i, float (&x)[4]) {
+  if (in.acc_number == Number::bf16) {
+    const uint2 v = *reinterpret_cast<const uint2*>(static_cast<const std::uint16_t*>(in.acc) + i);
+    x[0] = bf16_number(v.x & 0xFFFFU);
+    x[1] = bf16_number(v.x >> 16);
+    x[2] = bf16_number(v.y & 0xFFFFU);
+    x[3] = bf16_number(v.y >> 16);
+    return;
+  }
+  const int4 v = *reinterpret_cast<const int4*>(static_cast<const std::int32_t*>(in.acc) + i);
+  if (in.acc_number == Number::s32) {
+    x[0] = static_cast<float>(v.x);
+    x[1] = static_cast<float>(v.y);
+    x[2] = static_cast<float>(v.z);
+    x[3] = static_cast<float>(v.w);
+  } else {
+    x[0] = __int_as_float(v.x);
+    x[1] = __int_as_float(v.y);
+    x[2] = __int_as_float(v.z);
+    x[3] = __int_as_float(v.w);
+  }
+}
+
+/// Score j from its accumulator; the caller has checked that j is visible.
+__device__ inline float score(float acc, std::int64_t j, const RowScores& s) {
+  const float factor = s.uniform ? s.factor : (s.sq * s.sk[j / s.sk_step * s.sk_stride]) * s.c;
+  float x = acc * factor;
+  if (s.round) x = bf16_number(encode_bf16(x));
+  if (s.bias != nullptr) x += s.bias[j];
+  if (s.mask != nullptr && s.mask[j] == 0) x = -INFINITY;
+  return x;
+}
+
+/// Code of e in the storage of F, and its value. e is in [0, 1] and p_scale * e never overflows FP8 but by saturation.
+template <Format F>
+__device__ unsigned prob_code(float e, float scale, float& value) {
+  if constexpr (F == Format::uint8 || F == Format::int8) {
+    value = rintf(e * scale);
+    return static_cast<unsigned>(value);
+  }
+  if constexpr (F == Format::e4m3 || F == Format::e5m2) {
+    const unsigned code = __nv_cvt_float_to_fp8(e * scale, __NV_SATFINITE, F == Format::e4m3 ? __NV_E4M3 : __NV_E5M2);
+    value = decode<F>(code, 0);
+    return code;
+  }
+  if constexpr (F == Format::bf16) {
+    const unsigned code = encode_bf16(e);
+    value = __uint_as_float(code << 16);
+    return code;
+  }
+  value = e;
+  return __float_as_uint(e);
+}
+
+/// The product's operand for a code: T of one byte the code (uint8 less 128), of two or four its value.
+template <Format F, class T>
+__device__ T operand_of(unsigned code, float value) {
+  if constexpr (sizeof(T) == 1) return static_cast<T>(F == Format::uint8 ? code ^ 0x80U : code);
+  if constexpr (sizeof(T) == 2) return static_cast<T>(__float_as_uint(value) >> 16);
+  if constexpr (sizeof(T) == 4) return static_cast<T>(__float_as_uint(value));
+}
+
+template <Format F>
+__device__ void store_code(void* codes, std::int64_t at, unsigned code) {
+  if constexpr (F == Format::f32) {
+    static_cast<std::uint32_t*>(codes)[at] = code;
+  } else if constexpr (F == Format::bf16) {
+    static_cast<std::uint16_t*>(codes)[at] = static_cast<std::uint16_t>(code);
+  } else {
+    static_cast<std::uint8_t*>(codes)[at] = static_cast<std::uint8_t>(code);
+  }
+}
+
+/// f.operator()<format, stored type>() for the pairs that exist.
+template <class Run>
+void with_prob_types(Format format, Number number, const Run& run) {
+  const auto wide = [&]<Format F, class Own>() {
+    if (number == Number::f32) return run.template operator()<F, std::uint32_t>();
+    if (number == Number::bf16) return run.template operator()<F, std::uint16_t>();
+    run.template operator()<F, Own>();
+  };
+  switch (format) {
+    case Format::uint8:
+      return run.template operator()<Format::uint8, std::uint8_t>();
+    case Format::int8:
+      return run.template operator()<Format::int8, std::uint8_t>();
+    case Format::e4m3:
+      return wide.template operator()<Format::e4m3, std::uint8_t>();
+    case Format::e5m2:
+      return wide.template operator()<Format::e5m2, std::uint8_t>();
+    case Format::bf16:
+      if (number == Number::f32) return run.template operator()<Format::bf16, std::uint32_t>();
+      return run.template operator()<Format::bf16, std::uint16_t>();
+    case Format::f32:
+      return run.template operator()<Format::f32, std::uint32_t>();
+  }
+}
+
+}  // namespace qfid::kernels::gpu
