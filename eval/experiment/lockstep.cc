@@ -12,16 +12,23 @@ using quant::Shape;
 
 namespace {
 
-/// Adds the time until its end to a counter.
+/// Adds the time until its end, when the backend has finished what was asked of it, to a counter.
 class Stopwatch {
  public:
-  explicit Stopwatch(double& total) : total_(total) {}
+  Stopwatch(double& total, kernels::Backend& backend) : total_(total), backend_(backend) {}
   Stopwatch(const Stopwatch&) = delete;
   Stopwatch& operator=(const Stopwatch&) = delete;
-  ~Stopwatch() { total_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+  ~Stopwatch() {
+    try {
+      backend_.synchronize();
+    } catch (const quant::Error&) {  // what went wrong on the device is said by the next call to it
+    }
+    total_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
 
  private:
   double& total_;
+  kernels::Backend& backend_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
@@ -65,12 +72,12 @@ void Lockstep::run(const Chunk& chunk) {
   const Sample sample{windows, left(metrics_.sink_windows), left(metrics_.local_windows),
                       left(std::min(metrics_.kernel_windows, metrics_.local_windows))};
   {
-    const Stopwatch watch(baseline_.forward_seconds);
+    const Stopwatch watch(baseline_.forward_seconds, *baseline_.backend);
     baseline_.hidden = baseline_.decoder->embed(baseline_.backend->upload(chunk.inputs));
   }
   for (Arm& arm : arms_)
     attempt(arm, [&] {
-      const Stopwatch watch(arm.forward_seconds);
+      const Stopwatch watch(arm.forward_seconds, *arm.backend);
       arm.hidden = arm.decoder->embed(arm.backend->upload(chunk.inputs));
     });
   for (int l = 0; l < baseline_.decoder->layers(); ++l) run_layer(l, sample);
@@ -81,7 +88,7 @@ void Lockstep::run_layer(int l, const Sample& sample) {
   TapCollector taps(sample.attention > 0 || sample.local > 0, config_.gate.has_value(), config_.gate.has_value());
   BaselineLayer base;
   {
-    const Stopwatch watch(baseline_.forward_seconds);
+    const Stopwatch watch(baseline_.forward_seconds, *baseline_.backend);
     base.trace = baseline_.decoder->layer(l, baseline_.hidden, &taps);
   }
   base.probs = taps.probs;
@@ -98,13 +105,13 @@ void Lockstep::run_arm_layer(int l, Arm& arm, const BaselineLayer& base, const S
   TapCollector taps(sample.attention > 0, config_.gate.has_value(), config_.gate.has_value() && sample.attention > 0);
   LayerTrace trace;
   {
-    const Stopwatch watch(arm.forward_seconds);
+    const Stopwatch watch(arm.forward_seconds, *arm.backend);
     trace = arm.decoder->layer(l, arm.hidden, &taps);
   }
   arm.hidden = trace.residual;
   {
     measure_self(l, arm, trace, taps, sample);
-    const Stopwatch watch(arm.metric_seconds);
+    const Stopwatch watch(arm.metric_seconds, *arm.backend);
     compare(l, arm, *arm.backend, "cumulative", transferred(base.trace, *baseline_.backend, *arm.backend), trace);
     if (sample.attention > 0) {
       const DeviceTensor probs =
@@ -119,7 +126,7 @@ void Lockstep::run_arm_layer(int l, Arm& arm, const BaselineLayer& base, const S
 }
 
 void Lockstep::measure_self(int l, Arm& arm, const LayerTrace& trace, const TapCollector& taps, const Sample& sample) {
-  const Stopwatch watch(arm.metric_seconds);
+  const Stopwatch watch(arm.metric_seconds, *arm.backend);
   kernels::Backend& b = *arm.backend;
   kernels::Reductions& reductions = b.reductions();
   const int n_heads = static_cast<int>(config_.num_attention_heads);
@@ -145,7 +152,7 @@ void Lockstep::measure_self(int l, Arm& arm, const LayerTrace& trace, const TapC
 }
 
 void Lockstep::measure_local(int l, Arm& arm, const BaselineLayer& base, const Sample& sample) {
-  const Stopwatch watch(arm.local_seconds);
+  const Stopwatch watch(arm.local_seconds, *arm.backend);
   kernels::Backend& b = *arm.backend;
   const LayerTrace inputs = transferred(first_windows(*baseline_.backend, base.trace, sample.local), *baseline_.backend, b);
   TapCollector taps(true, false, false);
@@ -207,13 +214,13 @@ void Lockstep::score(const Chunk& chunk) {
   for (std::int64_t b = 0; b < windows; ++b) {
     DeviceTensor base_logits;
     {
-      const Stopwatch watch(baseline_.forward_seconds);
+      const Stopwatch watch(baseline_.forward_seconds, *baseline_.backend);
       quant::CodeCounts none;
       base_logits = baseline_.decoder->logits(baseline_.backend->slice(baseline_.hidden, b, b + 1), none);
     }
     const auto upload_targets = [&](kernels::Backend& backend) { return backend.slice(backend.upload(targets), b, b + 1); };
     {
-      const Stopwatch watch(baseline_.metric_seconds);
+      const Stopwatch watch(baseline_.metric_seconds, *baseline_.backend);
       targets_ = upload_targets(*baseline_.backend);
       score_arm(baseline_, chunk, b, base_logits, base_logits);
     }
@@ -223,11 +230,11 @@ void Lockstep::score(const Chunk& chunk) {
         DeviceTensor logits;
         quant::CodeCounts counts;
         {
-          const Stopwatch watch(arm.forward_seconds);
+          const Stopwatch watch(arm.forward_seconds, *arm.backend);
           logits = arm.decoder->logits(arm.backend->slice(arm.hidden, b, b + 1), counts);
         }
         if (counts.elements > 0) arm.tables.add_codes(-1, "lm_head", counts);
-        const Stopwatch watch(arm.metric_seconds);
+        const Stopwatch watch(arm.metric_seconds, *arm.backend);
         targets_ = upload_targets(*arm.backend);
         score_arm(arm, chunk, b, transferred(base_logits, *baseline_.backend, *arm.backend), logits);
       });

@@ -22,11 +22,13 @@ double probe_speed(kernels::Backend& backend) {
   for (float& x : input.view<float>().span()) x = 0.5F;
   const kernels::DeviceTensor src = backend.upload(input);
   backend.linear(*linear, src, nullptr);
+  backend.synchronize();
   const auto start = std::chrono::steady_clock::now();
   double seconds = 0;
   int calls = 0;
   while (seconds < 0.05 && calls < 50) {
     backend.linear(*linear, src, nullptr);
+    backend.synchronize();
     ++calls;
     seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
@@ -62,7 +64,7 @@ Plan make_plan(const Spec& spec) {
     for (const TargetSpec& target : spec.targets) targets.push_back(&target);
     std::int64_t memory = 0;
     for (const TargetSpec* target : targets) {
-      kernels::Backend& backend = backends.get(target->backend);
+      kernels::Backend& backend = backends.of(*target);
       PlannedRun run{model.name,
                      target->name,
                      target->backend,

@@ -104,11 +104,11 @@ class Runner {
     for (const ModelSpec& model : spec_.models) {
       const CheckedModel checked = check_model(spec_, model, tokens_);
       total_windows_ += checked.size.windows;
-      if (const std::string why = unsupported_reason(spec_.baseline, checked.config, backends_.get(spec_.baseline.backend));
+      if (const std::string why = unsupported_reason(spec_.baseline, checked.config, backends_.of(spec_.baseline));
           !why.empty())
         add("baseline, model " + model.name + ": " + why);
       for (const TargetSpec& target : spec_.targets) {
-        const std::string why = unsupported_reason(target, checked.config, backends_.get(target.backend));
+        const std::string why = unsupported_reason(target, checked.config, backends_.of(target));
         if (!why.empty() && !target.skip_when_unavailable)
           add("target " + target.name + ", model " + model.name + ": " + why + " (when_unavailable: skip leaves it out)");
       }
@@ -122,7 +122,7 @@ class Runner {
     record_.spec_text = spec_.text;
     record_.sets = spec_.sets;
     record_.confidence = spec_.metrics.confidence;
-    const kernels::BackendInfo info = backends_.get(spec_.baseline.backend).info();
+    const kernels::BackendInfo info = backends_.of(spec_.baseline).info();
     Provenance& p = record_.provenance;
     p.tool_version = tool_version();
     p.git_commit = git_commit();
@@ -132,7 +132,7 @@ class Runner {
     p.threads = info.threads;
     p.libraries = info.libraries;
     for (const TargetSpec& target : spec_.targets)
-      if (backends_.get(target.backend).available()) p.libraries.merge(backends_.get(target.backend).info().libraries);
+      if (backends_.of(target).available()) p.libraries.merge(backends_.of(target).info().libraries);
     p.chunk_windows = spec_.run.chunk_windows;
     p.tokens_path = spec_.data.written;
     p.tokens_hash = file_hash(spec_.data.tokens);
@@ -155,13 +155,13 @@ class Runner {
     const std::vector<Window> windows =
         windows_at(spec_, config, tokens_, spec_.data.first_token, size.windows, size.context);
 
-    std::map<std::string, DecoderResources> resources;
-    const auto resources_on = [&](kernels::Backend& backend, const std::string& name) -> DecoderResources& {
-      return resources.try_emplace(name, backend, weights).first->second;
+    std::map<kernels::Backend*, DecoderResources> resources;
+    const auto resources_on = [&](kernels::Backend& backend) -> DecoderResources& {
+      return resources.try_emplace(&backend, backend, weights).first->second;
     };
-    Arm baseline(spec_.baseline, backends_.get(spec_.baseline.backend), config, spec_.metrics);
+    Arm baseline(spec_.baseline, backends_.of(spec_.baseline), config, spec_.metrics);
     baseline.tokens.is_baseline = true;
-    baseline.decoder = std::make_unique<Decoder>(resources_on(*baseline.backend, spec_.baseline.backend),
+    baseline.decoder = std::make_unique<Decoder>(resources_on(*baseline.backend),
                                                  precision_of(spec_.baseline, config), SiteRanges{});
     record_.timings.load_seconds += seconds_since(load_start);
 
@@ -171,7 +171,7 @@ class Runner {
     arms.reserve(spec_.targets.size());
     for (std::size_t i = 0; i < spec_.targets.size(); ++i) {
       const TargetSpec& target = spec_.targets[i];
-      Arm& arm = arms.emplace_back(target, backends_.get(target.backend), config, spec_.metrics);
+      Arm& arm = arms.emplace_back(target, backends_.of(target), config, spec_.metrics);
       const std::string why = unsupported_reason(target, config, *arm.backend);
       if (!why.empty()) {
         arm.fail(RunStatus::skipped, why);
@@ -187,13 +187,13 @@ class Runner {
   template <class ResourcesOn>
   void pack(Arm& arm, const ModelConfig& config, const SiteRanges& ranges, const ResourcesOn& resources_on) {
     DecoderPrecision precision = precision_of(*arm.target, config);
-    arm.decoder = std::make_unique<Decoder>(resources_on(*arm.backend, arm.target->backend), precision, ranges);
+    arm.decoder = std::make_unique<Decoder>(resources_on(*arm.backend), precision, ranges);
     if (spec_.metrics.kernel_windows == 0 || spec_.metrics.local_windows == 0 ||
         precision.mode != kernels::ExecutionMode::real || is_full_precision(precision))
       return;
     precision.mode = kernels::ExecutionMode::emulated;
     arm.emulated =
-        std::make_unique<Decoder>(resources_on(backends_.get("reference"), "reference"), precision, ranges, Packing::by_layer);
+        std::make_unique<Decoder>(resources_on(backends_.get("reference", 0)), precision, ranges, Packing::by_layer);
   }
 
   std::vector<SiteRanges> calibration(const ModelConfig& config, std::int64_t context, Decoder& baseline) {

@@ -14,9 +14,9 @@ namespace qfid::eval {
 using quant::Error;
 using quant::ErrorKind;
 
-kernels::Backend& Backends::get(const std::string& name) {
-  std::unique_ptr<kernels::Backend>& backend = made_[name];
-  if (!backend) backend = kernels::make_backend(name);
+kernels::Backend& Backends::get(const std::string& name, int device) {
+  std::unique_ptr<kernels::Backend>& backend = made_[{name, device}];
+  if (!backend) backend = kernels::make_backend(name, device);
   return *backend;
 }
 
@@ -28,10 +28,8 @@ std::string unsupported_reason(const TargetSpec& target, const ModelConfig& conf
     if (const kernels::Support support = backend.supports(entry.problem); !support)
       return entry.module + ": backend " + target.backend + " doesn't support it: " + support.reason;
   for (std::size_t l = 0; l < precision.layers.size(); ++l) {
-    const auto& schemes = precision.layers[l].attention;
-    const bool full = schemes == kernels::AttentionSchemes{};
     const kernels::AttentionProblem problem =
-        attention_problem(config, schemes, full ? kernels::ExecutionMode::real : precision.mode);
+        attention_problem(config, precision.layers[l].attention, precision.execution());
     if (const kernels::Support support = backend.supports(problem); !support)
       return "layers." + std::to_string(l) + ".attention: backend " + target.backend +
              " doesn't support it: " + support.reason;

@@ -18,10 +18,11 @@ namespace qfid::eval {
 class Backends {
  public:
   /// Error{usage} for an unknown name; the backend may be unavailable.
-  kernels::Backend& get(const std::string& name);
+  kernels::Backend& get(const std::string& name, int device);
+  kernels::Backend& of(const TargetSpec& target) { return get(target.backend, target.device); }
 
  private:
-  std::map<std::string, std::unique_ptr<kernels::Backend>> made_;
+  std::map<std::pair<std::string, int>, std::unique_ptr<kernels::Backend>> made_;
 };
 
 /// Why a target can't run a model on its backend; empty when it can.

@@ -49,6 +49,8 @@ struct OverrideSpec {
 struct TargetSpec {
   std::string name;
   std::string backend = "cpu";
+  int device = 0;           ///< of backend gpu
+  bool fast_accum = false;  ///< of FP8 products on backend gpu
   kernels::ExecutionMode mode = kernels::ExecutionMode::real;
   std::string preset;  ///< the preset's name, "" when none
   LinearSchemes linear;

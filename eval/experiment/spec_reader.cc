@@ -103,8 +103,10 @@ class SpecBuilder {
     for (const auto& [name, body] : root_.find("models")->entries) model(name, body);
     data(*root_.find("data"));
     spec_.baseline.name = "baseline";
-    if (const YamlNode* node = root_.find("baseline"))
+    if (const YamlNode* node = root_.find("baseline")) {
       if (const YamlNode* backend = node->find("backend")) spec_.baseline.backend = backend->text;
+      device(*node, spec_.baseline);
+    }
     for (const auto& [name, body] : root_.find("targets")->entries) target(name, body);
     if (const YamlNode* node = root_.find("metrics")) metrics(*node);
     if (const YamlNode* node = root_.find("run")) {
@@ -217,12 +219,23 @@ class SpecBuilder {
                   "unknown preset \"" + node.text + "\", expected one of " + list + quant::did_you_mean(node.text, names));
   }
 
+  void device(const YamlNode& node, TargetSpec& t) {
+    const YamlNode* n = node.find("device");
+    if (n == nullptr) return;
+    t.device = static_cast<int>(whole(*n));
+    if (t.backend != "gpu") problems_.add(*n, "device chooses a GPU, expected backend: gpu");
+  }
+
   void target(const YamlNode& name, const YamlNode& node) {
     if (name.text == "baseline")
       problems_.add(name, "\"baseline\" is the name of the full-precision run, choose another for a target");
     TargetSpec t;
     t.name = name.text;
     if (const YamlNode* n = node.find("backend")) t.backend = n->text;
+    device(node, t);
+    if (const YamlNode* n = node.find("fast_accum")) t.fast_accum = n->text == "true";
+    if (t.fast_accum && t.backend != "gpu")
+      problems_.add(*node.find("fast_accum"), "fast_accum belongs to FP8 products of backend gpu");
     if (const YamlNode* n = node.find("mode"))
       t.mode = n->text == "emulated"  ? kernels::ExecutionMode::emulated
                : n->text == "library" ? kernels::ExecutionMode::library

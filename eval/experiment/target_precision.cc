@@ -7,6 +7,7 @@ namespace qfid::eval {
 DecoderPrecision precision_of(const TargetSpec& target, const ModelConfig& config) {
   DecoderPrecision precision;
   precision.mode = target.mode;
+  precision.fast_accum = target.fast_accum;
   for (std::int64_t l = 0; l < config.num_hidden_layers; ++l) {
     const std::string prefix = "layers." + std::to_string(l) + ".";
     DecoderPrecision::Layer layer;
@@ -49,6 +50,7 @@ std::string describe(const TargetSpec& target) {
     if (a.smooth_k) text += ", smooth_k";
     if (a.scores_storage == quant::DType::bf16) text += ", scores bf16";
   }
+  if (target.fast_accum) text += "; fast_accum";
   if (!target.overrides.empty()) text += "; overrides: " + std::to_string(target.overrides.size());
   return text;
 }

@@ -38,7 +38,7 @@ void add_implementation(std::map<std::string, std::string>& all, const std::stri
 }  // namespace
 
 kernels::AttentionProblem attention_problem(const ModelConfig& config, const kernels::AttentionSchemes& schemes,
-                                            ExecutionMode mode) {
+                                            Execution execution) {
   kernels::AttentionProblem problem;
   problem.q_heads = problem.kv_heads = config.num_attention_heads;
   problem.head_dim = problem.v_head_dim = config.head_dim();
@@ -46,7 +46,9 @@ kernels::AttentionProblem attention_problem(const ModelConfig& config, const ker
   problem.gate = config.gate;
   problem.learnable_sink = config.learnable_sink;
   problem.schemes = schemes;
-  problem.mode = mode;
+  const bool full = schemes == kernels::AttentionSchemes{};  // f32 has nothing to emulate
+  problem.mode = full ? ExecutionMode::real : execution.mode;
+  problem.fast_accum = !full && execution.fast_accum;
   return problem;
 }
 
@@ -55,7 +57,8 @@ std::vector<ModuleProblem> linear_problems(const ModelConfig& config, const Deco
   const std::int64_t hidden = config.hidden_size;
   const auto add = [&](const std::string& module, std::int64_t in, std::int64_t out, const LinearSchemes& schemes) {
     const bool full = schemes == LinearSchemes{};
-    all.push_back({module, {in, out, schemes.weights, schemes.activations, full ? ExecutionMode::real : precision.mode}});
+    all.push_back({module, {in, out, schemes.weights, schemes.activations, full ? ExecutionMode::real : precision.mode,
+                            !full && precision.fast_accum}});
   };
   for (int l = 0; l < static_cast<int>(precision.layers.size()); ++l) {
     const DecoderPrecision::Layer& layer = precision.layers[static_cast<std::size_t>(l)];
@@ -88,15 +91,16 @@ DecoderResources::Norm DecoderResources::upload_norm(const Tensor& gamma, const 
 }
 
 std::shared_ptr<kernels::PreparedLinear> DecoderResources::linear(const std::string& module, const LinearSchemes& schemes,
-                                                                  ExecutionMode mode, const Tensor& weight,
+                                                                  Execution execution, const Tensor& weight,
                                                                   const Tensor& bias, const SiteRanges& ranges, bool keep) {
-  if (schemes == LinearSchemes{}) mode = ExecutionMode::real;  // f32 has nothing to emulate
+  if (schemes == LinearSchemes{}) execution = {};  // f32 has nothing to emulate
   const std::vector<quant::Range>& site = ranges_at(ranges, module);
   std::string key = module + " " + quant::to_string(schemes.weights) + " " + quant::to_string(schemes.activations) + " " +
-                    std::string(kernels::to_string(mode));
+                    std::string(kernels::to_string(execution.mode)) + (execution.fast_accum ? " fast_accum" : "");
   for (const quant::Range& range : site) key += " " + std::to_string(range.min) + ":" + std::to_string(range.max);
   if (const auto found = packed_.find(key); found != packed_.end()) return found->second;
-  const kernels::LinearProblem problem{weight.shape()[1], weight.shape()[0], schemes.weights, schemes.activations, mode};
+  const kernels::LinearProblem problem{weight.shape()[1],   weight.shape()[0], schemes.weights, schemes.activations,
+                                       execution.mode, execution.fast_accum};
   if (const kernels::Support support = backend_.supports(problem); !support)
     throw Error(ErrorKind::unavailable, module + ": " + problem.to_string() + " is not supported by backend " +
                                             backend_.info().name + ": " + support.reason);
@@ -113,7 +117,7 @@ Decoder::Decoder(DecoderResources& resources, const DecoderPrecision& precision,
   if (packing == Packing::by_layer) return;
   for (int l = 0; l < layers(); ++l) layers_.push_back(packed_layer(l));
   const Tensor& head = weights.lm_head.empty() ? weights.embed_tokens : weights.lm_head;
-  lm_head_ = resources.linear("lm_head", precision.lm_head, precision.mode, head, Tensor(), ranges, true);
+  lm_head_ = resources.linear("lm_head", precision.lm_head, precision.execution(), head, Tensor(), ranges, true);
 }
 
 Decoder::Layer& Decoder::use(int l) {
@@ -128,11 +132,11 @@ Decoder::Layer& Decoder::use(int l) {
 
 Decoder::Layer Decoder::packed_layer(int l) const {
   const DecoderPrecision::Layer& precision = precision_.layers[static_cast<std::size_t>(l)];
-  const ExecutionMode mode = precision_.mode;
+  const Execution execution = precision_.execution();
   const SiteRanges& ranges = ranges_;
   const DecoderWeights::Layer& w = resources_.weights().layers[static_cast<std::size_t>(l)];
   const auto linear = [&](const char* name, const LinearSchemes& schemes, const Tensor& weight, const Tensor& bias) {
-    return resources_.linear(layer_module(l, name), schemes, mode, weight, bias, ranges, packing_ == Packing::ahead);
+    return resources_.linear(layer_module(l, name), schemes, execution, weight, bias, ranges, packing_ == Packing::ahead);
   };
   Layer layer;
   layer.q = linear("q_proj", precision.q_proj, w.q_w, w.q_b);
@@ -143,9 +147,7 @@ Decoder::Layer Decoder::packed_layer(int l) const {
   layer.fc2 = linear("fc2", precision.fc2, w.fc2_w, w.fc2_b);
   if (!w.gate_w.empty()) layer.gate = linear("gate_proj", precision.gate_proj, w.gate_w, w.gate_b);
 
-  const bool full = precision.attention == kernels::AttentionSchemes{};
-  const kernels::AttentionProblem problem =
-      attention_problem(resources_.weights().config, precision.attention, full ? ExecutionMode::real : mode);
+  const kernels::AttentionProblem problem = attention_problem(resources_.weights().config, precision.attention, execution);
   const std::string site = layer_module(l, "attention");
   if (const kernels::Support support = backend().supports(problem); !support)
     throw Error(ErrorKind::unavailable, site + ": " + problem.to_string() + " is not supported by backend " +
@@ -158,8 +160,9 @@ Decoder::Layer Decoder::packed_layer(int l) const {
 DeviceTensor Decoder::run(const char* name, const std::shared_ptr<kernels::PreparedLinear>& linear, const DeviceTensor& src,
                           LayerTrace& trace) {
   quant::CodeCounts counts;
-  DeviceTensor dst = backend().linear(*linear, src, &counts);
-  if (quant::is_scaled(linear->problem().activations.format)) trace.codes.emplace_back(name, counts);
+  const bool coded = quant::is_scaled(linear->problem().activations.format);  // asking a GPU for counts is a wait
+  DeviceTensor dst = backend().linear(*linear, src, coded ? &counts : nullptr);
+  if (coded) trace.codes.emplace_back(name, counts);
   return dst;
 }
 

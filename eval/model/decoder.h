@@ -39,7 +39,7 @@ class DecoderResources {
 
   /// The packed linear of `module` in these schemes; packed at the first request, then shared when `keep`.
   std::shared_ptr<kernels::PreparedLinear> linear(const std::string& module, const LinearSchemes& schemes,
-                                                  kernels::ExecutionMode mode, const quant::Tensor& weight,
+                                                  Execution execution, const quant::Tensor& weight,
                                                   const quant::Tensor& bias, const SiteRanges& ranges, bool keep);
 
  private:
@@ -114,7 +114,7 @@ class Decoder {
 
 /// The attention problem of layer l's shape in these schemes.
 kernels::AttentionProblem attention_problem(const ModelConfig& config, const kernels::AttentionSchemes& schemes,
-                                            kernels::ExecutionMode mode);
+                                            Execution execution);
 
 /// Every module of the model with its linear problem: what plan and support checks walk through.
 struct ModuleProblem {

@@ -15,6 +15,12 @@ struct LinearSchemes {
   friend bool operator==(const LinearSchemes&, const LinearSchemes&) = default;
 };
 
+/// How products run, beside their schemes.
+struct Execution {
+  kernels::ExecutionMode mode = kernels::ExecutionMode::real;
+  bool fast_accum = false;  ///< FP8 products on a GPU
+};
+
 struct DecoderPrecision {
   struct Layer {
     LinearSchemes q_proj, k_proj, v_proj, out_proj, fc1, fc2, gate_proj;
@@ -24,6 +30,8 @@ struct DecoderPrecision {
   std::vector<Layer> layers;
   LinearSchemes lm_head;
   kernels::ExecutionMode mode = kernels::ExecutionMode::real;
+  bool fast_accum = false;
+  Execution execution() const { return {mode, fast_accum}; }
 };
 
 /// Static ranges by site: "layers.3.fc1" (a linear's input), "layers.3.attention.q" (also .k, .v, .output), "lm_head".

@@ -71,8 +71,10 @@ void bench(const Registry& registry, const std::string& name, const Scheme& sche
                    return fail(state, wrong);
                  const auto prepared = backend->prepare(p, {});
                  const AttentionInputs in = inputs_of(*backend, p, tokens);
-                 for ([[maybe_unused]] auto _ : state)
+                 for ([[maybe_unused]] auto _ : state) {
                    benchmark::DoNotOptimize(backend->attention(*prepared, in, nullptr).output);
+                   backend->synchronize();
+                 }
                  const double pairs = static_cast<double>(tokens) * static_cast<double>(tokens + 1) / 2;
                  count_operations(state, 4.0 * pairs * static_cast<double>(p.q_heads * p.head_dim));
                  count_tokens(state, tokens);

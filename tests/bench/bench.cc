@@ -26,7 +26,8 @@ void Registry::add(const std::string& name, const std::function<void(benchmark::
 
 std::vector<std::string> backends() {
   std::vector<std::string> names{"reference"};
-  if (kernels::make_backend("cpu")->available()) names.emplace_back("cpu");
+  for (const char* name : {"cpu", "gpu"})
+    if (kernels::make_backend(name)->available()) names.emplace_back(name);
   return names;
 }
 

@@ -36,7 +36,7 @@ void register_distortion(const Registry& registry);
 void register_linears(const Registry& registry);
 void register_attention(const Registry& registry);
 
-/// Backends that are here: "reference", and "cpu" where it was built.
+/// Backends that are here: "reference", and "cpu" and "gpu" where they were built and can run.
 std::vector<std::string> backends();
 
 /// Standard normal numbers, repeated with a prime period of 65,537 (weights of a vocabulary would take seconds).

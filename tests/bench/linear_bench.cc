@@ -73,7 +73,10 @@ void bench(const Registry& registry, const std::string& backend, const Scheme& s
     const Tensor x = filled(Shape{1, rows, in}, 10);
     const DeviceTensor src[] = {w.backend->upload(x), w.backend->upload(x)};
     int turn = 0;
-    for ([[maybe_unused]] auto _ : state) benchmark::DoNotOptimize(w.backend->linear(*w.linear, src[turn ^= 1], nullptr));
+    for ([[maybe_unused]] auto _ : state) {
+      benchmark::DoNotOptimize(w.backend->linear(*w.linear, src[turn ^= 1], nullptr));
+      w.backend->synchronize();
+    }
     count_operations(state, 2.0 * static_cast<double>(rows) * static_cast<double>(in) * static_cast<double>(out));
     count_tokens(state, rows);
     state.SetLabel(w.linear->implementation());

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstring>
 
-#include "kernels/registry/registry.h"
 #include "quant/core/random.h"
 #include "tests/support/tolerance.h"
 
@@ -179,12 +178,6 @@ std::vector<Case> variants() {
   all.push_back({.q_len = 9, .kv_len = 4, .sink = true});
   all.push_back({.sink = true, .gate = Gate{GateInput::value, GateSite::value}});
   return all;
-}
-
-std::vector<std::string> host_backends() {
-  std::vector<std::string> names{"reference"};
-  if (make_backend("cpu")->available()) names.emplace_back("cpu");
-  return names;
 }
 
 AttentionSchemes schemes(const std::string& q, const std::string& k, const std::string& p, const std::string& v) {

@@ -11,6 +11,7 @@
 #include "kernels/backend.h"
 #include "kernels/oracle/oracle.h"
 #include "quant/core/tensor.h"
+#include "tests/kernels/backends.h"
 
 namespace qfid::tests {
 
@@ -50,9 +51,6 @@ double worst_excess(const Case& c, const Inputs& in, const Run& r, double fault 
 std::vector<Case> shapes();
 /// shapes() and the gates and learnable sinks.
 std::vector<Case> variants();
-/// reference, and cpu where it was built.
-std::vector<std::string> host_backends();
-
 AttentionSchemes schemes(const std::string& q, const std::string& k, const std::string& p, const std::string& v);
 
 struct Named {

@@ -14,7 +14,7 @@ using namespace qfid::kernels;
 using namespace qfid::tests;
 
 TEST_CASE("probabilities: rows sum to one, masked positions are exactly 0, masked rows give 0 and are counted") {
-  for (const std::string& name : host_backends()) {
+  for (const std::string& name : backends()) {
     const auto backend = make_backend(name);
     for (const Case& c : variants()) {
       const Inputs in = inputs_of(c, 12);
@@ -44,7 +44,7 @@ TEST_CASE("probabilities: rows sum to one, masked positions are exactly 0, maske
 }
 
 TEST_CASE("a causal prefix is invariant for token, block and static schemes") {
-  for (const std::string& name : host_backends()) {
+  for (const std::string& name : backends()) {
     const auto backend = make_backend(name);
     AttentionSchemes s = schemes("int8/token", "int8/token", "uint8", "int8/fixed(6)");
     Case c;
@@ -72,7 +72,7 @@ TEST_CASE("a causal prefix is invariant for token, block and static schemes") {
 }
 
 TEST_CASE("the same inputs give the same bits, with and without a listener") {
-  for (const std::string& name : host_backends()) {
+  for (const std::string& name : backends()) {
     const auto backend = make_backend(name);
     for (const Named& scheme : quantized_schemes()) {
       Case c;
@@ -91,7 +91,7 @@ TEST_CASE("the same inputs give the same bits, with and without a listener") {
 }
 
 TEST_CASE("heads permuted give outputs permuted") {
-  for (const std::string& name : host_backends()) {
+  for (const std::string& name : backends()) {
     const auto backend = make_backend(name);
     Case c;
     const Inputs in = inputs_of(c, 17);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <string_view>
 
 #include "quant/scheme.h"
 
@@ -33,6 +34,22 @@ inline constexpr double sink_rate_absolute = 0.02;
 
 /// f32 linears: sqrt(K) random-walk of K roundings, a = 8, against sum |x||w|.
 inline double linear_f32(double magnitude, double k) { return 8 * std::sqrt(k) * f32_epsilon * magnitude + 1e-12; }
+
+/// Rounding of one step of a product's accumulator. Tensor cores sum FP8 products aligned to their largest, keeping about 14
+/// bits between promotions to f32, and bf16 products in f32 that is cut instead of rounded (2^-23); everything else rounds
+/// f32.
+inline double accumulator_epsilon(std::string_view backend, std::string_view format) {
+  if (backend != "gpu") return f32_epsilon;
+  return format == "e4m3" || format == "e5m2" ? 0x1p-13 : format == "bf16" ? 0x1p-22 : f32_epsilon;
+}
+/// Against an accumulation in double: the error of a sum is epsilon of the largest partial sum, a few times the result.
+inline double accumulation_gain(double epsilon) { return epsilon == f32_epsilon ? 1e-6 : 4 * epsilon; }
+inline double accumulation_nmse_of(double epsilon) { return epsilon == f32_epsilon ? 1e-12 : 4 * epsilon * epsilon; }
+
+/// Share of P codes that may differ by one step. 0.2 % where scores are off by an f32 rounding or an exp by 2 ulp. Where the
+/// accumulator keeps 14 bits, a score is off by up to 2^-13 sum |q||k| c, about 2.5 * 2^-13 at head size 16 = 3e-4; a step of
+/// E4M3 is 1/16 to 1/8 of its number, so that 3e-4 / 0.088 = 0.35 % of codes cross a boundary, three times that with outliers.
+inline double prob_codes_share(double epsilon) { return epsilon > 0x1p-20 ? 0.01 : 0.002; }
 
 /// Two f32 accumulations of the same K zero-mean products in different orders: each leaves about sqrt(K) eps of the result,
 /// their difference at most twice that; squared.

@@ -1,0 +1,151 @@
+// What the gpu backend alone can show: attention at large shapes, and how far the algorithm that is pinned for a product lies
+// from the best that cuBLASLt offers. Prints Markdown. Random operands (zeros would clock higher); medians.
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <format>
+#include <functional>
+#include <iostream>
+
+#include "kernels/gpu/gpu_backend.h"
+#include "kernels/registry/registry.h"
+#include "quant/core/random.h"
+#include "quant/distortion.h"
+
+using namespace qfid;
+using namespace qfid::kernels;
+using quant::Tensor;
+
+namespace {
+
+Tensor filled(const Shape& shape, std::uint64_t seed) {
+  constexpr std::size_t period = 65537;
+  quant::Random random(seed);
+  std::vector<float> numbers(period);
+  for (float& x : numbers) x = static_cast<float>(random.normal());
+  Tensor tensor(DType::f32, shape);
+  std::size_t i = 0;
+  for (float& x : tensor.view<float>().span()) x = numbers[i++ % period];
+  return tensor;
+}
+
+/// Median seconds of `runs` calls after two.
+double median_seconds(Backend& backend, int runs, const std::function<void()>& call) {
+  std::vector<double> all;
+  for (int i = -2; i < runs; ++i) {
+    backend.synchronize();
+    const auto start = std::chrono::steady_clock::now();
+    call();
+    backend.synchronize();
+    if (i >= 0) all.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+  std::nth_element(all.begin(), all.begin() + all.size() / 2, all.end());
+  return all[all.size() / 2];
+}
+
+struct Variant {
+  const char *name, *qk, *p, *v;
+  DType scores;
+};
+constexpr Variant variants[] = {{"f32", "f32", "f32", "f32", DType::f32},
+                                {"bf16", "bf16", "bf16", "bf16", DType::f32},
+                                {"bf16, scores bf16", "bf16", "bf16", "bf16", DType::bf16},
+                                {"INT8 per tensor", "int8", "uint8", "int8", DType::f32},
+                                {"INT8 per token", "int8/token", "uint8", "int8/channel", DType::f32},
+                                {"INT8 per token, P int8", "int8/token", "int8", "int8/channel", DType::f32},
+                                {"E4M3 per tensor", "e4m3", "e4m3", "e4m3", DType::f32},
+                                {"E4M3 per token", "e4m3/token", "e4m3", "e4m3/channel", DType::f32},
+                                {"E4M3 per tensor, scores bf16", "e4m3", "e4m3", "e4m3", DType::bf16},
+                                {"E4M3 per token, scores bf16", "e4m3/token", "e4m3", "e4m3/channel", DType::bf16}};
+
+struct Big {
+  std::int64_t batch, heads, length, d;
+};
+
+void attention(Backend& backend, const Big& s) {
+  const Shape shape{s.batch, s.length, s.heads, s.d};
+  AttentionInputs in;
+  in.q = backend.upload(filled(shape, 1));
+  in.k = backend.upload(filled(shape, 2));
+  in.v = backend.upload(filled(shape, 3));
+  std::printf("\n### Attention (batch, heads, S, d) = (%ld, %ld, %ld, %ld), not causal\n\n", s.batch, s.heads, s.length, s.d);
+  std::puts("| formats | ms | TFLOP/s | NMSE against f32 | implementation |\n|---|---|---|---|---|");
+  DeviceTensor exact;
+  for (const Variant& v : variants) {
+    AttentionProblem p;
+    p.q_heads = p.kv_heads = s.heads;
+    p.head_dim = p.v_head_dim = s.d;
+    p.schemes.q = p.schemes.k = quant::parse_scheme(v.qk);
+    p.schemes.p = parse_prob_scheme(v.p);
+    p.schemes.v = quant::parse_scheme(v.v);
+    p.schemes.scores_storage = v.scores;
+    const auto prepared = backend.prepare(p, {});
+    DeviceTensor out = backend.attention(*prepared, in, nullptr).output;
+    if (!exact.defined()) exact = out;
+    quant::DistortionStats all;
+    for (const quant::DistortionStats& one : backend.reductions().distortion(exact, out)) all.merge(one);
+    const double flop = 4.0 * static_cast<double>(s.batch * s.heads) * static_cast<double>(s.length) *
+                        static_cast<double>(s.length) * static_cast<double>(s.d);
+    const double seconds = median_seconds(backend, 7, [&] { out = backend.attention(*prepared, in, nullptr).output; });
+    std::cout << std::format("| {} | {:.3f} | {:.1f} | {:.2e} | {} |\n", v.name, seconds * 1e3, flop / seconds / 1e12,
+                             all.nmse().value_or(0), prepared->implementation())
+              << std::flush;
+  }
+}
+
+void product(gpu::GpuBackend& backend, gpu::Number a, gpu::Number dst, std::int64_t m, std::int64_t n, std::int64_t k) {
+  gpu::Context& c = backend.context();
+  const gpu::GemmShape shape{a, a, dst, m, n, k, k, k, n};
+  const gpu::GemmPlan plan(c, shape, 256);
+  const auto fill = [&](std::int64_t count) {
+    std::vector<std::uint8_t> bytes(static_cast<std::size_t>(count) * gpu::size_of(a));
+    quant::Random random(5);
+    const Tensor numbers = filled(Shape{65536}, 5);
+    if (a == gpu::Number::f32) {
+      for (std::size_t i = 0; i < bytes.size(); i += 4) std::memcpy(&bytes[i], numbers.raw() + i % 262144, 4);
+    } else {  // any codes without NaN: bf16 and FP8 of moderate size, all of s8
+      for (std::size_t i = 0; i < bytes.size(); ++i)
+        bytes[i] = static_cast<std::uint8_t>(a == gpu::Number::bf16 && i % 2 == 1 ? 0x3EU + 0x80U * (i / 2 % 3 == 0 ? 1U : 0U)
+                                                                                    : (i * 2654435761U >> 13) & 0xB7U);
+    }
+    return c.uploaded(bytes);
+  };
+  const auto x = fill(m * k), w = fill(n * k);
+  const auto out = c.allocate(static_cast<std::size_t>(m * n) * 4);
+  double best = 1e30, chosen = 0;
+  for (std::size_t i = 0; i < plan.candidates(); ++i) {
+    const double seconds = median_seconds(backend, 9, [&] { plan.run({x.get(), w.get(), nullptr, out.get()}, i); });
+    best = std::min(best, seconds);
+    if (i == plan.chosen()) chosen = seconds;
+  }
+  const double flop = 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+  std::cout << std::format("| {} | {} | {:.1f} | {:.1f} | {:.3f} | {} |\n", shape.to_string(), plan.candidates(),
+                           flop / chosen / 1e12, flop / best / 1e12, best / chosen, plan.implementation())
+            << std::flush;
+}
+
+}  // namespace
+
+int main() {
+  gpu::GpuBackend backend(0);
+  if (const Support here = backend.available(); !here) {
+    std::cerr << "backend gpu isn't here: " << here.reason << "\n";
+    return 4;
+  }
+  const BackendInfo info = backend.info();
+  std::cout << "Device: " << info.device << ", " << info.isa;
+  for (const auto& [name, version] : info.libraries) std::cout << ", " << name << " " << version;
+  std::cout << "\n\n## Products: the pinned algorithm against the best of those offered\n\n"
+            << "| product | offered | pinned, TFLOP/s | best, TFLOP/s | pinned / best | algorithm |\n|---|---|---|---|---|---|\n";
+  for (const auto& [m, n, k] : {std::tuple{32768, 384, 384}, std::tuple{32768, 1536, 384}, std::tuple{32768, 384, 1536},
+                                std::tuple{4096, 4096, 4096}, std::tuple{8192, 8192, 8192}}) {
+    if (m < 8192 || k < 8192) product(backend, gpu::Number::f32, gpu::Number::f32, m, n, k);
+    product(backend, gpu::Number::bf16, gpu::Number::f32, m, n, k);
+    product(backend, gpu::Number::s8, gpu::Number::s32, m, n, k);
+    product(backend, gpu::Number::e4m3, gpu::Number::f32, m, n, k);
+  }
+  for (const Big& shape : {Big{4, 16, 8192, 128}, Big{16, 16, 2048, 128}, Big{64, 12, 1024, 64}}) attention(backend, shape);
+  return 0;
+}

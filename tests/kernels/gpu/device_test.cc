@@ -1,0 +1,162 @@
+// What only a device can get wrong: repeatability, alignment, long rows, exhausted memory, the accumulator of FP8 products.
+#include <cmath>
+#include <set>
+#include <string>
+
+#include "quant/distortion.h"
+#include "tests/kernels/gpu/gpu_fixture.h"
+#include "tests/support/tolerance.h"
+
+using namespace qfid;
+using namespace qfid::tests;
+
+namespace {
+
+struct Case {
+  std::int64_t batch, q_len, kv_len, heads, d, dv;
+};
+
+AttentionProblem attention_problem(const Case& c, const char* qk, const char* p, const char* v, bool causal) {
+  AttentionProblem problem;
+  problem.q_heads = problem.kv_heads = c.heads;
+  problem.head_dim = c.d;
+  problem.v_head_dim = c.dv;
+  problem.causal = causal;
+  problem.schemes.q = problem.schemes.k = quant::parse_scheme(qk);
+  problem.schemes.p = parse_prob_scheme(p);
+  problem.schemes.v = quant::parse_scheme(v);
+  return problem;
+}
+
+Tensor run_attention(Backend& backend, const AttentionProblem& p, const Case& c) {
+  AttentionInputs in;
+  in.q = backend.upload(filled(Shape{c.batch, c.q_len, c.heads, c.d}, 21));
+  in.k = backend.upload(filled(Shape{c.batch, c.kv_len, c.heads, c.d}, 22));
+  in.v = backend.upload(filled(Shape{c.batch, c.kv_len, c.heads, c.dv}, 23));
+  const auto prepared = backend.prepare(p, {});
+  return backend.download(backend.attention(*prepared, in, nullptr).output);
+}
+
+std::string bits_of(const Tensor& t) { return {reinterpret_cast<const char*>(t.raw()), t.bytes()}; }
+
+struct Formats {
+  const char *qk, *p, *v;
+};
+constexpr Formats formats[] = {{"f32", "f32", "f32"},
+                               {"bf16", "bf16", "bf16"},
+                               {"int8/token", "uint8", "int8/channel"},
+                               {"int8/head", "int8", "int8/head"},
+                               {"e4m3/token", "e4m3", "e4m3/channel"},
+                               {"e4m3", "e5m2", "e4m3"}};
+
+}  // namespace
+
+TEST_CASE("twenty runs give one result, bit for bit") {
+  const auto device = gpu();
+  const Case c{2, 130, 130, 3, 24, 40};
+  for (const Formats& f : formats) {
+    std::set<std::string> seen;
+    for (int i = 0; i < 20; ++i) seen.insert(bits_of(run_attention(*device, attention_problem(c, f.qk, f.p, f.v, true), c)));
+    CAPTURE(f.qk);
+    CHECK(seen.size() == 1);
+  }
+  const Tensor x = filled(Shape{2, 65, 384}, 24), w = filled(Shape{130, 384}, 25), bias = filled(Shape{130}, 26);
+  for (const char* format : {"f32", "bf16", "int8", "e4m3", "e5m2"}) {
+    const bool scaled = std::string(format) != "f32" && std::string(format) != "bf16";
+    const LinearProblem p = linear_problem(384, 130, format + std::string(scaled ? "/channel" : ""),
+                                           format + std::string(scaled ? "/token" : ""));
+    std::set<std::string> seen;
+    for (int i = 0; i < 20; ++i) seen.insert(bits_of(run_linear(*device, p, x, w, bias).dst));
+    CAPTURE(format);
+    CHECK(seen.size() == 1);
+  }
+}
+
+TEST_CASE("sizes round the alignment rules: attention follows the reference") {
+  const auto device = gpu();
+  const auto host = make_backend("reference");
+  for (std::int64_t kv : {1, 7, 15, 16, 17, 127, 128, 129})
+    for (std::int64_t d : {1, 7, 15, 16, 17, 64})
+      for (const Formats& f : formats) {
+        const Case c{1, 3, kv, 2, d, d + (d == 7 ? 2 : 0)};
+        const AttentionProblem p = attention_problem(c, f.qk, f.p, f.v, false);
+        const Tensor expected = run_attention(*host, p, c), got = run_attention(*device, p, c);
+        quant::DistortionStats stats;
+        stats.add(expected.view<float>().span(), got.view<float>().span());
+        CAPTURE(kv, d, f.qk, f.p);
+        REQUIRE(stats.nan_count() == 0);
+        // A handful of P codes and no average over them: a code's step is at most 1/8 of an E4M3 number, 1/4 of E5M2's.
+        CHECK(*stats.nmse() <= 1e-3);
+      }
+}
+
+TEST_CASE("32k keys: codes of one row in 32-bit sums, long rows, all formats") {
+  const auto device = gpu();
+  const auto host = make_backend("reference");
+  const Case c{1, 3, 32771, 1, 64, 64};
+  for (const Formats& f : formats) {
+    const AttentionProblem p = attention_problem(c, f.qk, f.p, f.v, true);
+    const Tensor expected = run_attention(*host, p, c), got = run_attention(*device, p, c);
+    quant::DistortionStats stats;
+    stats.add(expected.view<float>().span(), got.view<float>().span());
+    CAPTURE(f.qk, f.p, *stats.gain(), *stats.nmse());
+    CHECK(stats.nan_count() == 0);
+    CHECK(std::fabs(*stats.gain() - 1) <= 5e-3);  // the mean of 32k values is small: mostly what rounding left
+    CHECK(*stats.nmse() <= 1e-4);
+  }
+}
+
+TEST_CASE("memory that isn't there is an error that says how much, and the backend goes on") {
+  const auto device = gpu();
+  const DeviceTensor ids = device->upload(Tensor::zeros(DType::i32, Shape{1, 1 << 20}));
+  const DeviceTensor table = device->upload(Tensor::zeros(DType::f32, Shape{1, 1 << 20}));
+  try {
+    device->embedding(ids, table);
+    FAIL("4 TiB were handed out");
+  } catch (const quant::Error& error) {
+    CHECK(error.kind() == quant::ErrorKind::unavailable);
+    CHECK(std::string(error.what()).find("out of memory") != std::string::npos);
+    CHECK(std::string(error.what()).find("4194304 MiB") != std::string::npos);
+  }
+  const Tensor x = filled(Shape{1, 2, 3}, 27);
+  CHECK(same_bits(device->download(device->add(device->upload(x), device->upload(Tensor::zeros(DType::f32, x.shape())))), x));
+}
+
+TEST_CASE("a device that isn't there is refused by its number") {
+  gpu();
+  const Support support = make_backend("gpu", 99)->available();
+  CHECK_FALSE(support.ok);
+  CHECK(support.reason.find("device 99") != std::string::npos);
+}
+
+TEST_CASE("the FP8 accumulator's width, and what promotion gives back") {
+  const auto device = gpu();
+  const std::int64_t in = 512;
+  // 2^a + 2^-b: the largest a + b for which the small product survives, by its distance along K from the large one.
+  const auto kept_bits = [&](std::int64_t distance, bool fast) {
+    int kept = 0;
+    for (int bits = 1; bits <= 26; ++bits) {
+      Tensor x = Tensor::zeros(DType::f32, Shape{1, 1, in}), w = Tensor::zeros(DType::f32, Shape{16, in});
+      const int up = bits / 2, down = bits - up;  // 2^up * 2^0 and 2^-down, split over two operands of E4M3
+      const auto pow2 = [](int e) { return static_cast<float>(std::ldexp(1.0, e)); };
+      x.view<float>()[0] = pow2(up / 2);
+      x.view<float>()[distance] = pow2(-(down / 2));
+      for (std::int64_t o = 0; o < 16; ++o) {
+        w.view<float>()[o * in] = pow2(up - up / 2);
+        w.view<float>()[o * in + distance] = pow2(-(down - down / 2));
+      }
+      LinearProblem p = linear_problem(in, 16, "e4m3/tensor/fixed(448)", "e4m3/tensor/fixed(448)");
+      p.fast_accum = fast;
+      const Tensor bias = Tensor::zeros(DType::f32, Shape{16});
+      const float got = run_linear(*device, p, x, w, bias).dst.view<float>()[0];
+      if (got == static_cast<float>(std::ldexp(1.0, up) + std::ldexp(1.0, -down))) kept = bits;
+    }
+    return kept;
+  };
+  const int within = kept_bits(1, false), across = kept_bits(300, false), fast = kept_bits(300, true);
+  WARN("FP8 accumulator: a product survives beside one 2^n larger up to n = " << within << " within one instruction, "
+                                                                              << across << " at distance 300 along K, "
+                                                                              << fast << " there with fast_accum");
+  CHECK(within >= 12);      // tolerance.h's 2^-13
+  CHECK(across >= within);  // promotion to f32 along K never keeps less
+}
