@@ -48,7 +48,7 @@ struct Taps {
     if (wants(sink, TapPoint::probs)) probs = Tensor::zeros(DType::f32, all);
     if (wants(sink, TapPoint::p_codes)) p_codes = Tensor::zeros(code, all);
     if (wants(sink, TapPoint::lse)) lse = Tensor(DType::f32, Shape{all[0], all[1], all[2]});
-    for (float& s : scores.empty() ? std::span<float>() : scores.view<float>().span()) s = minus_infinity;
+    if (!scores.empty()) std::fill_n(scores.view<float>().data(), scores.shape().elements(), minus_infinity);
   }
   void hand_out(TapSink* sink) {
     for (auto [point, tensor] :

@@ -16,9 +16,6 @@ using quant::Format;
 
 namespace {
 
-constexpr std::int64_t chunk_bytes = std::int64_t{64} << 20;  // of scores
-constexpr std::int64_t most_rows = 1024;
-
 class GpuAttention : public PreparedAttention {
  public:
   GpuAttention(const AttentionProblem& p, const AttentionRanges& r, int capability)
@@ -84,8 +81,9 @@ Sizes sizes_of(const AttentionProblem& p, const AttentionInputs& in) {
 /// One attention call on its way.
 class Run {
  public:
-  Run(Context& context, GemmCache& gemms, GpuAttention& a, const AttentionInputs& inputs, TapSink* sink)
-      : c_(context), gemms_(gemms), a_(a), p_(a.problem()), in_(inputs), sink_(sink), s_(sizes_of(p_, inputs)) {}
+  Run(Context& context, GemmCache& gemms, GpuAttention& a, const AttentionInputs& inputs, TapSink* sink,
+      const ChunkSize& chunk)
+      : c_(context), gemms_(gemms), a_(a), p_(a.problem()), in_(inputs), sink_(sink), size_(chunk), s_(sizes_of(p_, inputs)) {}
 
   AttentionResult operator()() {
     prepare_operands();
@@ -122,6 +120,10 @@ class Run {
     if (p_.gate) v = gated(v);
     q_ = heads_apart(q, s_.q_len, s_.q_heads, s_.q_len, p_.schemes.q, a_.ranges.q, a_.qk.a, TapPoint::q_codes);
     k_ = heads_apart(k, s_.kv_len, s_.kv_heads, s_.kv_p, p_.schemes.k, a_.ranges.k, a_.qk.b, TapPoint::k_codes);
+    if (k_.scale && k_.scales.s1 < s_.kv_len) {
+      key_scales_ = c_.array<float>(s_.B * s_.kv_heads * s_.kv_p);
+      spread_key_scales(k_.scales, s_.B, s_.kv_len, s_.kv_heads, s_.kv_p, key_scales_.get(), c_.stream());
+    }
     transpose_values(v);
   }
 
@@ -225,9 +227,10 @@ class Run {
   // --- chunks ---
 
   void chunks() {
-    const std::int64_t rows = std::min(s_.rows, most_rows), width = static_cast<std::int64_t>(size_of(a_.scores));
+    const std::int64_t rows = std::min(s_.rows, size_.rows), width = static_cast<std::int64_t>(size_of(a_.scores));
     const std::int64_t pairs = s_.B * s_.kv_heads;
-    const std::int64_t batches = std::clamp<std::int64_t>(chunk_bytes / (rows * s_.kv_p * width), 1, std::min<std::int64_t>(pairs, 16384));
+    const std::int64_t batches = 
+        std::clamp<std::int64_t>(size_.bytes / (rows * s_.kv_p * width), 1, std::min<std::int64_t>(pairs, 16384));
     const std::int64_t lines = batches * rows, p_columns = std::max(s_.kv_p, v_tokens_);
     scores_ = c_.allocate(static_cast<std::size_t>(lines * s_.kv_p * width));
     p_codes_ = c_.allocate(static_cast<std::size_t>(code_bytes(lines * p_columns, a_.pv.a)));
@@ -289,6 +292,8 @@ class Run {
                              a_.scores,
                              q_.scales,
                              k_.scales,
+                             key_scales_.get(),
+                             s_.kv_p,
                              p_.softmax_scale(),
                              p_.schemes.scores_storage == DType::bf16 && a_.scores != Number::bf16,
                              mask(),
@@ -384,10 +389,11 @@ class Run {
   const AttentionProblem& p_;
   const AttentionInputs& in_;
   TapSink* sink_;
+  const ChunkSize size_;
   const Sizes s_;
   Operand q_, k_, v_;
   DeviceTensor gate_, gated_, context_, output_;
-  std::shared_ptr<float> smooth_, sink_logits_, l_, m_, shrink_, sum_;
+  std::shared_ptr<float> smooth_, sink_logits_, key_scales_, l_, m_, shrink_, sum_;
   std::shared_ptr<void> scores_, p_codes_, acc_;
   std::shared_ptr<std::int32_t> colsum_;
   std::shared_ptr<std::int64_t> counts_;
@@ -405,7 +411,7 @@ std::unique_ptr<PreparedAttention> GpuBackend::prepare(const AttentionProblem& p
 }
 
 AttentionResult GpuBackend::attention(PreparedAttention& prepared, const AttentionInputs& inputs, TapSink* sink) {
-  return Run(context(), gemms(), dynamic_cast<GpuAttention&>(prepared), inputs, sink)();
+  return Run(context(), gemms(), dynamic_cast<GpuAttention&>(prepared), inputs, sink, chunk_)();
 }
 
 }  // namespace qfid::kernels::gpu

@@ -85,8 +85,12 @@ __device__ double number_at(const void* x, Number number, std::int64_t i) {
 void embedding(const std::int32_t* ids, const float* table, float* out, std::int64_t tokens, std::int64_t width,
                cudaStream_t stream) {
   for_each(
-      tokens * width, [=] __device__(std::int64_t i) { out[i] = table[ids[i / width] * width + i % width]; }, "embedding",
-      stream);
+      tokens * width,
+      [=] __device__(std::int64_t i) {
+        const std::int64_t token = i / width;
+        out[i] = table[ids[token] * width + i - token * width];
+      },
+      "embedding", stream);
 }
 
 void add(const float* a, const float* b, float* out, std::int64_t n, cudaStream_t stream) {
@@ -219,6 +223,34 @@ void fill_ones(void* dst, Number number, std::int64_t n, cudaStream_t stream) {
         }
       },
       "fill_ones", stream);
+}
+
+void fill_random(void* dst, Number number, std::int64_t n, std::uint32_t seed, cudaStream_t stream) {
+  for_each(
+      n,
+      [=] __device__(std::int64_t i) {
+        unsigned h = static_cast<unsigned>(i) * 2654435761U + seed * 0x9E3779B9U;  // a few rounds of a mixing hash
+        h = (h ^ (h >> 16)) * 0x85EBCA6BU;
+        h = (h ^ (h >> 13)) * 0xC2B2AE35U;
+        h ^= h >> 16;
+        const float x = static_cast<float>(static_cast<int>(h)) * 0x1p-30F;
+        if (number == Number::f32) static_cast<float*>(dst)[i] = x;
+        if (number == Number::bf16) static_cast<std::uint16_t*>(dst)[i] = static_cast<std::uint16_t>(__float_as_uint(x) >> 16);
+        if (number == Number::s8) static_cast<std::uint8_t*>(dst)[i] = static_cast<std::uint8_t>(h);
+        if (number == Number::e4m3 || number == Number::e5m2)
+          static_cast<std::uint8_t*>(dst)[i] = static_cast<std::uint8_t>(h & 0xBFU);  // below 2: no NaN
+      },
+      "fill_random", stream);
+}
+
+void count_different(const void* a, const void* b, std::int64_t words, std::uint32_t* different, cudaStream_t stream) {
+  const auto *x = static_cast<const std::uint16_t*>(a), *y = static_cast<const std::uint16_t*>(b);
+  for_each(
+      words,
+      [=] __device__(std::int64_t i) {
+        if (x[i] != y[i]) atomicAdd(different, 1U);
+      },
+      "count_different", stream);
 }
 
 void count_unlike(const void* x, Number number, double expected, double tolerance, std::int64_t batch, std::int64_t stride,

@@ -25,6 +25,35 @@ int alignment_of(const void* p) {
   return address == 0 ? 256 : static_cast<int>(std::min<std::uintptr_t>(256, address & (~address + 1)));
 }
 
+/// Time on the stream.
+class Timer {
+ public:
+  explicit Timer(Context& context) : context_(context) {
+    check(cudaEventCreate(&start_), "cudaEventCreate");
+    check(cudaEventCreate(&end_), "cudaEventCreate");
+  }
+  ~Timer() {
+    cudaEventDestroy(start_);
+    cudaEventDestroy(end_);
+  }
+  Timer(const Timer&) = delete;
+  Timer& operator=(const Timer&) = delete;
+  template <class F>
+  float milliseconds(const F& f) const {
+    check(cudaEventRecord(start_, context_.stream()), "cudaEventRecord");
+    f();
+    check(cudaEventRecord(end_, context_.stream()), "cudaEventRecord");
+    check(cudaEventSynchronize(end_), "cudaEventSynchronize");
+    float ms = 0;
+    check(cudaEventElapsedTime(&ms, start_, end_), "cudaEventElapsedTime");
+    return ms;
+  }
+
+ private:
+  Context& context_;
+  cudaEvent_t start_ = nullptr, end_ = nullptr;
+};
+
 /// How far a product of ones may lie from K: results are stored in bf16, or FP8's accumulator keeps about 14 bits.
 double probe_tolerance(const GemmShape& s) {
   if (s.dst == Number::bf16) return 0x1p-7;
@@ -51,9 +80,7 @@ std::string GemmShape::to_string() const {
 GemmPlan::GemmPlan(Context& context, const GemmShape& shape, int alignment) : context_(context), shape_(shape) {
   describe();
   ask(alignment);
-  while (chosen_ < offers_.size() && !passes(chosen_)) ++chosen_;
-  if (chosen_ == offers_.size())
-    throw Error(ErrorKind::internal, "gpu: no algorithm of cuBLASLt multiplies ones right: " + shape_.to_string());
+  choose();
   name_ = name_of(chosen_);
 }
 
@@ -95,6 +122,14 @@ void GemmPlan::describe() {
 }
 
 void GemmPlan::ask(int alignment) {
+  ask_for(alignment, CUBLASLT_REDUCTION_SCHEME_NONE);
+  if (offers_.empty()) ask_for(alignment, CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE);
+  if (offers_.empty())
+    throw Error(ErrorKind::unavailable,
+                "gpu: cuBLASLt has no algorithm for " + shape_.to_string() + " on " + context_.device_name());
+}
+
+void GemmPlan::ask_for(int alignment, std::uint32_t reductions) {
   const CublasLt& lt = context_.lt();
   const std::string subject = shape_.to_string();
   cublasLtMatmulPreference_t preference = nullptr;
@@ -103,7 +138,7 @@ void GemmPlan::ask(int alignment) {
     check(lt.preference_set(preference, attribute, &value, sizeof value), "cublasLtMatmulPreferenceSetAttribute", subject);
   };
   set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, Context::workspace_bytes);
-  set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, std::uint32_t{CUBLASLT_REDUCTION_SCHEME_NONE});
+  set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, reductions);
   for (auto attribute : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
                          CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
     set(attribute, static_cast<std::uint32_t>(alignment));
@@ -112,9 +147,8 @@ void GemmPlan::ask(int alignment) {
   const cublasStatus_t status =
       lt.heuristic(context_.handle(), desc_, a_, b_, d_, d_, preference, offers_wanted, offers_.data(), &found);
   lt.preference_destroy(preference);
-  if (status == CUBLAS_STATUS_NOT_SUPPORTED || (status == CUBLAS_STATUS_SUCCESS && found == 0))
-    throw Error(ErrorKind::unavailable, "gpu: cuBLASLt has no algorithm for " + subject + " on " + context_.device_name());
-  check(status, "cublasLtMatmulAlgoGetHeuristic", subject);
+  if (status != CUBLAS_STATUS_NOT_SUPPORTED) check(status, "cublasLtMatmulAlgoGetHeuristic", subject);
+  if (status == CUBLAS_STATUS_NOT_SUPPORTED) found = 0;
   offers_.resize(static_cast<std::size_t>(found));
 }
 
@@ -135,23 +169,76 @@ void GemmPlan::run(const GemmPointers& p, std::size_t candidate) const {
     check(status, "cublasLtMatmul", shape_.to_string());
 }
 
-bool GemmPlan::passes(std::size_t candidate) const {
-  const GemmShape& s = shape_;
-  const auto span = [](std::int64_t rows, std::int64_t ld, std::int64_t batch, std::int64_t stride) {
-    return (batch - 1) * stride + rows * ld;
+/// Memory for probing: operands, a result and another.
+struct GemmPlan::Buffers {
+  Buffers(Context& c, const GemmShape& s) : context(c), shape(s) {
+    const auto span = [](std::int64_t rows, std::int64_t ld, std::int64_t batch, std::int64_t stride) {
+      return (batch - 1) * stride + rows * ld;
+    };
+    n_a = span(s.m, s.lda, s.batch, s.stride_a);
+    n_b = span(s.n, s.ldb, s.batch, s.stride_b);
+    result_bytes = static_cast<std::size_t>(span(s.m, s.ldd, s.batch, s.stride_d)) * size_of(s.dst);
+    a = c.allocate(static_cast<std::size_t>(n_a) * size_of(s.a));
+    b = c.allocate(static_cast<std::size_t>(n_b) * size_of(s.b));
+    result = c.allocate(result_bytes);
+    other = c.allocate(result_bytes);
+    bias = c.zeros<float>(s.n);
+  }
+  GemmPointers into(const std::shared_ptr<void>& dst) const { return {a.get(), b.get(), bias.get(), dst.get()}; }
+
+  Context& context;
+  const GemmShape& shape;
+  std::int64_t n_a, n_b;
+  std::size_t result_bytes;
+  std::shared_ptr<void> a, b, result, other;
+  std::shared_ptr<float> bias;
+};
+
+void GemmPlan::choose() {
+  const Buffers buffers(context_, shape_);
+  while (chosen_ < offers_.size() && !passes(buffers, chosen_)) ++chosen_;
+  if (chosen_ == offers_.size())
+    throw Error(ErrorKind::internal, "gpu: no algorithm of cuBLASLt multiplies ones right: " + shape_.to_string());
+  // Small products are bound by their launch: nothing to choose.
+  constexpr double worth_timing = 1e8;
+  if (static_cast<double>(shape_.m * shape_.n) * static_cast<double>(shape_.k * shape_.batch) < worth_timing) return;
+  fill_random(buffers.a.get(), shape_.a, buffers.n_a, 1, context_.stream());
+  fill_random(buffers.b.get(), shape_.b, buffers.n_b, 2, context_.stream());
+  context_.clear(buffers.result.get(), buffers.result_bytes);
+  run(buffers.into(buffers.result), chosen_);
+  const Timer timer(context_);
+  const auto seconds = [&](std::size_t candidate) {
+    float best = timer.milliseconds([&] { run(buffers.into(buffers.other), candidate); });
+    for (int i = 0; i < 4; ++i) best = std::min(best, timer.milliseconds([&] { run(buffers.into(buffers.other), candidate); }));
+    return best;
   };
-  const std::int64_t na = span(s.m, s.lda, s.batch, s.stride_a), nb = span(s.n, s.ldb, s.batch, s.stride_b),
-                     nd = span(s.m, s.ldd, s.batch, s.stride_d);
-  const auto bytes = [](std::int64_t n, Number number) { return static_cast<std::size_t>(n) * size_of(number); };
-  const auto a = context_.allocate(bytes(na, s.a)), b = context_.allocate(bytes(nb, s.b)),
-             d = context_.allocate(bytes(nd, s.dst));
-  const auto bias = context_.zeros<float>(s.n);
+  float least = seconds(chosen_);
+  const std::size_t first = chosen_;
+  for (std::size_t i = first + 1; i < offers_.size(); ++i) {
+    if (!passes(buffers, i)) continue;
+    fill_random(buffers.a.get(), shape_.a, buffers.n_a, 1, context_.stream());
+    fill_random(buffers.b.get(), shape_.b, buffers.n_b, 2, context_.stream());
+    context_.clear(buffers.other.get(), buffers.result_bytes);
+    run(buffers.into(buffers.other), i);
+    const auto different = context_.zeros<std::uint32_t>(1);
+    count_different(buffers.result.get(), buffers.other.get(), static_cast<std::int64_t>(buffers.result_bytes / 2),
+                    different.get(), context_.stream());
+    if (context_.fetched(different.get(), 1)[0] != 0) continue;
+    if (const float time = seconds(i); time < least) {
+      least = time;
+      chosen_ = i;
+    }
+  }
+}
+
+bool GemmPlan::passes(const Buffers& buffers, std::size_t candidate) const {
+  const GemmShape& s = shape_;
   const auto wrong = context_.zeros<std::uint32_t>(1);
-  fill_ones(a.get(), s.a, na, context_.stream());
-  fill_ones(b.get(), s.b, nb, context_.stream());
-  context_.clear(d.get(), bytes(nd, s.dst));
-  run({a.get(), b.get(), bias.get(), d.get()}, candidate);
-  count_unlike(d.get(), s.dst, static_cast<double>(s.k), probe_tolerance(s), s.batch, s.stride_d, s.m, s.n, s.ldd,
+  fill_ones(buffers.a.get(), s.a, buffers.n_a, context_.stream());
+  fill_ones(buffers.b.get(), s.b, buffers.n_b, context_.stream());
+  context_.clear(buffers.other.get(), buffers.result_bytes);
+  run(buffers.into(buffers.other), candidate);
+  count_unlike(buffers.other.get(), s.dst, static_cast<double>(s.k), probe_tolerance(s), s.batch, s.stride_d, s.m, s.n, s.ldd,
                wrong.get(), context_.stream());
   return context_.fetched(wrong.get(), 1)[0] == 0;
 }
@@ -167,7 +254,10 @@ std::string GemmPlan::name_of(std::size_t candidate) const {
   };
   return std::string("cublasLt ") + gpu::name_of(shape_.a) + "*" + gpu::name_of(shape_.b) + "->" + gpu::name_of(shape_.dst) +
          (shape_.fast_accum ? " fast_accum" : "") + " algo " + get(CUBLASLT_ALGO_CONFIG_ID) + " tile " +
-         get(CUBLASLT_ALGO_CONFIG_TILE_ID) + " stages " + get(CUBLASLT_ALGO_CONFIG_STAGES_ID);
+         get(CUBLASLT_ALGO_CONFIG_TILE_ID) + " stages " + get(CUBLASLT_ALGO_CONFIG_STAGES_ID) +
+         (get(CUBLASLT_ALGO_CONFIG_SPLITK_NUM) == "1" || get(CUBLASLT_ALGO_CONFIG_SPLITK_NUM) == "0"
+              ? ""
+              : " split k " + get(CUBLASLT_ALGO_CONFIG_SPLITK_NUM));
 }
 
 const GemmPlan& GemmCache::run(const GemmShape& shape, const GemmPointers& p) {

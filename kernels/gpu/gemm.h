@@ -1,7 +1,8 @@
-// Matrix products through cuBLASLt. One plan a shape: descriptors, and the first algorithm of the library's heuristic that
-// passes a probe with operands of all ones (a K tail lost or counted twice shows there). Choosing by timing was left out on
-// purpose: two runs could choose differently, and then differ in bits; candidates() lets the benchmark say what that costs.
-// No split of K (reduction scheme none), TF32 off, one workspace.
+// Matrix products through cuBLASLt. One plan a shape: descriptors and an algorithm. Of those the library's heuristic offers,
+// the first that passes a probe with operands of all ones (a K tail lost or counted twice shows there) sets the bits: on
+// random operands every other one that gives the same bits may take its place, and the fastest does. So the choice is timed
+// and yet two runs never differ in their results. TF32 off, one workspace; K is split (into parts kept in the workspace,
+// added in order) only where the library has nothing else.
 #pragma once
 
 #include <map>
@@ -60,7 +61,10 @@ class GemmPlan {
  private:
   void describe();
   void ask(int alignment);
-  bool passes(std::size_t candidate) const;
+  void choose();
+  void ask_for(int alignment, std::uint32_t reductions);
+  struct Buffers;
+  bool passes(const Buffers& buffers, std::size_t candidate) const;
   std::string name_of(std::size_t candidate) const;
 
   Context& context_;

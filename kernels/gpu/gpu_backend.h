@@ -19,6 +19,12 @@ struct ProductTypes {
 /// f32. E5M2 x E5M2 is not in cuBLASLt.
 ProductTypes product_types(quant::Format a, quant::Format b, int capability);
 
+/// How much of the scores attention works on at a time: about what stays in L2 between the products and the row pass.
+struct ChunkSize {
+  std::int64_t bytes = std::int64_t{64} << 20;
+  std::int64_t rows = 1024;  ///< query rows of one (window, key head) pair
+};
+
 class GpuBackend : public Backend {
  public:
   explicit GpuBackend(int device) : device_(device) {}
@@ -46,6 +52,8 @@ class GpuBackend : public Backend {
   Reductions& reductions() override;
 
   Context& context() const;
+  /// For benchmarks; another size may give other bits of f32 (another algorithm of the library).
+  void set_chunk(const ChunkSize& chunk) { chunk_ = chunk; }
 
  private:
   /// Codes of the last input a linear quantized: q, k and v read the same one. Holding `src` keeps its memory from reuse.
@@ -61,6 +69,7 @@ class GpuBackend : public Backend {
   GemmCache& gemms();
 
   int device_;
+  ChunkSize chunk_;
   mutable std::shared_ptr<Context> context_;
   std::unique_ptr<GemmCache> gemms_;
   std::unique_ptr<GpuReductions> reductions_;

@@ -20,14 +20,16 @@ struct alignas(16) Four {
 
 template <class Acc, int N>
 __global__ void epilogue_kernel(EpilogueJob j) {
-  const std::int64_t groups = j.out / N, n = j.rows * groups, step = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
-  for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += step) {
-    const std::int64_t r = i / groups, o = i % groups * N, row = j.first_row + r;
-    const std::int64_t g = row / j.tokens * j.x.per_window + row % j.tokens / j.x.s1;
+  // A chunk's accumulators fit 32-bit counts.
+  const unsigned groups = static_cast<unsigned>(j.out / N), n = static_cast<unsigned>(j.rows) * groups;
+  const unsigned tokens = static_cast<unsigned>(j.tokens);
+  for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) {
+    const unsigned r = i / groups, o = i % groups * N, row = static_cast<unsigned>(j.first_row) + r;
+    const std::int64_t g = row / tokens * j.x.per_window + row % tokens / static_cast<unsigned>(j.x.s1);
     const float sx = j.x.scale == nullptr ? 1.0F : j.x.scale[g];
     const std::int32_t z = j.x.zero == nullptr ? 0 : j.x.zero[g];
-    const Acc* acc = static_cast<const Acc*>(j.acc) + r * j.ld + o;
-    float* dst = j.dst + row * j.out + o;
+    const Acc* acc = static_cast<const Acc*>(j.acc) + static_cast<std::int64_t>(r) * j.ld + o;
+    float* dst = j.dst + static_cast<std::int64_t>(row) * j.out + o;
     if constexpr (N == 4) {
       const auto a = *reinterpret_cast<const Four<Acc>*>(acc);
       Four<float> out;

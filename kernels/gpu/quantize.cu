@@ -51,7 +51,8 @@ __device__ T stored(float x, float scale, int zero, const CastArguments& a, Tall
 }
 
 __device__ std::int64_t granule(const ScaleView& s, std::int64_t b, std::int64_t t, std::int64_t h, std::int64_t d) {
-  return b * s.per_window + ((t / s.s1) * s.c2 + h / s.s2) * s.c3 + d / s.s3;
+  const auto over = [](std::int64_t x, std::int64_t step) { return static_cast<unsigned>(x) / static_cast<unsigned>(step); };
+  return b * s.per_window + (over(t, s.s1) * s.c2 + over(h, s.s2)) * s.c3 + over(d, s.s3);
 }
 
 template <class T, int N>
@@ -62,13 +63,14 @@ struct alignas(sizeof(T) * N) Pack {
 /// N numbers a thread; one granule lookup for all of them unless scales change within a row.
 template <Format F, class T, int N>
 __global__ void rows_kernel(CastArguments a, T* dst) {
-  const std::int64_t groups = a.layout.columns / N;
-  const std::int64_t total = a.src.B * a.layout.tokens * a.src.H * groups;
-  const auto step = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
+  // 32-bit counts: the launcher splits longer jobs.
+  const unsigned groups = static_cast<unsigned>(a.layout.columns / N), heads = static_cast<unsigned>(a.src.H);
+  const unsigned tokens = static_cast<unsigned>(a.layout.tokens);
+  const unsigned total = static_cast<unsigned>(a.src.B) * tokens * heads * groups;
   Tally tally;
-  for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < total; i += step) {
-    const std::int64_t d = i % groups * N, row = i / groups;
-    const std::int64_t h = row % a.src.H, t = row / a.src.H % a.layout.tokens, b = row / (a.src.H * a.layout.tokens);
+  for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < total; i += gridDim.x * blockDim.x) {
+    const unsigned row = i / groups;
+    const std::int64_t d = i % groups * N, h = row % heads, t = row / heads % tokens, b = row / heads / tokens;
     Pack<T, N> out;
     const bool inside = t < a.src.T;
     const float* x = a.src.x + ((b * a.src.T + t) * a.src.H + h) * a.src.D + d;
@@ -92,8 +94,9 @@ __global__ void rows_kernel(CastArguments a, T* dst) {
 /// A warp a row (b, t, h): range, scale, cast. Rows beyond T are zero.
 template <Format F, class T, int N>
 __global__ void token_rows_kernel(CastArguments a, float* scales, std::int32_t* zeros, T* dst) {
-  const std::int64_t row = (static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / 32;
-  const std::int64_t h = row % a.src.H, t = row / a.src.H % a.layout.tokens, b = row / (a.src.H * a.layout.tokens);
+  const unsigned row = static_cast<unsigned>((static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / 32);
+  const unsigned heads = static_cast<unsigned>(a.src.H), tokens = static_cast<unsigned>(a.layout.tokens);
+  const std::int64_t h = row % heads, t = row / heads % tokens, b = row / heads / tokens;
   if (b >= a.src.B) return;
   const int lane = static_cast<int>(threadIdx.x & 31U);
   const float* x = a.src.x + ((b * a.src.T + t) * a.src.H + h) * a.src.D;
@@ -128,6 +131,11 @@ __global__ void token_rows_kernel(CastArguments a, float* scales, std::int32_t* 
   add_tally(a.tally, tally);
 }
 
+__device__ std::int64_t position(std::int64_t t, std::int64_t block, std::int64_t block_stride) {
+  const unsigned at = static_cast<unsigned>(t), size = static_cast<unsigned>(block);
+  return at / size * block_stride + at % size;
+}
+
 /// Tiles of 32 tokens by 32 channels through shared memory; a.layout.columns is the number of padded channels.
 template <Format F, class T>
 __global__ void transposed_kernel(CastArguments a, T* dst, std::int64_t columns, std::int64_t tokens, std::int64_t block,
@@ -149,7 +157,7 @@ __global__ void transposed_kernel(CastArguments a, T* dst, std::int64_t columns,
   for (int i = static_cast<int>(threadIdx.y); i < tile; i += static_cast<int>(blockDim.y)) {
     const std::int64_t t = t0 + threadIdx.x, d = d0 + i;
     if (t < a.src.T && d < a.src.D)
-      dst[((b * a.src.H + h) * columns + d) * tokens + t / block * block_stride + t % block] = codes[threadIdx.x][i];
+      dst[((b * a.src.H + h) * columns + d) * tokens + position(t, block, block_stride)] = codes[threadIdx.x][i];
   }
   add_tally(a.tally, tally);
 }
@@ -187,36 +195,59 @@ bool by_four(const CastArguments& a) {
 
 }  // namespace
 
-void cast_rows(const CastJob& job, void* dst, const CodeLayout& layout, cudaStream_t stream) {
-  const CastArguments a = arguments(job, layout);
-  const std::int64_t total = job.src.B * layout.tokens * job.src.H * layout.columns;
-  if (total == 0) return;
-  with_types(job.scheme.format, job.number, [&]<Format F, class T>() {
-    if (by_four(a)) {
-      rows_kernel<F, T, 4><<<blocks_for(total / 4, threads), threads, 0, stream>>>(a, static_cast<T*>(dst));
-    } else {
-      rows_kernel<F, T, 1><<<blocks_for(total, threads), threads, 0, stream>>>(a, static_cast<T*>(dst));
-    }
-  });
-  launched("cast_rows");
+namespace {
+
+/// f(part of the job, first window): windows in groups whose counts fit 32 bits.
+template <class Part>
+void in_groups(const CastJob& job, std::int64_t window, const Part& f) {
+  const std::int64_t most = std::max<std::int64_t>(1, (std::int64_t{1} << 30) / std::max<std::int64_t>(1, window));
+  for (std::int64_t first = 0; first < job.src.B; first += most) {
+    CastJob part = job;
+    part.src.B = std::min(most, job.src.B - first);
+    part.src.x += first * job.src.T * job.src.H * job.src.D;
+    if (part.scales.scale != nullptr) part.scales.scale += first * part.scales.per_window;
+    if (part.scales.zero != nullptr) part.scales.zero += first * part.scales.per_window;
+    f(part, first);
+  }
 }
 
-void cast_token_rows(const CastJob& job, void* dst, const CodeLayout& layout, cudaStream_t stream) {
-  const CastArguments a = arguments(job, layout);
-  const std::int64_t rows = job.src.B * layout.tokens * job.src.H;
-  if (rows == 0) return;
-  auto* scales = const_cast<float*>(job.scales.scale);
-  auto* zeros = const_cast<std::int32_t*>(job.scales.zero);
-  with_types(job.scheme.format, job.number, [&]<Format F, class T>() {
-    if (by_four(a)) {
-      token_rows_kernel<F, T, 4>
-          <<<blocks_for(rows * 32, threads), threads, 0, stream>>>(a, scales, zeros, static_cast<T*>(dst));
-    } else {
-      token_rows_kernel<F, T, 1>
-          <<<blocks_for(rows * 32, threads), threads, 0, stream>>>(a, scales, zeros, static_cast<T*>(dst));
-    }
+}  // namespace
+
+void cast_rows(const CastJob& whole, void* dst, const CodeLayout& layout, cudaStream_t stream) {
+  const std::int64_t window = layout.tokens * whole.src.H * layout.columns;
+  if (window == 0) return;
+  in_groups(whole, window, [&](const CastJob& job, std::int64_t first) {
+    const CastArguments a = arguments(job, layout);
+    with_types(job.scheme.format, job.number, [&]<Format F, class T>() {
+      T* out = static_cast<T*>(dst) + first * layout.b;
+      if (by_four(a)) {
+        rows_kernel<F, T, 4><<<blocks_for(job.src.B * window / 4, threads), threads, 0, stream>>>(a, out);
+      } else {
+        rows_kernel<F, T, 1><<<blocks_for(job.src.B * window, threads), threads, 0, stream>>>(a, out);
+      }
+    });
+    launched("cast_rows");
   });
-  launched("cast_token_rows");
+}
+
+void cast_token_rows(const CastJob& whole, void* dst, const CodeLayout& layout, cudaStream_t stream) {
+  const std::int64_t window = layout.tokens * whole.src.H;
+  if (window == 0) return;
+  in_groups(whole, window, [&](const CastJob& job, std::int64_t first) {
+    const CastArguments a = arguments(job, layout);
+    auto* scales = const_cast<float*>(job.scales.scale);
+    auto* zeros = const_cast<std::int32_t*>(job.scales.zero);
+    const unsigned blocks = blocks_for(job.src.B * window * 32, threads);
+    with_types(job.scheme.format, job.number, [&]<Format F, class T>() {
+      T* out = static_cast<T*>(dst) + first * layout.b;
+      if (by_four(a)) {
+        token_rows_kernel<F, T, 4><<<blocks, threads, 0, stream>>>(a, scales, zeros, out);
+      } else {
+        token_rows_kernel<F, T, 1><<<blocks, threads, 0, stream>>>(a, scales, zeros, out);
+      }
+    });
+    launched("cast_token_rows");
+  });
 }
 
 void cast_transposed(const CastJob& job, void* dst, std::int64_t columns, std::int64_t tokens, std::int64_t block,
@@ -224,14 +255,8 @@ void cast_transposed(const CastJob& job, void* dst, std::int64_t columns, std::i
   const Source& s = job.src;
   context.clear(dst, static_cast<std::size_t>(s.B * s.H * columns * tokens) * size_of(job.number));
   if (s.B * s.H * s.T * s.D == 0) return;
-  // Grid z ends at 65,535: windows in groups.
-  const std::int64_t most = std::max<std::int64_t>(1, 65535 / s.H);
-  for (std::int64_t first = 0; first < s.B; first += most) {
-    CastJob part = job;
-    part.src.B = std::min(most, s.B - first);
-    part.src.x += first * s.T * s.H * s.D;
-    if (part.scales.scale != nullptr) part.scales.scale += first * part.scales.per_window;
-    if (part.scales.zero != nullptr) part.scales.zero += first * part.scales.per_window;
+  // Grid z ends at 65,535.
+  in_groups(job, (std::int64_t{1} << 30) / std::max<std::int64_t>(1, 65535 / s.H), [&](const CastJob& part, std::int64_t first) {
     const CastArguments a = arguments(part, {});
     const dim3 grid(static_cast<unsigned>((s.T + tile - 1) / tile), static_cast<unsigned>((s.D + tile - 1) / tile),
                     static_cast<unsigned>(part.src.B * s.H));
@@ -240,7 +265,7 @@ void cast_transposed(const CastJob& job, void* dst, std::int64_t columns, std::i
           a, static_cast<T*>(dst) + first * s.H * columns * tokens, columns, tokens, block, block_stride);
     });
     launched("cast_transposed");
-  }
+  });
 }
 
 }  // namespace qfid::kernels::gpu

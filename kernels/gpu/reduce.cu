@@ -45,8 +45,9 @@ __global__ void distortion_kernel(const float* x, const float* y, std::int64_t T
   const std::int64_t b = blockIdx.x / G, g = blockIdx.x % G, first = static_cast<std::int64_t>(blockIdx.y) * tokens;
   const std::int64_t last = first + tokens < T ? first + tokens : T;
   Sums s{};
-  for (std::int64_t i = threadIdx.x; i < (last - first) * D; i += threads) {
-    const std::int64_t at = ((b * T + first + i / D) * G + g) * D + i % D;
+  const unsigned width = static_cast<unsigned>(D), n = static_cast<unsigned>((last - first) * D);
+  for (unsigned i = threadIdx.x; i < n; i += threads) {
+    const std::int64_t at = ((b * T + first + i / width) * G + g) * D + i % width;
     add_pair(s, x[at], y[at]);
   }
   Sums all{};

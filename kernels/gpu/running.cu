@@ -10,15 +10,15 @@ namespace {
 
 constexpr int threads = 256;
 
-__device__ float visible_score(const ScoreInputs& in, std::int64_t first, std::int64_t j, const Row& row,
+__device__ float visible_score(const ScoreInputs& in, std::int64_t first, int j, const Row& row,
                                const RowScores& s) {
   return j < row.visible ? score(accumulated(in, first + j), j, s) : -INFINITY;
 }
 
-__device__ std::int64_t my_row() { return (static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / 32; }
+__device__ int my_row() { return static_cast<int>((static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / 32); }
 
 __global__ void start_kernel(RowChunk chunk, ScoreInputs in, RunningState state) {
-  const std::int64_t n = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  const int n = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
   if (n >= chunk.batches * chunk.rows) return;
   state.m[n] = in.sink == nullptr ? -INFINITY : in.sink[row_of(chunk, n).at];
   state.l[n] = in.sink == nullptr ? 0.0F : 1.0F;
@@ -27,15 +27,15 @@ __global__ void start_kernel(RowChunk chunk, ScoreInputs in, RunningState state)
 template <Format F, class T>
 __global__ void block_kernel(RowChunk chunk, ScoreInputs in, ProbJob job, ScoreTaps taps, RunningState state,
                              std::int64_t begin, std::int64_t end, std::int64_t ld_p) {
-  const std::int64_t n = my_row();
+  const int n = my_row();
   if (n >= chunk.batches * chunk.rows) return;
   const int lane = static_cast<int>(threadIdx.x & 31U);
   const Row row = row_of(chunk, n);
   const RowScores scores = scores_of(in, chunk, row);
-  const std::int64_t start = n * chunk.ld;
+  const std::int64_t start = static_cast<std::int64_t>(n) * chunk.ld;
   T* p = static_cast<T*>(job.p) + n * ld_p;
   float top = -INFINITY;
-  for (std::int64_t j = begin + lane; j < end; j += 32) top = fmaxf(top, visible_score(in, start, j, row, scores));
+  for (int j = static_cast<int>(begin) + lane; j < end; j += 32) top = fmaxf(top, visible_score(in, start, j, row, scores));
   top = warp_max(top);
   const float m_old = state.m[n], m_new = fmaxf(m_old, top);
   float shrink = 1.0F;
@@ -43,7 +43,7 @@ __global__ void block_kernel(RowChunk chunk, ScoreInputs in, ProbJob job, ScoreT
   float sum = 0;
   double code_sum = 0;
   int zeros = 0;
-  for (std::int64_t j = begin + lane; j < begin + ld_p; j += 32) {
+  for (int j = static_cast<int>(begin) + lane; j < begin + ld_p; j += 32) {
     const float s = j < end ? visible_score(in, start, j, row, scores) : -INFINITY;
     const float e = s == -INFINITY ? 0.0F : expf(s - m_new);
     float value;
@@ -68,15 +68,15 @@ __global__ void block_kernel(RowChunk chunk, ScoreInputs in, ProbJob job, ScoreT
 }
 
 __global__ void finish_kernel(RowChunk chunk, ScoreInputs in, ProbJob job, ScoreTaps taps, RunningState state) {
-  const std::int64_t n = my_row();
+  const int n = my_row();
   if (n >= chunk.batches * chunk.rows) return;
   const int lane = static_cast<int>(threadIdx.x & 31U);
   const Row row = row_of(chunk, n);
   const RowScores scores = scores_of(in, chunk, row);
-  const std::int64_t start = n * chunk.ld;
+  const std::int64_t start = static_cast<std::int64_t>(n) * chunk.ld;
   const float m = state.m[n], l = state.l[n];
   int visible = 0;
-  for (std::int64_t j = lane; j < chunk.keys; j += 32) {
+  for (int j = lane; j < chunk.keys; j += 32) {
     const float s = visible_score(in, start, j, row, scores);
     const std::int64_t at = row.at * chunk.kv_len + j;
     if (taps.scores != nullptr) taps.scores[at] = s;
@@ -107,7 +107,7 @@ __global__ void accumulate_kernel(const Acc* acc, const std::int32_t* colsum, co
 
 __global__ void column_sums_kernel(const std::int8_t* v, std::int64_t rows, std::int64_t tokens, std::int64_t begin,
                                    std::int64_t end, std::int32_t* colsum) {
-  const std::int64_t n = my_row();
+  const int n = my_row();
   if (n >= rows) return;
   int sum = 0;
   const char4* four = reinterpret_cast<const char4*>(v + n * tokens);  // tokens, begin, end are multiples of 16
@@ -119,32 +119,43 @@ __global__ void column_sums_kernel(const std::int8_t* v, std::int64_t rows, std:
   if ((threadIdx.x & 31U) == 0) colsum[n] = 128 * sum;
 }
 
+/// A warp a row.
 template <class Acc>
 __global__ void context_kernel(RowChunk chunk, FinishInputs in, float* context, float* output) {
-  const std::int64_t n = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (n >= chunk.batches * chunk.rows * in.width) return;
-  const std::int64_t d = n % in.width, line = n / in.width;
+  const int line = my_row();
+  if (line >= chunk.batches * chunk.rows) return;
   const Row row = row_of(chunk, line);
-  Acc acc = static_cast<const Acc*>(in.acc)[line * in.ld + d];
-  if (in.colsum != nullptr) acc += static_cast<Acc>(in.colsum[row.z * in.ld + d]);
-  const float sv =
-      in.v.scale == nullptr ? 1.0F : in.v.scale[row.b * in.v.per_window + row.kv_head / in.v.s2 * in.v.c3 + d / in.v.s3];
-  const float l = in.l[line];
-  const float value = l == 0.0F ? 0.0F : static_cast<float>(acc) * sv / (in.p_scale * l);
-  const std::int64_t at = ((row.b * chunk.q_len + row.i) * chunk.q_heads + row.h) * in.width + d;
-  if (context != nullptr) context[at] = value;
-  if (output == nullptr) return;
-  const float gate =
-      in.gate == nullptr ? 1.0F
-                         : in.gate[(row.b * chunk.kv_len + row.i + chunk.kv_len - chunk.q_len) * chunk.q_heads + row.h];
-  output[at] = in.gate == nullptr ? value : value * gate;
+  const Acc* acc = static_cast<const Acc*>(in.acc) + static_cast<std::int64_t>(line) * in.ld;
+  const std::int32_t* colsum = in.colsum == nullptr ? nullptr : in.colsum + row.z * in.ld;
+  const float* sv =
+      in.v.scale == nullptr ? nullptr : in.v.scale + row.b * in.v.per_window + row.kv_head / static_cast<int>(in.v.s2) * in.v.c3;
+  const float l = in.l[line], denominator = in.p_scale * l;
+  float gate = 1.0F;
+  if (in.gate != nullptr) gate = in.gate[(row.b * chunk.kv_len + row.i + chunk.kv_len - chunk.q_len) * chunk.q_heads + row.h];
+  const std::int64_t at = ((row.b * chunk.q_len + row.i) * chunk.q_heads + row.h) * in.width;
+  const bool by_channel = in.v.s3 == 1;  // else one scale for the head
+  for (int d = static_cast<int>(threadIdx.x & 31U); d < in.width; d += 32) {
+    Acc a = acc[d];
+    if (colsum != nullptr) a += static_cast<Acc>(colsum[d]);
+    const float scale = sv == nullptr ? 1.0F : sv[by_channel ? d : 0];
+    const float value = l == 0.0F ? 0.0F : static_cast<float>(a) * scale / denominator;
+    if (context != nullptr) context[at + d] = value;
+    output[at + d] = in.gate == nullptr ? value : value * gate;
+  }
+}
+
+__global__ void spread_kernel(ScaleView v, std::int64_t T, std::int64_t H, std::int64_t stride, std::int64_t n, float* dst) {
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= n) return;
+  const std::int64_t t = i % stride, h = i / stride % H, b = i / (stride * H);
+  dst[i] = t < T ? v.scale[b * v.per_window + ((t / v.s1) * v.c2 + h / v.s2) * v.c3] : 1.0F;
 }
 
 __global__ void scatter_kernel(RowChunk chunk, const std::int32_t* acc, std::int32_t* dst) {
   const std::int64_t n = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (n >= chunk.batches * chunk.rows * chunk.kv_len) return;
   const std::int64_t j = n % chunk.kv_len, line = n / chunk.kv_len;
-  dst[row_of(chunk, line).at * chunk.kv_len + j] = acc[line * chunk.ld + j];
+  dst[row_of(chunk, static_cast<int>(line)).at * chunk.kv_len + j] = acc[line * chunk.ld + j];
 }
 
 std::int64_t rows_of(const RowChunk& chunk) { return chunk.batches * chunk.rows; }
@@ -193,13 +204,21 @@ void column_sums(const std::int8_t* v, std::int64_t batches, std::int64_t column
 }
 
 void finish_rows(const RowChunk& chunk, const FinishInputs& in, float* context, float* output, cudaStream_t stream) {
-  const unsigned blocks = blocks_for(rows_of(chunk) * in.width, threads);
+  const unsigned blocks = blocks_for(rows_of(chunk) * 32, threads);
   if (in.number == Number::s32) {
     context_kernel<std::int32_t><<<blocks, threads, 0, stream>>>(chunk, in, context, output);
   } else {
     context_kernel<float><<<blocks, threads, 0, stream>>>(chunk, in, context, output);
   }
   launched("finish_rows");
+}
+
+void spread_key_scales(const ScaleView& scales, std::int64_t B, std::int64_t T, std::int64_t H, std::int64_t stride,
+                       float* dst, cudaStream_t stream) {
+  const std::int64_t n = B * H * stride;
+  if (n == 0) return;
+  spread_kernel<<<blocks_for(n, threads), threads, 0, stream>>>(scales, T, H, stride, n, dst);
+  launched("spread_key_scales");
 }
 
 void scatter_i32(const RowChunk& chunk, const std::int32_t* acc, std::int32_t* dst, cudaStream_t stream) {

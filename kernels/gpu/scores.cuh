@@ -10,26 +10,27 @@
 
 namespace qfid::kernels::gpu {
 
-/// One query row of a chunk.
+/// One query row of a chunk. Counts of rows and keys fit 32 bits (a chunk's memory does); 64-bit division is ten times as dear.
 struct Row {
-  std::int64_t z, r;  ///< batch and row within the chunk
-  std::int64_t b, h, kv_head, i;
-  std::int64_t visible;  ///< keys from here on are masked
-  std::int64_t at;       ///< row of [B, q_heads, q_len]
+  int z;  ///< batch within the chunk
+  int b, h, kv_head, i;
+  int visible;      ///< keys from here on are masked
+  std::int64_t at;  ///< row of [B, q_heads, q_len]
 };
 
-__device__ inline Row row_of(const RowChunk& c, std::int64_t n) {
+__device__ inline Row row_of(const RowChunk& c, int n) {
   Row row;
-  row.z = n / c.rows;
-  row.r = n % c.rows;
-  const std::int64_t batch = c.first_batch + row.z, query = c.first_row + row.r;
-  row.b = batch / c.kv_heads;
-  row.kv_head = batch % c.kv_heads;
-  row.h = row.kv_head * (c.q_heads / c.kv_heads) + query / c.q_len;
-  row.i = query % c.q_len;
-  const std::int64_t seen = c.causal ? row.i + 1 + c.kv_len - c.q_len : c.kv_len;
-  row.visible = seen < 0 ? 0 : seen < c.keys ? seen : c.keys;
-  row.at = (row.b * c.q_heads + row.h) * c.q_len + row.i;
+  const int rows = static_cast<int>(c.rows), q_len = static_cast<int>(c.q_len), kv_heads = static_cast<int>(c.kv_heads);
+  row.z = n / rows;
+  const int batch = static_cast<int>(c.first_batch) + row.z, query = static_cast<int>(c.first_row) + n % rows;
+  row.b = batch / kv_heads;
+  row.kv_head = batch % kv_heads;
+  row.h = row.kv_head * (static_cast<int>(c.q_heads) / kv_heads) + query / q_len;
+  row.i = query % q_len;
+  const int kv_len = static_cast<int>(c.kv_len), keys = static_cast<int>(c.keys);
+  const int seen = c.causal ? row.i + 1 + kv_len - q_len : kv_len;
+  row.visible = seen < 0 ? 0 : seen < keys ? seen : keys;
+  row.at = (static_cast<std::int64_t>(row.b) * c.q_heads + row.h) * c.q_len + row.i;
   return row;
 }
 
@@ -37,9 +38,7 @@ __device__ inline Row row_of(const RowChunk& c, std::int64_t n) {
 struct RowScores {
   float sq, factor, c;
   bool uniform;
-  const float* sk;
-  std::int64_t sk_step;  ///< tokens a scale of K lasts
-  std::int64_t sk_stride;
+  const float* sk;  ///< [keys], where they differ
   const std::uint8_t* mask;
   const float* bias;
   bool round;
@@ -49,13 +48,15 @@ __device__ inline RowScores scores_of(const ScoreInputs& in, const RowChunk& c, 
   RowScores s;
   s.sq = in.q.scale == nullptr
              ? 1.0F
-             : in.q.scale[row.b * in.q.per_window + (row.i / in.q.s1) * in.q.c2 * in.q.c3 + row.h / in.q.s2 * in.q.c3];
+             : in.q.scale[row.b * in.q.per_window + (row.i / static_cast<int>(in.q.s1)) * in.q.c2 * in.q.c3 +
+                          row.h / static_cast<int>(in.q.s2) * in.q.c3];
   s.c = in.c;
-  s.sk = in.k.scale == nullptr ? nullptr : in.k.scale + row.b * in.k.per_window + row.kv_head / in.k.s2 * in.k.c3;
-  s.uniform = s.sk == nullptr || in.k.s1 >= c.kv_len;
-  s.sk_step = in.k.s1;
-  s.sk_stride = in.k.c2 * in.k.c3;
-  s.factor = (s.sq * (s.sk == nullptr ? 1.0F : s.sk[0])) * s.c;
+  s.uniform = in.key_scales == nullptr;
+  s.sk = s.uniform ? nullptr : in.key_scales + (static_cast<std::int64_t>(row.b) * c.kv_heads + row.kv_head) * in.key_stride;
+  s.factor = (s.sq * (in.k.scale == nullptr
+                          ? 1.0F
+                          : in.k.scale[row.b * in.k.per_window + row.kv_head / static_cast<int>(in.k.s2) * in.k.c3])) *
+             s.c;
   s.mask = in.key_mask == nullptr ? nullptr : in.key_mask + row.b * c.kv_len;
   s.bias = in.bias == nullptr
                ? nullptr
@@ -98,8 +99,8 @@ __device__ inline void accumulated4(const ScoreInputs& in, std::int64_t i, float
 }
 
 /// Score j from its accumulator; the caller has checked that j is visible.
-__device__ inline float score(float acc, std::int64_t j, const RowScores& s) {
-  const float factor = s.uniform ? s.factor : (s.sq * s.sk[j / s.sk_step * s.sk_stride]) * s.c;
+__device__ inline float score(float acc, int j, const RowScores& s) {
+  const float factor = s.uniform ? s.factor : (s.sq * s.sk[j]) * s.c;
   float x = acc * factor;
   if (s.round) x = bf16_number(encode_bf16(x));
   if (s.bias != nullptr) x += s.bias[j];
@@ -111,8 +112,10 @@ __device__ inline float score(float acc, std::int64_t j, const RowScores& s) {
 template <Format F>
 __device__ unsigned prob_code(float e, float scale, float& value) {
   if constexpr (F == Format::uint8 || F == Format::int8) {
-    value = rintf(e * scale);
-    return static_cast<unsigned>(value);
+    // 1.5 * 2^23 leaves no fraction bits: the sum is rounded half to even, and its last byte is the code.
+    const unsigned bits = __float_as_uint(e * scale + 12582912.0F);
+    value = __uint_as_float(bits) - 12582912.0F;
+    return bits & 0xFFU;
   }
   if constexpr (F == Format::e4m3 || F == Format::e5m2) {
     const unsigned code = __nv_cvt_float_to_fp8(e * scale, __NV_SATFINITE, F == Format::e4m3 ? __NV_E4M3 : __NV_E5M2);

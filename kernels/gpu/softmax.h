@@ -23,6 +23,8 @@ struct ScoreInputs {
   const void* acc;
   Number acc_number;  ///< s32, f32 or bf16
   ScaleView q, k;
+  const float* key_scales;  ///< [B * kv_heads, key_stride], or null where a row's keys share one scale
+  std::int64_t key_stride;
   float c;                       ///< the softmax scale
   bool round_bf16;               ///< round scaled scores (s32, f32)
   const std::uint8_t* key_mask;  ///< [B, kv_len] or null
@@ -49,6 +51,10 @@ struct ProbJob {
   float* l;           ///< [batches, rows]: the denominator; 0 marks a row whose keys are all masked
   std::int64_t* counts;  ///< [B * q_heads, 3]: visible, zero codes, masked rows; added to
 };
+
+/// dst[b * H + h, t] = scale of token t, 1 beyond T: scales laid along the keys.
+void spread_key_scales(const ScaleView& scales, std::int64_t B, std::int64_t T, std::int64_t H, std::int64_t stride,
+                       float* dst, cudaStream_t stream);
 
 /// Scores, maximum, exp, sum, codes of P: one pass, reference row_max.
 void softmax_rows(const RowChunk& chunk, const ScoreInputs& in, const ProbJob& job, const ScoreTaps& taps,

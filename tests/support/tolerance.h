@@ -35,16 +35,25 @@ inline constexpr double sink_rate_absolute = 0.02;
 /// f32 linears: sqrt(K) random-walk of K roundings, a = 8, against sum |x||w|.
 inline double linear_f32(double magnitude, double k) { return 8 * std::sqrt(k) * f32_epsilon * magnitude + 1e-12; }
 
-/// Rounding of one step of a product's accumulator. Tensor cores sum FP8 products aligned to their largest, keeping about 14
-/// bits between promotions to f32, and bf16 products in f32 that is cut instead of rounded (2^-23); everything else rounds
-/// f32.
+/// Relative error that one step of a product's accumulator may leave. Tensor cores sum FP8 products aligned to their
+/// largest, keeping about 14 bits between promotions to f32; bf16 products in f32 that is cut, not rounded, once for every 16
+/// of K; everything else rounds f32.
 inline double accumulator_epsilon(std::string_view backend, std::string_view format) {
   if (backend != "gpu") return f32_epsilon;
-  return format == "e4m3" || format == "e5m2" ? 0x1p-13 : format == "bf16" ? 0x1p-22 : f32_epsilon;
+  return format == "e4m3" ? 0x1p-13 : format == "bf16" || format == "e5m2" ? 0x1p-23 : f32_epsilon;
 }
-/// Against an accumulation in double: the error of a sum is epsilon of the largest partial sum, a few times the result.
-inline double accumulation_gain(double epsilon) { return epsilon == f32_epsilon ? 1e-6 : 4 * epsilon; }
-inline double accumulation_nmse_of(double epsilon) { return epsilon == f32_epsilon ? 1e-12 : 4 * epsilon * epsilon; }
+/// Gain and NMSE against an accumulation in double. Rounding errors of either sign average out; cutting loses up to an
+/// epsilon of the partial sum, half the result on average, at each of K / 16 steps. FP8's 14 bits are promoted every 128 of
+/// K: four steps.
+inline double accumulation_gain(double epsilon, double k) {
+  if (epsilon == f32_epsilon) return 1e-6;
+  return epsilon == 0x1p-23 ? 1e-6 + k / 16 * epsilon / 2 : 4 * epsilon;
+}
+inline double accumulation_nmse(double epsilon, double k) {
+  if (epsilon == f32_epsilon) return 1e-12;
+  const double relative = epsilon == 0x1p-23 ? k / 16 * epsilon : 2 * epsilon;
+  return 1e-12 + relative * relative;
+}
 
 /// Share of P codes that may differ by one step. 0.2 % where scores are off by an f32 rounding or an exp by 2 ulp. Where the
 /// accumulator keeps 14 bits, a score is off by up to 2^-13 sum |q||k| c, about 2.5 * 2^-13 at head size 16 = 3e-4; a step of

@@ -95,6 +95,36 @@ void attention(Backend& backend, const Big& s) {
   }
 }
 
+/// How the size of a chunk of scores changes the time: three shapes of chunk for one format.
+void chunks(gpu::GpuBackend& backend, const Big& s, const Variant& v) {
+  const Shape shape{s.batch, s.length, s.heads, s.d};
+  AttentionInputs in;
+  in.q = backend.upload(filled(shape, 1));
+  in.k = backend.upload(filled(shape, 2));
+  in.v = backend.upload(filled(shape, 3));
+  AttentionProblem p;
+  p.q_heads = p.kv_heads = s.heads;
+  p.head_dim = p.v_head_dim = s.d;
+  p.schemes.q = p.schemes.k = quant::parse_scheme(v.qk);
+  p.schemes.p = parse_prob_scheme(v.p);
+  p.schemes.v = quant::parse_scheme(v.v);
+  p.schemes.scores_storage = v.scores;
+  const auto prepared = backend.prepare(p, {});
+  std::cout << std::format("\n### Chunks of scores, {}, S = {}: ms\n\n| MiB | 128 rows | 256 | 512 | 1024 | 2048 |\n"
+                           "|---|---|---|---|---|---|\n", v.name, s.length);
+  for (std::int64_t mib : {16, 32, 64, 128, 256}) {
+    std::cout << "| " << mib;
+    for (std::int64_t rows : {128, 256, 512, 1024, 2048}) {
+      backend.set_chunk({mib << 20, rows});
+      DeviceTensor out;
+      const double seconds = median_seconds(backend, 3, [&] { out = backend.attention(*prepared, in, nullptr).output; });
+      std::cout << std::format(" | {:.3f}", seconds * 1e3) << std::flush;
+    }
+    std::cout << " |\n";
+  }
+  backend.set_chunk({});
+}
+
 void product(gpu::GpuBackend& backend, gpu::Number a, gpu::Number dst, std::int64_t m, std::int64_t n, std::int64_t k) {
   gpu::Context& c = backend.context();
   const gpu::GemmShape shape{a, a, dst, m, n, k, k, k, n};
@@ -146,6 +176,8 @@ int main() {
     product(backend, gpu::Number::s8, gpu::Number::s32, m, n, k);
     product(backend, gpu::Number::e4m3, gpu::Number::f32, m, n, k);
   }
+  for (const Variant& v : {variants[4], variants[7], variants[8]}) chunks(backend, {4, 16, 8192, 128}, v);
+  chunks(backend, {64, 12, 1024, 64}, variants[7]);
   for (const Big& shape : {Big{4, 16, 8192, 128}, Big{16, 16, 2048, 128}, Big{64, 12, 1024, 64}}) attention(backend, shape);
   return 0;
 }
