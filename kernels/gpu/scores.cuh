@@ -74,27 +74,41 @@ __device__ inline float accumulated(const ScoreInputs& in, std::int64_t i) {
   return static_cast<const float*>(in.acc)[i];
 }
 
-/// Four of them, i a multiple of 4.
-__device__ inline void accumulated4(const ScoreInputs& in, std::int64_t i, float (&x)[4]) {
-  if (in.acc_number == Number::bf16) {
-    const uint2 v = *reinterpret_cast<const uint2*>(static_cast<const std::uint16_t*>(in.acc) + i);
-    x[0] = bf16_number(v.x & 0xFFFFU);
-    x[1] = bf16_number(v.x >> 16);
-    x[2] = bf16_number(v.y & 0xFFFFU);
-    x[3] = bf16_number(v.y >> 16);
-    return;
-  }
-  const int4 v = *reinterpret_cast<const int4*>(static_cast<const std::int32_t*>(in.acc) + i);
-  if (in.acc_number == Number::s32) {
-    x[0] = static_cast<float>(v.x);
-    x[1] = static_cast<float>(v.y);
-    x[2] = static_cast<float>(v.z);
-    x[3] = static_cast<float>(v.w);
+/// Four of them as they lie in memory: loading is kept apart from using, so that a row's loads are all under way before the
+/// first is needed. half: bf16.
+template <bool half>
+struct RawFour {
+  int v[half ? 2 : 4];
+};
+
+/// i a multiple of 4.
+template <bool half>
+__device__ RawFour<half> raw_four(const ScoreInputs& in, std::int64_t i) {
+  RawFour<half> raw;
+  if constexpr (half) {
+    const int2 v = *reinterpret_cast<const int2*>(static_cast<const std::uint16_t*>(in.acc) + i);
+    raw.v[0] = v.x;
+    raw.v[1] = v.y;
   } else {
-    x[0] = __int_as_float(v.x);
-    x[1] = __int_as_float(v.y);
-    x[2] = __int_as_float(v.z);
-    x[3] = __int_as_float(v.w);
+    const int4 v = *reinterpret_cast<const int4*>(static_cast<const std::int32_t*>(in.acc) + i);
+    raw.v[0] = v.x;
+    raw.v[1] = v.y;
+    raw.v[2] = v.z;
+    raw.v[3] = v.w;
+  }
+  return raw;
+}
+
+template <bool half>
+__device__ void numbers_of(const RawFour<half>& raw, bool integer, float (&x)[4]) {
+#pragma unroll
+  for (int n = 0; n < 4; ++n) {
+    if constexpr (half) {
+      const auto word = static_cast<unsigned>(raw.v[n / 2]);
+      x[n] = __uint_as_float(n % 2 == 0 ? word << 16 : word & 0xFFFF0000U);
+    } else {
+      x[n] = integer ? static_cast<float>(raw.v[n]) : __int_as_float(raw.v[n]);
+    }
   }
 }
 

@@ -1,4 +1,4 @@
-// Attention's row pass with the row's own maximum: a warp or a block of 128 threads a row, four keys a thread at a time, the
+// Attention's row pass with the row's own maximum: a warp or a block of 256 threads a row, four keys a thread at a time, the
 // scores held in registers between the maximum and the codes (up to 8,192 keys; longer rows read them twice).
 // E, sums and codes follow kernels/attention.h without contraction; sums run in a fixed order. Rows without masks, bias,
 // listener or a sum of codes take a path of about twenty instructions a key: at S = 8,192 the pass costs as much as both
@@ -11,50 +11,53 @@ namespace qfid::kernels::gpu {
 
 namespace {
 
-constexpr int block_threads = 128;
+constexpr int block_threads = 256;
 
 template <class T>
 struct alignas(sizeof(T) * 4) Four {
   T v[4];
 };
 
-/// Reads scores four at a time; j a multiple of 4. plain: nothing added, nothing masked but from `visible` on.
-template <bool plain>
+/// Turns four accumulators into scores; j, a multiple of 4, is the first one's key. plain: nothing added, nothing masked but
+/// from `visible` on.
+template <bool plain, bool half>
 struct RowReader {
   const ScoreInputs& in;
   std::int64_t first;  ///< of the row's accumulators
   RowScores scores;
   int visible;
+  bool integer;
 
-  __device__ void read(int j, float (&s)[4]) const {
-    if (j >= visible) {
-      s[0] = s[1] = s[2] = s[3] = -INFINITY;
-      return;
-    }
-    float acc[4];
-    accumulated4(in, first + j, acc);
+  __device__ RawFour<half> load(int j) const {
+    RawFour<half> raw{};
+    if (plain && j < visible) raw = raw_four<half>(in, first + j);
+    return raw;
+  }
+
+  __device__ void finish(const RawFour<half>& raw, int j, float (&s)[4]) const {
     if constexpr (plain) {
+      float acc[4];
+      numbers_of<half>(raw, integer, acc);
       if (scores.uniform) {
 #pragma unroll
         for (int n = 0; n < 4; ++n) s[n] = acc[n] * scores.factor;
-      } else {
+      } else if (j < visible) {
         const Four<float> sk = *reinterpret_cast<const Four<float>*>(scores.sk + j);
 #pragma unroll
         for (int n = 0; n < 4; ++n) s[n] = acc[n] * ((scores.sq * sk.v[n]) * scores.c);
       }
-      if (j + 4 > visible) {
-#pragma unroll
-        for (int n = 1; n < 4; ++n) s[n] = j + n < visible ? s[n] : -INFINITY;
-      }
     } else {
 #pragma unroll
-      for (int n = 0; n < 4; ++n) {
-        const int at = j + n < visible ? j + n : j;
-        const float x = score(acc[n], at, scores);
-        s[n] = j + n < visible ? x : -INFINITY;
-      }
+      for (int n = 0; n < 4; ++n)
+        if (j + n < visible) s[n] = score(accumulated(in, first + j + n), j + n, scores);
+    }
+    if (j + 4 > visible) {
+#pragma unroll
+      for (int n = 0; n < 4; ++n) s[n] = j + n < visible ? s[n] : -INFINITY;
     }
   }
+
+  __device__ void read(int j, float (&s)[4]) const { finish(load(j), j, s); }
 };
 
 /// Everything a row adds up. zeros counts masked keys too, which are taken off at the end.
@@ -152,7 +155,7 @@ __device__ void over_row(int end, int tid, const F& f) {
   }
 }
 
-template <Format F, class T, int threads, int items, bool plain>
+template <Format F, class T, int threads, int items, bool plain, bool half>
 __global__ void __launch_bounds__(block_threads) softmax_kernel(RowChunk chunk, ScoreInputs in, ProbJob job, ScoreTaps taps) {
   __shared__ float shared_f[32];
   __shared__ double shared_d[32];
@@ -161,15 +164,19 @@ __global__ void __launch_bounds__(block_threads) softmax_kernel(RowChunk chunk, 
   if (n >= chunk.batches * chunk.rows) return;  // whole warps; with a block a row, whole blocks
   const int tid = static_cast<int>(threadIdx.x % threads), ld = static_cast<int>(chunk.ld);
   const Row row = row_of(chunk, n);
-  const RowReader<plain> reader{in, static_cast<std::int64_t>(n) * ld, scores_of(in, chunk, row), row.visible};
+  const RowReader<plain, half> reader{in, static_cast<std::int64_t>(n) * ld, scores_of(in, chunk, row), row.visible,
+                                      in.acc_number == Number::s32};
   T* p = static_cast<T*>(job.p) + static_cast<std::int64_t>(n) * ld;
   const int keys = static_cast<int>(chunk.keys);
 
   constexpr int held = items == 0 ? 1 : items;
   float s[held][4];
   float top = -INFINITY;
+  RawFour<half> raw[held];
+  if constexpr (items > 0) over_row<threads, items>(ld, tid, [&](int j, int it) { raw[it] = reader.load(j); });
   over_row<threads, items>(row.visible, tid, [&](int j, int it) {
-    reader.read(j, s[it]);
+    if constexpr (items == 0) raw[0] = reader.load(j);
+    reader.finish(raw[it], j, s[it]);
 #pragma unroll
     for (int k = 0; k < 4; ++k) top = fmaxf(top, s[it][k]);
   });
@@ -226,15 +233,19 @@ __global__ void __launch_bounds__(block_threads) softmax_kernel(RowChunk chunk, 
   }
 }
 
+/// A listener must not change a bit: both paths give a thread the same keys in the same order.
 template <Format F, class T, int threads, int items>
 void launch(const RowChunk& chunk, const ScoreInputs& in, const ProbJob& job, const ScoreTaps& taps, cudaStream_t stream) {
   const bool plain = in.key_mask == nullptr && in.bias == nullptr && !in.round_bf16 && !job.quantized_sum &&
                      taps.scores == nullptr && taps.probs == nullptr && taps.p_codes == nullptr && taps.lse == nullptr;
   const unsigned blocks = blocks_for(chunk.batches * chunk.rows, block_threads / threads);
-  if (plain) {
-    softmax_kernel<F, T, threads, items, true><<<blocks, block_threads, 0, stream>>>(chunk, in, job, taps);
+  const bool half = in.acc_number == Number::bf16;
+  if (!plain) {
+    softmax_kernel<F, T, threads, 0, false, false><<<blocks, block_threads, 0, stream>>>(chunk, in, job, taps);
+  } else if (half) {
+    softmax_kernel<F, T, threads, items, true, true><<<blocks, block_threads, 0, stream>>>(chunk, in, job, taps);
   } else {
-    softmax_kernel<F, T, threads, items, false><<<blocks, block_threads, 0, stream>>>(chunk, in, job, taps);
+    softmax_kernel<F, T, threads, items, true, false><<<blocks, block_threads, 0, stream>>>(chunk, in, job, taps);
   }
 }
 
@@ -242,12 +253,11 @@ template <Format F, class T>
 void by_length(const RowChunk& chunk, const ScoreInputs& in, const ProbJob& job, const ScoreTaps& taps,
                cudaStream_t stream) {
   const std::int64_t n = chunk.ld;
-  if (n <= 128) return launch<F, T, 32, 1>(chunk, in, job, taps, stream);
   if (n <= 512) return launch<F, T, 32, 4>(chunk, in, job, taps, stream);
   if (n <= 1024) return launch<F, T, 32, 8>(chunk, in, job, taps, stream);
-  if (n <= 2048) return launch<F, T, 128, 4>(chunk, in, job, taps, stream);
-  if (n <= 8192) return launch<F, T, 128, 16>(chunk, in, job, taps, stream);
-  launch<F, T, 128, 0>(chunk, in, job, taps, stream);
+  if (n <= 2048) return launch<F, T, 256, 2>(chunk, in, job, taps, stream);
+  if (n <= 8192) return launch<F, T, 256, 8>(chunk, in, job, taps, stream);
+  launch<F, T, 256, 0>(chunk, in, job, taps, stream);
 }
 
 }  // namespace
