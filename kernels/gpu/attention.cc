@@ -1,6 +1,6 @@
 // Attention as two products with a row pass between them. Q, K and V are cast into the layouts the products want (heads
 // apart, padded to 16; V transposed); then, chunk by chunk of (window, key head) pairs and query rows: S = Q.K^T, the row
-// pass (kernels/gpu/softmax.h), P.V, the output's scales and gate. A chunk's S is meant to stay near L2. Scales of Q, K and V
+// pass (kernels/gpu/softmax.h), P.V, the output's scales and gate. Scales of Q, K and V
 // are left out of the products and folded into our kernels. The listener never changes what the products compute.
 #include <algorithm>
 #include <cmath>
@@ -86,9 +86,9 @@ class Run {
       : c_(context), gemms_(gemms), a_(a), p_(a.problem()), in_(inputs), sink_(sink), size_(chunk), s_(sizes_of(p_, inputs)) {}
 
   AttentionResult operator()() {
+    counts_ = c_.zeros<std::uint64_t>(9 + s_.B * s_.q_heads * 3);
     prepare_operands();
     make_taps();
-    counts_ = c_.zeros<std::int64_t>(s_.B * s_.q_heads * 3);
     context_tensor();
     if (s_.B * s_.rows * s_.kv_len > 0) chunks();
     hand_out_taps();
@@ -99,6 +99,8 @@ class Run {
   std::int64_t code_bytes(std::int64_t n, Number number) const { return n * static_cast<std::int64_t>(size_of(number)); }
 
   // --- operands ---
+
+  std::shared_ptr<std::uint64_t> tally(int operand) const { return {counts_, counts_.get() + 3 * operand}; }
 
   void prepare_operands() {
     const auto* q = data<const float>(in_.q);
@@ -145,7 +147,7 @@ class Run {
                       const quant::QuantScheme& scheme, const std::vector<quant::Range>& ranges, Number number,
                       TapPoint tap) {
     const Source source{x, s_.B, length, heads, s_.d};
-    Operand o = scaled_operand(c_, source, scheme, ranges, true);
+    Operand o = scaled_operand(c_, source, scheme, ranges, tally(tap == TapPoint::q_codes ? 0 : 1));
     o.codes = c_.allocate(static_cast<std::size_t>(code_bytes(s_.B * heads * tokens * s_.d_p, number)));
     cast(o, job_of(o, source, number, false), o.codes.get(), {heads * tokens * s_.d_p, s_.d_p, tokens * s_.d_p, tokens, s_.d_p},
          c_);
@@ -161,7 +163,7 @@ class Run {
     block_p_ = running ? padded(block_) : s_.kv_p;
     v_tokens_ = blocks_ * block_p_;
     const Source source{v, s_.B, s_.kv_len, s_.kv_heads, s_.dv};
-    v_ = scaled_operand(c_, source, p_.schemes.v, a_.ranges.v, true);
+    v_ = scaled_operand(c_, source, p_.schemes.v, a_.ranges.v, tally(2));
     v_.codes = c_.allocate(static_cast<std::size_t>(code_bytes(s_.B * s_.kv_heads * s_.dv_p * v_tokens_, a_.pv.b)));
     cast_transposed(job_of(v_, source, a_.pv.b, false), v_.codes.get(), s_.dv_p, v_tokens_, block_, block_p_, c_);
     tap_codes(v_, source, TapPoint::v_codes);
@@ -302,7 +304,7 @@ class Run {
                              in_.bias.defined() && bias[1] > 1 ? row : 0,
                              sink_logits_.get()};
     const ProbJob job{scheme.format, a_.pv.a, scheme.effective_scale(), scheme.quantized_sum, p_codes_.get(), l_.get(),
-                      counts_.get()};
+                      reinterpret_cast<std::int64_t*>(counts_.get() + 9)};
     const bool running = scheme.reference != PReference::row_max;
     if (running) {
       running_blocks(chunk, inputs, job);
@@ -356,17 +358,18 @@ class Run {
     AttentionResult result;
     result.output = rounded(output_);
     if (wants(sink_, TapPoint::output)) sink_->take(TapPoint::output, result.output);
-    const std::vector<std::int64_t> counts = c_.fetched(counts_.get(), s_.B * s_.q_heads * 3);
+    const std::vector<std::uint64_t> all = c_.fetched(counts_.get(), 9 + s_.B * s_.q_heads * 3);
+    const auto counts = [&](std::size_t i) { return static_cast<std::int64_t>(all[9 + i]); };
     result.probs.resize(static_cast<std::size_t>(s_.B * s_.q_heads));
     for (std::size_t i = 0; i < result.probs.size(); ++i) {
-      result.probs[i] = {counts[3 * i], counts[3 * i + 1], counts[3 * i + 2]};
+      result.probs[i] = {counts(3 * i), counts(3 * i + 1), counts(3 * i + 2)};
       if (s_.kv_len == 0) result.probs[i].masked_rows = s_.q_len;
       result.p.elements += result.probs[i].visible;
       result.p.flushed += result.probs[i].zero_codes;
     }
-    result.q = counts_of(q_, c_);
-    result.k = counts_of(k_, c_);
-    result.v = counts_of(v_, c_);
+    result.q = counts_of(q_, all.data());
+    result.k = counts_of(k_, all.data() + 3);
+    result.v = counts_of(v_, all.data() + 6);
     return result;
   }
 
@@ -374,7 +377,7 @@ class Run {
   DeviceTensor rounded(const DeviceTensor& x) {
     if (p_.schemes.output.format == Format::f32) return x;
     const Source source{data<const float>(x), s_.B, s_.q_len, s_.q_heads, s_.dv};
-    const Operand o = scaled_operand(c_, source, p_.schemes.output, a_.ranges.output, false);
+    const Operand o = scaled_operand(c_, source, p_.schemes.output, a_.ranges.output, nullptr);
     const auto codes = c_.allocate(static_cast<std::size_t>(code_bytes(x.shape.elements(), own(o.scheme.format))));
     const CastJob job = job_of(o, source, own(o.scheme.format), false);
     cast(o, job, codes.get(), {source.T * source.H * source.D, source.H * source.D, source.D, source.T, source.D}, c_);
@@ -396,7 +399,7 @@ class Run {
   std::shared_ptr<float> smooth_, sink_logits_, key_scales_, l_, m_, shrink_, sum_;
   std::shared_ptr<void> scores_, p_codes_, acc_;
   std::shared_ptr<std::int32_t> colsum_;
-  std::shared_ptr<std::int64_t> counts_;
+  std::shared_ptr<std::uint64_t> counts_;  ///< tallies of q, k, v, three each, then of P by (window, head): one copy at the end
   std::vector<std::pair<TapPoint, DeviceTensor>> made_;
   ScoreTaps taps_;
   std::int32_t* raw_scores_ = nullptr;

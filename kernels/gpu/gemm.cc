@@ -209,13 +209,15 @@ void GemmPlan::choose() {
   run(buffers.into(buffers.result), chosen_);
   const Timer timer(context_);
   const auto seconds = [&](std::size_t candidate) {
-    // Least of three averages over five launches: one alone is mostly its launch.
+    // Least of two averages; a short one over several launches: one alone is mostly its launch.
+    const float once = timer.milliseconds([&] { run(buffers.into(buffers.other), candidate); });
+    const int launches = once < 0.1F ? 8 : 1;
     float best = std::numeric_limits<float>::infinity();
-    for (int i = 0; i < 3; ++i)
+    for (int i = 0; i < 2; ++i)
       best = std::min(best, timer.milliseconds([&] {
-        for (int n = 0; n < 5; ++n) run(buffers.into(buffers.other), candidate);
+        for (int n = 0; n < launches; ++n) run(buffers.into(buffers.other), candidate);
       }));
-    return best;
+    return best / static_cast<float>(launches);
   };
   float least = seconds(chosen_);
   const std::size_t first = chosen_;

@@ -2,6 +2,7 @@
 // on the device; the product into s32 or f32; scales and bias by our own kernel, in the order of kernels/linear.h. Rows go
 // through in chunks whose accumulators stay in L2. f32 and bf16 end in the library's own bias.
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <utility>
 
@@ -112,7 +113,7 @@ std::shared_ptr<Operand> GpuBackend::quantized(const DeviceTensor& src, const qu
   if (same) return last_.operand;
   const Shape& s = src.shape;
   const Source source{data<const float>(src), s[0], s[1], 1, s[2]};
-  auto operand = std::make_shared<Operand>(scaled_operand(context(), source, scheme, ranges, true));
+  auto operand = std::make_shared<Operand>(scaled_operand(context(), source, scheme, ranges, context().zeros<std::uint64_t>(3)));
   const std::int64_t columns = padded(s[2]);
   operand->codes = context().allocate(static_cast<std::size_t>(s[0] * s[1] * columns) * size_of(number));
   cast(*operand, job_of(*operand, source, number, true), operand->codes.get(), {s[1] * columns, columns, 0, s[1], columns},
@@ -135,7 +136,10 @@ DeviceTensor GpuBackend::linear(PreparedLinear& prepared, const DeviceTensor& sr
   if (!plain) operand = quantized(src, p.activations, w.ranges, w.types.a);
   const auto* a = plain ? static_cast<const std::byte*>(src.storage.get())
                         : static_cast<const std::byte*>(operand->codes.get());
-  if (counts != nullptr && !plain) *counts += counts_of(*operand, context());
+  if (counts != nullptr && !plain) {
+    const bool counted = operand->tally != nullptr;
+    *counts += counts_of(*operand, counted ? context().fetched(operand->tally.get(), 3).data() : std::array<std::uint64_t, 3>{}.data());
+  }
   if (rows == 0) return result;
   GemmShape shape{w.types.a, w.types.b, w.types.acc, rows, w.n, w.k, w.k, w.k, w.n};
   if (!w.scaled) {

@@ -1,6 +1,7 @@
 // Which kernel finds an operand's scales: fixed and static ranges are scaled on the host once, absmax ranges on the device,
 // percentile and mse on the host after a copy.
 #include <algorithm>
+#include <utility>
 
 #include "kernels/gpu/quantize.h"
 
@@ -51,12 +52,12 @@ bool ranges_on_device(const quant::QuantScheme& s) {
 }
 
 Operand scaled_operand(Context& context, const Source& src, const quant::QuantScheme& scheme,
-                       const std::vector<quant::Range>& ranges, bool count) {
+                       const std::vector<quant::Range>& ranges, std::shared_ptr<std::uint64_t> tally) {
   Operand operand;
   operand.scheme = scheme;
   operand.elements = src.B * src.T * src.H * src.D;
   if (!quant::is_scaled(scheme.format)) return operand;
-  if (count) operand.tally = context.zeros<std::uint64_t>(3);
+  operand.tally = std::move(tally);
   const quant::Granules g = quant::granules(Shape{1, src.T, src.H, src.D}, scheme, Role::activation);
   ScaleView& v = operand.scales;
   v.s1 = g.step[1];
@@ -87,11 +88,9 @@ void cast(const Operand& operand, const CastJob& job, void* dst, const CodeLayou
   cast_rows(job, dst, layout, context.stream());
 }
 
-quant::CodeCounts counts_of(const Operand& operand, Context& context) {
+quant::CodeCounts counts_of(const Operand& operand, const std::uint64_t* tally) {
   quant::CodeCounts counts;
   counts.elements = operand.elements;
-  if (!operand.tally) return counts;
-  const std::vector<std::uint64_t> tally = context.fetched(operand.tally.get(), 3);
   counts.saturated = static_cast<std::int64_t>(tally[0]);
   counts.flushed = static_cast<std::int64_t>(tally[1]);
   counts.nan = static_cast<std::int64_t>(tally[2]);

@@ -74,12 +74,14 @@ bool ranges_on_device(const quant::QuantScheme& scheme);
 
 /// Finds scales (dynamic or static) without casting, except for the one-pass token case, whose scales cast_token_rows
 /// writes; then the caller casts with cast().
+/// tally: three zeros that the casts add to, or null.
 Operand scaled_operand(Context& context, const Source& src, const quant::QuantScheme& scheme,
-                       const std::vector<quant::Range>& ranges, bool count);
+                       const std::vector<quant::Range>& ranges, std::shared_ptr<std::uint64_t> tally);
 CastJob job_of(const Operand& operand, const Source& src, Number number, bool shifted);
 /// cast_token_rows or cast_rows, as the scheme allows.
 void cast(const Operand& operand, const CastJob& job, void* dst, const CodeLayout& layout, Context& context);
 
-quant::CodeCounts counts_of(const Operand& operand, Context& context);
+/// What a cast counted; `tally` is a copy on the host.
+quant::CodeCounts counts_of(const Operand& operand, const std::uint64_t* tally);
 
 }  // namespace qfid::kernels::gpu

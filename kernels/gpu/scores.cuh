@@ -18,20 +18,31 @@ struct Row {
   std::int64_t at;  ///< row of [B, q_heads, q_len]
 };
 
-__device__ inline Row row_of(const RowChunk& c, int n) {
+/// Row r of batch z of the chunk.
+__device__ inline Row row_of(const RowChunk& c, int z, int r) {
   Row row;
-  const int rows = static_cast<int>(c.rows), q_len = static_cast<int>(c.q_len), kv_heads = static_cast<int>(c.kv_heads);
-  row.z = n / rows;
-  const int batch = static_cast<int>(c.first_batch) + row.z, query = static_cast<int>(c.first_row) + n % rows;
+  const int q_len = static_cast<int>(c.q_len), kv_heads = static_cast<int>(c.kv_heads);
+  row.z = z;
+  const int batch = static_cast<int>(c.first_batch) + z, query = static_cast<int>(c.first_row) + r;
   row.b = batch / kv_heads;
-  row.kv_head = batch % kv_heads;
-  row.h = row.kv_head * (static_cast<int>(c.q_heads) / kv_heads) + query / q_len;
-  row.i = query % q_len;
+  row.kv_head = batch - row.b * kv_heads;
+  int member = 0;  // of the group of query heads
+  row.i = query;
+  if (c.q_heads != c.kv_heads) {
+    member = query / q_len;
+    row.i = query - member * q_len;
+  }
+  row.h = c.q_heads == c.kv_heads ? row.kv_head : row.kv_head * (static_cast<int>(c.q_heads) / kv_heads) + member;
   const int kv_len = static_cast<int>(c.kv_len), keys = static_cast<int>(c.keys);
   const int seen = c.causal ? row.i + 1 + kv_len - q_len : kv_len;
   row.visible = seen < 0 ? 0 : seen < keys ? seen : keys;
   row.at = (static_cast<std::int64_t>(row.b) * c.q_heads + row.h) * c.q_len + row.i;
   return row;
+}
+
+__device__ inline Row row_of(const RowChunk& c, int n) {
+  const int rows = static_cast<int>(c.rows), z = n / rows;
+  return row_of(c, z, n - z * rows);
 }
 
 /// What a row's scores are made with; `uniform`: the key's scale doesn't change along the row.
@@ -46,16 +57,17 @@ struct RowScores {
 
 __device__ inline RowScores scores_of(const ScoreInputs& in, const RowChunk& c, const Row& row) {
   RowScores s;
-  s.sq = in.q.scale == nullptr
-             ? 1.0F
-             : in.q.scale[row.b * in.q.per_window + (row.i / static_cast<int>(in.q.s1)) * in.q.c2 * in.q.c3 +
-                          row.h / static_cast<int>(in.q.s2) * in.q.c3];
+  // Scales of Q and K by token or head have steps of 1, by tensor or head one token step: no division but for blocks.
+  const auto over = [](int x, std::int64_t step, std::int64_t all) { return step == 1 ? x : step >= all ? 0 : x / static_cast<int>(step); };
+  s.sq = in.q.scale == nullptr ? 1.0F
+                               : in.q.scale[row.b * in.q.per_window + over(row.i, in.q.s1, c.q_len) * in.q.c2 * in.q.c3 +
+                                            over(row.h, in.q.s2, c.q_heads) * in.q.c3];
   s.c = in.c;
   s.uniform = in.key_scales == nullptr;
   s.sk = s.uniform ? nullptr : in.key_scales + (static_cast<std::int64_t>(row.b) * c.kv_heads + row.kv_head) * in.key_stride;
   s.factor = (s.sq * (in.k.scale == nullptr
                           ? 1.0F
-                          : in.k.scale[row.b * in.k.per_window + row.kv_head / static_cast<int>(in.k.s2) * in.k.c3])) *
+                          : in.k.scale[row.b * in.k.per_window + over(row.kv_head, in.k.s2, c.kv_heads) * in.k.c3])) *
              s.c;
   s.mask = in.key_mask == nullptr ? nullptr : in.key_mask + row.b * c.kv_len;
   s.bias = in.bias == nullptr

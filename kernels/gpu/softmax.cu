@@ -160,10 +160,11 @@ __global__ void __launch_bounds__(block_threads) softmax_kernel(RowChunk chunk, 
   __shared__ float shared_f[32];
   __shared__ double shared_d[32];
   __shared__ int shared_i[32];
-  const int n = static_cast<int>(blockIdx.x * (block_threads / threads) + threadIdx.x / threads);
-  if (n >= chunk.batches * chunk.rows) return;  // whole warps; with a block a row, whole blocks
+  const int r = static_cast<int>(blockIdx.x * (block_threads / threads) + threadIdx.x / threads);
+  if (r >= chunk.rows) return;  // whole warps; with a block a row, whole blocks
+  const int z = static_cast<int>(blockIdx.y), n = z * static_cast<int>(chunk.rows) + r;
   const int tid = static_cast<int>(threadIdx.x % threads), ld = static_cast<int>(chunk.ld);
-  const Row row = row_of(chunk, n);
+  const Row row = row_of(chunk, z, r);
   const RowReader<plain, half> reader{in, static_cast<std::int64_t>(n) * ld, scores_of(in, chunk, row), row.visible,
                                       in.acc_number == Number::s32};
   T* p = static_cast<T*>(job.p) + static_cast<std::int64_t>(n) * ld;
@@ -238,7 +239,7 @@ template <Format F, class T, int threads, int items>
 void launch(const RowChunk& chunk, const ScoreInputs& in, const ProbJob& job, const ScoreTaps& taps, cudaStream_t stream) {
   const bool plain = in.key_mask == nullptr && in.bias == nullptr && !in.round_bf16 && !job.quantized_sum &&
                      taps.scores == nullptr && taps.probs == nullptr && taps.p_codes == nullptr && taps.lse == nullptr;
-  const unsigned blocks = blocks_for(chunk.batches * chunk.rows, block_threads / threads);
+  const dim3 blocks(blocks_for(chunk.rows, block_threads / threads), static_cast<unsigned>(chunk.batches));
   const bool half = in.acc_number == Number::bf16;
   if (!plain) {
     softmax_kernel<F, T, threads, 0, false, false><<<blocks, block_threads, 0, stream>>>(chunk, in, job, taps);
