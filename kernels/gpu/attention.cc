@@ -6,6 +6,7 @@
 #include <cmath>
 #include <utility>
 
+#include "kernels/gpu/attention_sizes.h"
 #include "kernels/gpu/elementwise.h"
 #include "kernels/gpu/gpu_backend.h"
 #include "kernels/gpu/softmax.h"
@@ -39,44 +40,6 @@ class GpuAttention : public PreparedAttention {
  private:
   AttentionProblem problem_;
 };
-
-struct Sizes {
-  std::int64_t B, q_len, kv_len, q_heads, kv_heads, d, dv, d_p, dv_p, kv_p, rows;
-};
-
-void check_shape(bool ok, const char* what, const Shape& found, const std::string& expected) {
-  quant::require(ok, "attention: " + std::string(what) + " is " + found.to_string() + ", expected " + expected);
-}
-
-Sizes sizes_of(const AttentionProblem& p, const AttentionInputs& in) {
-  const Shape &q = in.q.shape, &k = in.k.shape, &v = in.v.shape;
-  check_shape(q.rank() == 4 && q[2] == p.q_heads && q[3] == p.head_dim, "q", q, "[B, q_len, q_heads, head_dim]");
-  check_shape(k.rank() == 4 && k == Shape{q[0], k[1], p.kv_heads, p.head_dim}, "k", k, "[B, kv_len, kv_heads, head_dim]");
-  check_shape(v == Shape{q[0], k[1], p.kv_heads, p.v_head_dim}, "v", v, "[B, kv_len, kv_heads, v_head_dim]");
-  const std::int64_t B = q[0], q_len = q[1], kv_len = k[1];
-  if (p.gate)
-    check_shape(in.gate_logits.shape == Shape{B, kv_len, p.gates()}, "gate_logits", in.gate_logits.shape,
-                "[B, kv_len, gates]");
-  if (p.learnable_sink) check_shape(in.sink.shape.elements() == p.q_heads, "sink", in.sink.shape, "[q_heads]");
-  if (in.key_mask.defined()) check_shape(in.key_mask.shape == Shape{B, kv_len}, "key_mask", in.key_mask.shape, "[B, kv_len]");
-  if (in.bias.defined()) {
-    const Shape& s = in.bias.shape;
-    check_shape(s.rank() == 4 && (s[0] == 1 || s[0] == B) && (s[1] == 1 || s[1] == p.q_heads) && s[2] == q_len &&
-                    s[3] == kv_len,
-                "bias", s, "[1|B, 1|q_heads, q_len, kv_len]");
-  }
-  return {B,
-          q_len,
-          kv_len,
-          p.q_heads,
-          p.kv_heads,
-          p.head_dim,
-          p.v_head_dim,
-          padded(p.head_dim),
-          padded(p.v_head_dim),
-          padded(kv_len),
-          p.q_heads / p.kv_heads * q_len};
-}
 
 /// One attention call on its way.
 class Run {

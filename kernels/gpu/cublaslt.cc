@@ -43,10 +43,10 @@ Loaded load() {
   Loaded loaded;
   // By its name (the loader's paths and the program's own), then where this build found it. Never closed.
   void* library = dlopen("libcublasLt.so.13", RTLD_NOW | RTLD_LOCAL);
-  const std::string built_with = std::string(cuda_library_dir) + "/libcublasLt.so.13";
+  const std::string built_with = std::string(cuda_library_dir()) + "/libcublasLt.so.13";
   if (library == nullptr) library = dlopen(built_with.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) {
-    loaded.error = "libcublasLt.so.13 (CUDA 13) wasn't found on the library path nor in " + std::string(cuda_library_dir);
+    loaded.error = "libcublasLt.so.13 (CUDA 13) wasn't found on the library path nor in " + std::string(cuda_library_dir());
   } else {
     bind_all(library, loaded);
   }
