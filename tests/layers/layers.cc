@@ -32,7 +32,7 @@ constexpr Package packages[] = {
     {"xxhash.h", "xxHash::", "eval/"},
 };
 /// The system's headers that aren't C++'s own.
-constexpr const char* system_headers[] = {"unistd.h", "fcntl.h", "malloc.h", "sys/", "immintrin.h", "dlfcn.h"};
+constexpr const char* system_headers[] = {"unistd.h", "fcntl.h", "poll.h", "malloc.h", "sys/", "immintrin.h", "dlfcn.h"};
 
 constexpr int most_lines = 400;
 /// A longer file says why in a comment with these words.
