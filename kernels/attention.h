@@ -14,7 +14,7 @@
 //  3. INT8: s32 exact, S = f32(s32) * ((s_q * s_k) * c). FP8: f32 accumulation of exact products, times ((s_q * s_k) * c).
 //     f32/bf16: products accumulated in f32, times c. Then additive mask, causal/padding mask (-inf).
 //  4. m = row max of S (with the sink); E = exp(S - m); l = sum E + exp(sink - m) in f32 from the unquantized E (or from
-//     code/p_scale when quantized_sum). scores_storage bf16 rounds S once, after step 3.
+//     code/p_scale when quantized_sum). scores_storage bf16 rounds S once, in step 3 before the masks.
 //  5. P codes: uint8 rhe(E*255), int8 rhe(E*127), e4m3/e5m2 cast(E*p_scale), bf16 rhe(E), f32 E.
 //     reference running_forward/reverse: m is the running maximum over key blocks visited in that order, O and l
 //     rescaled by exp(m_old - m_new) in f32.

@@ -22,7 +22,7 @@ enum class TapPoint : std::uint8_t {
   q_codes,
   k_codes,
   v_codes,     ///< storage dtype of the scheme
-  scores_i32,  ///< raw s32 of an INT8 Q.K^T
+  scores_i32,  ///< raw s32 of an INT8 Q.K^T where the query sees the key; only when Q and K are INT8 and run as such
   scores,      ///< scaled f32 scores, after mask (-inf where masked)
   probs,       ///< E / l in f32, before coding
   p_codes,     ///< codes of P (storage dtype of its format)

@@ -42,8 +42,10 @@ class CpuAttention : public PreparedAttention {
 
 struct Taps {
   Tensor scores_i32, scores, probs, p_codes, lse;
-  Taps(const TapSink* sink, const Shape& all, DType code) {
-    if (wants(sink, TapPoint::scores_i32)) scores_i32 = Tensor::zeros(DType::i32, all);
+  Taps(const TapSink* sink, const Shape& all, const AttentionProblem& p) {
+    const DType code = quant::storage(p.schemes.p.format);
+    if (quant::is_integer(p.schemes.q.format) && wants(sink, TapPoint::scores_i32))
+      scores_i32 = Tensor::zeros(DType::i32, all);
     if (wants(sink, TapPoint::scores)) scores = Tensor(DType::f32, all);
     if (wants(sink, TapPoint::probs)) probs = Tensor::zeros(DType::f32, all);
     if (wants(sink, TapPoint::p_codes)) p_codes = Tensor::zeros(code, all);
@@ -96,13 +98,19 @@ class HeadTask {
     for (std::int64_t i = 0; i < o_.q_len; i += query_block) block(i, std::min(query_block, o_.q_len - i), context, counts);
   }
 
-  /// Keys that rows up to `last` can see; all of them when someone wants the raw scores.
-  static std::int64_t keys_seen(const AttentionProblem& p, const host::AttentionOperands& o, std::int64_t last, bool all) {
-    return p.causal && !all ? std::clamp<std::int64_t>(last + 1 + o.kv_len - o.q_len, 1, o.kv_len) : o.kv_len;
+  /// Keys that rows up to `last` can see.
+  static std::int64_t keys_seen(const AttentionProblem& p, const host::AttentionOperands& o, std::int64_t last) {
+    return p.causal ? std::clamp<std::int64_t>(last + 1 + o.kv_len - o.q_len, 1, o.kv_len) : o.kv_len;
   }
+  /// Keys whose E refer to one maximum: a block of a running reference, or all.
   static std::int64_t key_block(const CpuAttention& a, std::int64_t keys) {
-    if (a.problem().schemes.p.reference != PReference::row_max) return std::min(a.problem().schemes.p.block, keys);
-    return a.pv.integer_as_f32 ? std::min(exact_block, keys) : keys;
+    return a.problem().schemes.p.reference == PReference::row_max ? keys : std::min(a.problem().schemes.p.block, keys);
+  }
+  /// f(offset, length) for each part of `width` keys that is one product: parts of the exact f32 route, or all.
+  template <class F>
+  static void for_products(const CpuAttention& a, std::int64_t width, const F& f) {
+    const std::int64_t step = a.pv.integer_as_f32 ? exact_block : width;
+    for (std::int64_t offset = 0; offset < width; offset += step) f(offset, std::min(step, width - offset));
   }
   static GemmShape qk_shape(const CpuAttention& a, std::int64_t rows, std::int64_t keys) {
     return {a.qk.a, a.qk.b, a.qk.accumulator, rows, keys, a.problem().head_dim, true};
@@ -123,7 +131,7 @@ class HeadTask {
   }
 
   void block(std::int64_t first, std::int64_t rows, Tensor& context, ProbCounts& counts) {
-    const std::int64_t keys = keys_seen(p_, o_, first + rows - 1, !taps_.scores_i32.empty());
+    const std::int64_t keys = keys_seen(p_, o_, first + rows - 1);
     gather(o_.q, o_.q_len, p_.q_heads, h_, p_.head_dim, a_.qk.a, w_.q, first, rows);
     float* s = grown(w_.scores, rows * keys);
     cache_.get(qk_shape(a_, rows, keys)).run(w_.context, w_.q.data(), w_.k.data(), nullptr, s);
@@ -169,11 +177,9 @@ class HeadTask {
               float* m, float* l, ProbCounts& counts) {
     const ProbScheme& scheme = p_.schemes.p;
     const std::int64_t d = p_.v_head_dim, step = key_block(a_, keys), blocks = (keys + step - 1) / step;
-    const bool running = scheme.reference != PReference::row_max, exact = a_.pv.integer_as_f32;
+    const bool running = scheme.reference != PReference::row_max;
     float* out = grown(w_.out, rows * d);
     std::fill_n(out, rows * d, 0.0F);
-    std::int32_t* sums = exact ? grown(w_.exact, rows * d) : nullptr;
-    if (exact) std::fill_n(sums, rows * d, 0);
     for (std::int64_t n = 0; n < blocks; ++n) {
       const std::int64_t begin = (scheme.reference == PReference::running_reverse ? blocks - 1 - n : n) * step;
       const std::int64_t width = std::min(step, keys - begin);
@@ -181,26 +187,44 @@ class HeadTask {
       for (std::int64_t r = 0; r < rows; ++r) {
         const float* segment = s + r * keys + begin;
         const float top = running ? *std::max_element(segment, segment + width) : tops[static_cast<std::size_t>(r)];
-        std::byte* dst = p + static_cast<std::size_t>(r * width) * size_of(a_.pv.a);
+        const PRow row{first + r, r, rows, begin, width};
         if (top == minus_infinity) {
-          std::memset(dst, 0, static_cast<std::size_t>(width) * size_of(a_.pv.a));
+          for_products(a_, width, [&](std::int64_t offset, std::int64_t length) {
+            std::memset(row.at(p, offset, length, size_of(a_.pv.a)), 0, static_cast<std::size_t>(length) * size_of(a_.pv.a));
+          });
           continue;
         }
         advance(m[r], l[r], top, out + r * d, d);
-        probabilities(first + r, begin, width, segment, m[r], l[r], dst, counts);
+        probabilities(row, segment, m[r], l[r], p, counts);
       }
-      float* part = grown(w_.part, rows * d);
-      const std::byte* v = w_.v.data() + static_cast<std::size_t>(begin * d) * size_of(a_.pv.b);
-      cache_.get(pv_shape(a_, rows, width)).run(w_.context, p, v, nullptr, part);
-      if (exact && !running) {
-        for (std::int64_t x = 0; x < rows * d; ++x) sums[x] += static_cast<std::int32_t>(part[x]);
-      } else if (a_.pv.accumulator == DataType::s32) {
-        take_product(reinterpret_cast<const std::int32_t*>(part), out, rows * d, running);
-      } else {
-        take_product(part, out, rows * d, running || blocks > 1);
-      }
+      product(p, begin, width, rows, running);
     }
-    if (exact && !running) take_product(sums, out, rows * d, false);
+  }
+
+  /// Where a row's codes go: the operand of each product is dense, [rows, length].
+  struct PRow {
+    std::int64_t i, r, rows, begin, width;
+    std::byte* at(std::byte* p, std::int64_t offset, std::int64_t length, std::size_t size) const {
+      return p + static_cast<std::size_t>(rows * offset + r * length) * size;
+    }
+  };
+
+  /// O (+)= P V over one key block; the exact f32 route sums its parts in s32.
+  void product(const std::byte* p, std::int64_t begin, std::int64_t width, std::int64_t rows, bool add) {
+    const std::int64_t d = p_.v_head_dim;
+    const bool exact = a_.pv.integer_as_f32;
+    float* part = grown(w_.part, rows * d);
+    if (exact) std::fill_n(grown(w_.exact, rows * d), rows * d, 0);
+    for_products(a_, width, [&](std::int64_t offset, std::int64_t length) {
+      const std::byte* v = w_.v.data() + static_cast<std::size_t>((begin + offset) * d) * size_of(a_.pv.b);
+      cache_.get(pv_shape(a_, rows, length))
+          .run(w_.context, p + static_cast<std::size_t>(rows * offset) * size_of(a_.pv.a), v, nullptr, part);
+      for (std::int64_t x = 0; exact && x < rows * d; ++x)
+        w_.exact[static_cast<std::size_t>(x)] += static_cast<std::int32_t>(part[x]);
+    });
+    if (exact) return take_product(w_.exact.data(), w_.out.data(), rows * d, add);
+    if (a_.pv.accumulator == DataType::f32) return take_product(part, w_.out.data(), rows * d, add);
+    take_product(reinterpret_cast<const std::int32_t*>(part), w_.out.data(), rows * d, add);
   }
 
   static void advance(float& m, float& l, float top, float* out, std::int64_t d) {
@@ -213,22 +237,25 @@ class HeadTask {
     m = m_new;
   }
 
-  void probabilities(std::int64_t i, std::int64_t begin, std::int64_t width, const float* segment, float m, float& l,
-                     std::byte* dst, ProbCounts& counts) {
+  void probabilities(const PRow& row, const float* segment, float m, float& l, std::byte* p, ProbCounts& counts) {
     const ProbScheme& scheme = p_.schemes.p;
+    const std::int64_t width = row.width;
     float* e = grown(w_.e, width);
     const float sum = exp_row(segment, m, e, width);
     const std::size_t stored = quant::info(quant::storage(scheme.format)).bytes;
     // Codes that the product takes as they are go to it at once.
     const bool as_is = stored == size_of(a_.pv.a);
-    std::byte* codes = as_is ? dst : grown(w_.codes, width * 4);
+    std::byte* codes = as_is ? row.at(p, 0, width, stored) : grown(w_.codes, width * 4);
     float code_sum = 0;
-    counts.zero_codes +=
-        code_row(e, width, scheme, codes, grown(w_.scratch, width), code_sum) - masked_keys(i, begin, width, segment);
+    counts.zero_codes += code_row(e, width, scheme, codes, grown(w_.scratch, width), code_sum) -
+                         masked_keys(row.i, row.begin, width, segment);
     l += scheme.quantized_sum ? code_sum : sum;
-    if (!as_is) expand_row(codes, width, dst);
+    if (!as_is)
+      for_products(a_, width, [&](std::int64_t offset, std::int64_t length) {
+        expand_row(codes + static_cast<std::size_t>(offset) * stored, length, row.at(p, offset, length, size_of(a_.pv.a)));
+      });
     if (taps_.p_codes.empty()) return;
-    const std::int64_t at = ((b_ * p_.q_heads + h_) * o_.q_len + i) * o_.kv_len + begin;
+    const std::int64_t at = ((b_ * p_.q_heads + h_) * o_.q_len + row.i) * o_.kv_len + row.begin;
     std::memcpy(taps_.p_codes.raw() + static_cast<std::size_t>(at) * stored, codes,
                 static_cast<std::size_t>(width) * stored);
   }
@@ -295,18 +322,19 @@ class HeadTask {
 };
 
 /// Makes every product of this problem before the parallel region (an exception must not leave one) and names them.
-std::string make_products(const CpuAttention& a, const host::AttentionOperands& o, GemmCache& cache, bool all_keys) {
+std::string make_products(const CpuAttention& a, const host::AttentionOperands& o, GemmCache& cache) {
   std::vector<std::string> qk, pv;
   const auto note = [](std::vector<std::string>& names, const std::string& name) {
     if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
   };
   for (std::int64_t i = 0; i < o.q_len; i += query_block) {
-    const std::int64_t rows = std::min(query_block, o.q_len - i),
-                       keys = HeadTask::keys_seen(a.problem(), o, i + rows - 1, all_keys);
+    const std::int64_t rows = std::min(query_block, o.q_len - i), keys = HeadTask::keys_seen(a.problem(), o, i + rows - 1);
     note(qk, cache.get(HeadTask::qk_shape(a, rows, keys)).implementation());
     const std::int64_t step = HeadTask::key_block(a, keys);
-    note(pv, cache.get(HeadTask::pv_shape(a, rows, step)).implementation());
-    if (keys % step != 0) note(pv, cache.get(HeadTask::pv_shape(a, rows, keys % step)).implementation());
+    for (const std::int64_t width : {step, keys % step})
+      HeadTask::for_products(a, width, [&](std::int64_t, std::int64_t length) {
+        note(pv, cache.get(HeadTask::pv_shape(a, rows, length)).implementation());
+      });
   }
   const auto joined = [](const std::vector<std::string>& names) {
     std::string text;
@@ -332,9 +360,9 @@ AttentionResult CpuBackend::attention(PreparedAttention& prepared, const Attenti
   result.q = o.q.counts;
   result.k = o.k.counts;
   result.v = o.v.counts;
-  Taps taps(sink, Shape{o.batch, p.q_heads, o.q_len, o.kv_len}, quant::storage(p.schemes.p.format));
+  Taps taps(sink, Shape{o.batch, p.q_heads, o.q_len, o.kv_len}, p);
   Tensor context(DType::f32, Shape{o.batch, o.q_len, p.q_heads, p.v_head_dim});
-  a.name = make_products(a, o, cache_, !taps.scores_i32.empty());
+  a.name = make_products(a, o, cache_);
 #pragma omp parallel
   {
     Workspace work;

@@ -51,8 +51,6 @@ Support CpuBackend::supports(const AttentionProblem& p) const {
   const bool by_f32 = !isa_.vnni && (quant::is_integer(p.schemes.q.format) || quant::is_integer(p.schemes.p.format));
   if (by_f32 && p.head_dim > exact_block)
     return {false, "head_dim above 512 with INT8 needs VNNI: a block's sum would leave f32's exact range"};
-  if (by_f32 && p.schemes.p.reference != PReference::row_max && p.schemes.p.block > exact_block)
-    return {false, "p block above 512 with INT8 needs VNNI"};
   return {};
 }
 

@@ -160,7 +160,7 @@ class Run {
       if (cleared) c_.clear(t.storage.get(), static_cast<std::size_t>(shape.elements()) * quant::info(dtype).bytes);
       made_.emplace_back(point, t);
     };
-    make(TapPoint::scores_i32, DType::i32, all, true);
+    if (quant::is_integer(p_.schemes.q.format)) make(TapPoint::scores_i32, DType::i32, all, true);
     make(TapPoint::scores, DType::f32, all, true);
     make(TapPoint::probs, DType::f32, all, true);
     make(TapPoint::p_codes, quant::storage(p_.schemes.p.format), all, true);

@@ -8,6 +8,7 @@ HeadResult attention(const Head& head) {
   HeadResult result;
   result.output.assign(static_cast<std::size_t>(head.q_len * head.dv), 0.0);
   result.magnitude = result.output;
+  result.score_magnitude.assign(static_cast<std::size_t>(head.q_len), std::isnan(head.sink) ? 0.0 : std::fabs(head.sink));
   result.probs.assign(static_cast<std::size_t>(head.q_len * head.kv_len), 0.0);
   const auto index = [](std::int64_t row, std::int64_t column, std::int64_t width) {
     return static_cast<std::size_t>(row * width + column);
@@ -18,10 +19,16 @@ HeadResult attention(const Head& head) {
     bool any = false;
     for (std::int64_t j = 0; j < head.kv_len; ++j) {
       if (head.visible[index(i, j, head.kv_len)] == 0) continue;
-      double dot = 0;
-      for (std::int64_t c = 0; c < head.d; ++c) dot += head.q[index(i, c, head.d)] * head.k[index(j, c, head.d)];
+      double dot = 0, magnitude = 0;
+      for (std::int64_t c = 0; c < head.d; ++c) {
+        const double product = head.q[index(i, c, head.d)] * head.k[index(j, c, head.d)];
+        dot += product;
+        magnitude += std::fabs(product);
+      }
       const double added = head.bias.empty() ? 0.0 : head.bias[index(i, j, head.kv_len)];
       score[static_cast<std::size_t>(j)] = dot * head.scale + added;
+      double& reach = result.score_magnitude[static_cast<std::size_t>(i)];
+      reach = std::fmax(reach, magnitude * head.scale + std::fabs(added));
       largest = std::fmax(largest, dot * head.scale + added);
       any = true;
     }

@@ -23,6 +23,8 @@ struct HeadResult {
   std::vector<double> output;     ///< [q_len, dv]
   std::vector<double> probs;      ///< [q_len, kv_len]
   std::vector<double> magnitude;  ///< sum_j p_ij |v_j|, [q_len, dv]: what rounding errors are measured in
+  std::vector<double>
+      score_magnitude;  ///< largest over visible keys of sum_c |q_c k_c| scale + |bias|, at least |sink|, [q_len]
 };
 HeadResult attention(const Head& head);
 

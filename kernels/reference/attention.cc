@@ -32,9 +32,11 @@ class ReferenceAttention : public PreparedAttention {
 /// Tensors kept for a listener; empty ones aren't wanted.
 struct Taps {
   Tensor scores_i32, scores, probs, p_codes, lse;
-  static Taps wanted(const TapSink* sink, const Shape& all, DType code) {
+  static Taps wanted(const TapSink* sink, const Shape& all, const AttentionProblem& p) {
     Taps taps;
-    if (wants(sink, TapPoint::scores_i32)) taps.scores_i32 = Tensor::zeros(DType::i32, all);
+    const DType code = quant::storage(p.schemes.p.format);
+    if (quant::is_integer(p.schemes.q.format) && p.mode == ExecutionMode::real && wants(sink, TapPoint::scores_i32))
+      taps.scores_i32 = Tensor::zeros(DType::i32, all);
     if (wants(sink, TapPoint::scores)) taps.scores = Tensor::zeros(DType::f32, all);
     if (wants(sink, TapPoint::probs)) taps.probs = Tensor::zeros(DType::f32, all);
     if (wants(sink, TapPoint::p_codes)) taps.p_codes = Tensor::zeros(code, all);
@@ -229,7 +231,7 @@ AttentionResult ReferenceBackend::attention(PreparedAttention& prepared, const A
   result.q = o.q.counts;
   result.k = o.k.counts;
   result.v = o.v.counts;
-  Taps taps = Taps::wanted(sink, Shape{o.batch, p.q_heads, o.q_len, o.kv_len}, quant::storage(p.schemes.p.format));
+  Taps taps = Taps::wanted(sink, Shape{o.batch, p.q_heads, o.q_len, o.kv_len}, p);
   Tensor context(DType::f32, Shape{o.batch, o.q_len, p.q_heads, p.v_head_dim});
   const HeadLoop loop(p, o);
 #pragma omp parallel for schedule(dynamic)
