@@ -8,6 +8,10 @@ function(qfid_own_target target)
   endif()
   # Vector types never cross a call that is not inlined, so their calling convention does not matter.
   list(APPEND options -Wno-psabi)
+  # g++ 13 takes every view returned by value for a reference about to dangle; 14 knows better.
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 14)
+    list(APPEND options -Wno-dangling-reference)
+  endif()
   # No contraction anywhere: a fused multiply-add changes codes (docs/numerics.md).
   list(APPEND options -ffp-contract=off -fno-trapping-math -fno-math-errno)
   target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:${options}>")
