@@ -1,90 +1,119 @@
-// Attention: each backend against the oracle (full precision) and against the reference (codes, bits, gain), over variants,
-// schemes and shapes.
+// Attention: every backend against the oracle, end to end in full precision, and stage by stage given the same codes, over
+// variants, lengths and schemes; INT8 to the bit.
 #include "kernels/attention.h"
 
 #include <catch2/catch_test_macros.hpp>
 #include <cmath>
-#include <cstring>
-#include <utility>
 
-#include "kernels/registry/registry.h"
-#include "tests/kernels/attention_cases.h"
+#include "tests/kernels/attention_expectation.h"
 #include "tests/support/tolerance.h"
 
 using namespace qfid;
-using namespace qfid::kernels;
 using namespace qfid::tests;
 
-TEST_CASE("full precision agrees with the oracle, and a 1 % fault would not") {
-  for (const std::string& name : backends()) {
-    const auto backend = make_backend(name);
-    for (const Case& c : variants()) {
-      const Inputs in = inputs_of(c, 11);
-      const Run r = run(*backend, problem_of(c, {}), in);
-      CAPTURE(name, c.q_len, c.kv_len, c.fill, c.sink, c.gate.has_value());
-      CHECK(worst_excess(c, in, r) <= 1.0);
-      const bool all_zero = c.padded && c.fill == "masked" && c.batch == 1;
-      if (!all_zero) CHECK(worst_excess(c, in, r, 1.01) > 1.0);
-    }
-  }
+namespace {
+
+std::vector<Case> all_cases() {
+  std::vector<Case> all = variants();
+  for (const Case& c : lengths()) all.push_back(c);
+  return all;
 }
 
-TEST_CASE("given the same inputs, codes, INT8 scores and P codes follow the reference; outputs within the gain rule") {
-  const auto reference = make_backend("reference");
-  for (const std::string& name : backends()) {
-    if (name == "reference") continue;
-    const auto backend = make_backend(name);
-    for (const Named& scheme : quantized_schemes())
-      for (const Case& c : variants()) {
-        const Inputs in = inputs_of(c, 13);
-        const AttentionProblem p = problem_of(c, scheme.schemes);
-        REQUIRE(backend->supports(p).ok);
-        const Run expected = run(*reference, p, in), got = run(*backend, p, in);
-        CAPTURE(name, scheme.name, c.q_len, c.kv_len, c.fill, c.sink, c.gate.has_value());
-        for (TapPoint point : {TapPoint::q_codes, TapPoint::k_codes, TapPoint::v_codes})
-          CHECK(same_bits(expected.taps.at(point), got.taps.at(point)));
-        if (quant::is_integer(p.schemes.q.format))
-          CHECK(same_bits(expected.taps.at(TapPoint::scores_i32), got.taps.at(TapPoint::scores_i32)));
-        // P codes differ by at most one step, and only near rounding boundaries.
-        std::int64_t different = 0;
-        const Tensor &a = expected.taps.at(TapPoint::p_codes), &b = got.taps.at(TapPoint::p_codes);
-        if (quant::is_scaled(p.schemes.p.format))
-          for (std::size_t i = 0; i < a.bytes(); ++i) {
-            const int step = std::to_integer<int>(a.raw()[i]) - std::to_integer<int>(b.raw()[i]);
-            REQUIRE(std::abs(step) <= 1);
-            different += step != 0;
-          }
-        const double share = tests::prob_codes_share(tests::accumulator_epsilon(name, quant::to_string(p.schemes.q.format)));
-        CHECK(static_cast<double>(different) <= 2.0 + share * static_cast<double>(a.shape().elements()));
-        quant::DistortionStats stats;
-        stats.add(expected.output.view<float>().span(), got.output.view<float>().span());
-        if (stats.gain()) {
-          CHECK(std::fabs(*stats.gain() - 1) <= tests::gain_real_emulated);
-          CHECK(*stats.nmse() <= 1e-4);
+std::vector<Named> all_schemes() {
+  std::vector<Named> all = quantized_schemes();
+  all.push_back({"f32", {}});
+  return all;
+}
+
+/// Largest excess of |o - oracle| over its tolerance; `factor` scales the output (to show the test's power).
+double worst_excess(const Case& c, const Inputs& in, const Run& r, double factor = 1.0) {
+  double worst = 0;
+  for (std::int64_t b = 0; b < c.batch; ++b)
+    for (std::int64_t h = 0; h < c.q_heads; ++h) {
+      const oracle::HeadResult o = judge(c, in, b, h);
+      for (std::int64_t i = 0; i < c.q_len; ++i)
+        for (std::int64_t x = 0; x < c.dv; ++x) {
+          const auto n = static_cast<std::size_t>(i * c.dv + x);
+          const double got =
+              factor * static_cast<double>(r.output.view<float>()[((b * c.q_len + i) * c.q_heads + h) * c.dv + x]);
+          const double tolerance = attention_f32(o.output[n], o.magnitude[n], static_cast<double>(c.kv_len),
+                                                 static_cast<double>(c.d), o.score_magnitude[static_cast<std::size_t>(i)]);
+          raise(worst, std::fabs(got - o.output[n]) / tolerance);
         }
-        CHECK(stats.nan_count() == 0);
-      }
-  }
+    }
+  return worst;
 }
 
-TEST_CASE("real agrees with emulated: the products add nothing of their own") {
-  const auto reference = make_backend("reference");
-  for (const std::string& name : backends()) {
-    const auto backend = make_backend(name);
-    for (const Named& scheme : quantized_schemes()) {
-      Case c;
-      c.q_len = c.kv_len = 129;
-      const Inputs in = inputs_of(c, 14);
-      const Run emulated = run(*reference, problem_of(c, scheme.schemes, ExecutionMode::emulated), in);
-      const Run real = run(*backend, problem_of(c, scheme.schemes), in);
-      CAPTURE(name, scheme.name);
-      quant::DistortionStats stats, faulty;
-      stats.add(emulated.output.view<float>().span(), real.output.view<float>().span());
-      CHECK(std::fabs(*stats.gain() - 1) <= tests::gain_real_emulated);
-      Tensor wrong = real.output.clone();
-      for (float& x : wrong.view<float>().span()) x *= 1.01F;
-      faulty.add(emulated.output.view<float>().span(), std::as_const(wrong).view<float>().span());
-      CHECK_FALSE(std::fabs(*faulty.gain() - 1) <= tests::gain_real_emulated);
+/// Codes of P that differ from the exact ones, over everything a test ran.
+struct Tally {
+  double differing = 0, expected = 0;
+};
+
+void agree(const NamedBackend& backend, const Named& scheme, const Case& c, ExecutionMode mode, Tally& tally) {
+  const Inputs in = inputs_of(c, 13);
+  const AttentionProblem p = problem_of(c, scheme.schemes, mode);
+  if (!backend->supports(p)) return;
+  const AttentionRanges ranges = static_ranges(c, scheme.schemes);
+  const Run r = run(*backend, p, in, true, ranges);
+  CAPTURE(backend.name, scheme.name, c.to_string(), r.implementation);
+  const Expectation expected(backend.name, c, p, in, ranges, r);
+  CHECK(expected.wrong_operand_codes() == 0);
+  CHECK(expected.wrong_integer_scores() == 0);
+  CHECK(expected.wrong_scaled_scores() == 0);
+  CHECK(expected.wrong_gates() == 0);
+  CHECK(expected.wrong_outputs() == 0);
+  CHECK(expected.wrong_counts() == 0);
+  Excess all;
+  for (std::int64_t b = 0; b < c.batch; ++b)
+    for (std::int64_t h = 0; h < c.q_heads; ++h) all += expected.head(b, h).judge_all();
+  CHECK(all.scores <= 1.0);
+  CHECK(all.codes <= 1.0);
+  CHECK(all.lse <= 1.0);
+  CHECK(all.probs <= 1.0);
+  CHECK(all.context <= 1.0);
+  CHECK(all.differing <= at_most(all.expected));
+  tally.differing += all.differing;
+  tally.expected += all.expected;
+}
+
+}  // namespace
+
+TEST_CASE("full precision agrees with the oracle, and a 1 % fault would not") {
+  for (const NamedBackend& backend : backends())
+    for (const Case& c : all_cases()) {
+      const Inputs in = inputs_of(c, 11);
+      const Run r = run(*backend, problem_of(c, {}), in, false);
+      CAPTURE(backend.name, c.to_string(), r.implementation);
+      CHECK(worst_excess(c, in, r) <= 1.0);
+      CHECK(worst_excess(c, in, r, fault) > 1.0);
     }
-  }
+}
+
+TEST_CASE("codes, scores, P codes, denominators and outputs follow from the inputs and from each other", "[isa]") {
+  for (const NamedBackend& backend : backends())
+    for (const Named& scheme : all_schemes()) {
+      Tally tally;
+      for (const Case& c : variants()) agree(backend, scheme, c, ExecutionMode::real, tally);
+      CAPTURE(backend.name, scheme.name, tally.differing, tally.expected);
+      CHECK(tally.differing <= at_most(tally.expected));
+    }
+}
+
+TEST_CASE("the same at every length round the kernels' blocks") {
+  for (const NamedBackend& backend : backends())
+    for (const Named& scheme : all_schemes()) {
+      Tally tally;
+      for (const Case& c : lengths()) agree(backend, scheme, c, ExecutionMode::real, tally);
+      CAPTURE(backend.name, scheme.name, tally.differing, tally.expected);
+      CHECK(tally.differing <= at_most(tally.expected));
+    }
+}
+
+TEST_CASE("emulated attention obeys the same oracle") {
+  for (const NamedBackend& backend : backends())
+    for (const Named& scheme : quantized_schemes()) {
+      Tally tally;
+      for (const Case& c : variants()) agree(backend, scheme, c, ExecutionMode::emulated, tally);
+      CHECK(tally.differing <= at_most(tally.expected));
+    }
 }

@@ -6,7 +6,7 @@
 
 #include "kernels/registry/registry.h"
 #include "quant/core/random.h"
-#include "tests/kernels/backends.h"
+#include "tests/kernels/support.h"
 
 using namespace qfid;
 using namespace qfid::kernels;
@@ -24,9 +24,8 @@ Tensor filled(const Shape& shape, std::uint64_t seed, double scale) {
 }  // namespace
 
 TEST_CASE("compare_logits against the definitions in long double, down to a KL of 1e-12") {
-  for (const std::string& name : tests::backends()) {
-    const auto backend = make_backend(name);
-    CAPTURE(name);
+  for (const tests::NamedBackend& backend : tests::backends()) {
+    CAPTURE(backend.name);
     for (std::int64_t vocab : {5, 64, 1003})
       for (double change : {1.0, 1e-2, 1e-4, 1e-6}) {
         const Tensor base = filled(Shape{1, 3, vocab}, 1, 3.0);
@@ -68,9 +67,8 @@ TEST_CASE("compare_logits against the definitions in long double, down to a KL o
 }
 
 TEST_CASE("top-1 takes the lowest index of a tie; the margin is to the runner-up") {
-  for (const std::string& name : tests::backends()) {
-    const auto backend = make_backend(name);
-    CAPTURE(name);
+  for (const tests::NamedBackend& backend : tests::backends()) {
+    CAPTURE(backend.name);
     Tensor logits(DType::f32, Shape{1, 1, 4});
     const float row[4] = {1, 5, 5, 2};
     std::copy(row, row + 4, logits.view<float>().data());
@@ -84,9 +82,8 @@ TEST_CASE("top-1 takes the lowest index of a tie; the margin is to the runner-up
 }
 
 TEST_CASE("row divergence by hand: KL, total variation, masked rows skipped") {
-  for (const std::string& name : tests::backends()) {
-    const auto backend = make_backend(name);
-    CAPTURE(name);
+  for (const tests::NamedBackend& backend : tests::backends()) {
+    CAPTURE(backend.name);
     Tensor p = Tensor::zeros(DType::f32, Shape{1, 1, 2, 3}), q = Tensor::zeros(DType::f32, Shape{1, 1, 2, 3});
     p.view<float>()[0] = 0.5F;
     p.view<float>()[1] = 0.5F;
@@ -100,9 +97,8 @@ TEST_CASE("row divergence by hand: KL, total variation, masked rows skipped") {
 }
 
 TEST_CASE("row statistics, norms and attention to a key") {
-  for (const std::string& name : tests::backends()) {
-    const auto backend = make_backend(name);
-    CAPTURE(name);
+  for (const tests::NamedBackend& backend : tests::backends()) {
+    CAPTURE(backend.name);
     Tensor x = Tensor::zeros(DType::f32, Shape{1, 2, 4});
     const float values[8] = {1, 2, 3, -10, 0.05F, 0.5F, 0.95F, 0.5F};
     std::copy(values, values + 8, x.view<float>().data());
