@@ -42,10 +42,15 @@ double incomplete_beta(double a, double b, double x) {
   return 1 - front * beta_fraction(b, a, 1 - x) / b;
 }
 
+double student_t_upper_tail(double t, double degrees) {
+  const double tail = 0.5 * incomplete_beta(degrees / 2, 0.5, degrees / (degrees + t * t));
+  return t >= 0 ? tail : 1 - tail;
+}
+
 double student_t_quantile(double probability, double degrees) {
   quant::require(probability > 0 && probability < 1 && degrees > 0, "student_t_quantile: arguments out of range");
   if (probability < 0.5) return -student_t_quantile(1 - probability, degrees);
-  const auto upper_tail = [&](double t) { return 0.5 * incomplete_beta(degrees / 2, 0.5, degrees / (degrees + t * t)); };
+  const auto upper_tail = [&](double t) { return student_t_upper_tail(t, degrees); };
   double low = 0, high = 1;
   while (upper_tail(high) > 1 - probability) high *= 2;
   for (int i = 0; i < 200 && high - low > 1e-14 * high; ++i) {

@@ -17,6 +17,9 @@ double incomplete_beta(double a, double b, double x);
 /// Quantile of Student's t distribution, 0 < probability < 1, degrees > 0.
 double student_t_quantile(double probability, double degrees);
 
+/// P(T > t) of Student's t distribution, degrees > 0.
+double student_t_upper_tail(double t, double degrees);
+
 /// Mean over tokens of a quantity with per-window sums, as a ratio estimator sum(sums)/sum(counts), and its
 /// window-clustered t interval (linearized; Cochran 1977, 6.3): s^2 = n/(n-1) sum (S_w - r C_w)^2 / C^2.
 /// No interval below min_windows_for_interval windows. Empty input or zero tokens: Error{internal}.
