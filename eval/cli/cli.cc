@@ -14,6 +14,7 @@
 #include <new>
 
 #include "eval/cli/commands.h"
+#include "eval/cli/result_commands.h"
 #include "eval/experiment/version.h"
 #include "quant/core/error.h"
 #include "quant/core/nearest.h"
@@ -27,6 +28,7 @@ constexpr const char* footer = R"(Examples:
   qfid run my.yaml --set data.windows=8 --target int8   a quick look at one target
   qfid plan my.yaml                                     what would run, how long, how much memory
   qfid inspect path/to/model                            what a checkpoint holds and how it is read
+  qfid check qfid-out/quickstart/results.json --gates gates.yaml    do these results pass?
 
 Exit codes: 0 pass, 1 a gate failed, 2 usage or configuration, 3 bad input file, 4 backend unavailable or out of
 memory, 5 internal error or a run failed midway, 130 interrupted.)";
@@ -113,6 +115,7 @@ int run_cli(int argc, const char* const* argv) {
   app.require_subcommand(1);
   RunOptions options;
   std::string model, shell;
+  ResultOptions results;
   std::function<int()> work;
   for (const CommandInfo& info : command_list()) {
     CLI::App* command = app.add_subcommand(info.name, info.summary);
@@ -121,8 +124,11 @@ int run_cli(int argc, const char* const* argv) {
       add_config(*command, options);
       command->add_option("--out", options.out,
                           "Directory for results.json, report.md, layers.csv, tokens*.npy (default qfid-out/NAME)");
+      command->add_option("--junit", options.junit, "Also write the gates' verdicts as JUnit XML");
       command->add_flag("--quiet", options.quiet, "No progress, no table");
       command->callback([&] { work = [&] { return command_run(options); }; });
+    } else if (add_result_command(*command, name, results, work)) {
+      continue;
     } else if (name == "plan" || name == "validate") {
       add_config(*command, options);
       command->callback(

@@ -10,6 +10,7 @@ namespace qfid::eval {
 struct RunOptions {
   std::string config, out;
   std::vector<std::string> sets, models, targets;
+  std::string junit;
   bool quiet = false;
 };
 
@@ -23,6 +24,26 @@ int command_completion(const std::string& shell);
 
 /// Text that may quote file contents: control characters are shown as \xNN, never sent to a terminal.
 std::string printable(std::string_view text);
+
+/// Commands on results that are there already; nothing is run.
+struct CheckOptions {
+  std::string results, baseline, gates, junit, date;
+};
+int command_check(const CheckOptions& options);
+
+struct BaselineOptions {
+  std::string results, file, gates;
+};
+int command_baseline_save(const BaselineOptions& options);
+int command_baseline_show(const std::string& file);
+int command_baseline_update(const BaselineOptions& options);
+
+struct CompareOptions {
+  std::vector<std::string> files;
+  bool tokens = false;
+  double confidence = 0.95;
+};
+int command_compare(const CompareOptions& options);
 
 /// Command names with one line each: help and completion are made of this.
 struct CommandInfo {

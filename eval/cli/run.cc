@@ -10,6 +10,7 @@
 #include <iostream>
 
 #include "eval/cli/commands.h"
+#include "eval/experiment/gates.h"
 #include "eval/experiment/runner.h"
 #include "eval/experiment/spec_reader.h"
 #include "eval/report/report.h"
@@ -65,6 +66,8 @@ int exit_code_of(const ExperimentRecord& record) {
   if (record.interrupted) return 130;
   for (const RunRecord& run : record.runs)
     if (run.status == RunStatus::failed) return run.message.starts_with("out of memory") ? 4 : 5;
+  for (const GateRecord& gate : record.gates)
+    if (gate.blocks()) return 1;
   return 0;
 }
 
@@ -74,6 +77,7 @@ int command_run(const RunOptions& options) {
   const Spec spec = spec_of(options);
   const std::filesystem::path out =
       options.out.empty() ? std::filesystem::path("qfid-out") / spec.name : std::filesystem::path(options.out);
+  const SavedBaselines saved = load_baselines(spec.gates);
   // Whether results can be written is known before hours are spent.
   std::error_code error;
   std::filesystem::create_directories(out, error);
@@ -81,13 +85,23 @@ int command_run(const RunOptions& options) {
   if (error) throw quant::Error(quant::ErrorKind::input, out.string() + ": can't write there: " + error.message());
   std::signal(SIGINT, on_interrupt);
   std::signal(SIGTERM, on_interrupt);
-  const ExperimentRecord record = run_experiment(spec, progress_line(options.quiet), stop_requested);
+  ExperimentRecord record = run_experiment(spec, progress_line(options.quiet), stop_requested);
+  record.gates = evaluate_gates(record, spec.gates, saved, today());
   // The table first: should the files fail, hours of work are still on the screen.
   if (!options.quiet) std::cout << console_report(record) << std::flush;
-  const auto written = write_reports(record, out);
+  auto written = write_reports(record, out);
+  if (!options.junit.empty()) {
+    write_file_atomically(options.junit, junit_xml(record.gates, record.name));
+    written.emplace_back(options.junit);
+  }
   for (const RunRecord& run : record.runs)
     if (run.status == RunStatus::failed)
       std::cerr << "qfid: " << run.model << " / " << run.target << " failed: " << run.message << "\n";
+  if (options.quiet)
+    for (const GateRecord& gate : record.gates)
+      if (gate.blocks())
+        std::cerr << std::format("qfid: gate {} ({} / {}), {}: {}\n", gate.name, gate.model, gate.target,
+                                 to_string(gate.verdict), gate.words);
   if (!options.quiet)
     for (const auto& path : written) std::cerr << "wrote " << path.string() << "\n";
   return exit_code_of(record);

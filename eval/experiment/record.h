@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "eval/metrics/gate.h"
 #include "eval/metrics/metric.h"
 
 namespace qfid::eval {
@@ -43,6 +44,31 @@ struct RunRecord {
 struct PairRecord {
   std::string model, a, b;
   Metric difference;
+};
+
+/// What a gate's outcome means for shipping.
+enum class GateVerdict : std::uint8_t { pass, fail, inconclusive, warning, expected_failure, unexpected_pass, expired };
+constexpr const char* to_string(GateVerdict verdict) {
+  constexpr const char* names[] = {"pass",           "fail",           "inconclusive", "warning", "expected failure",
+                                   "unexpected pass", "expired"};
+  return names[static_cast<int>(verdict)];
+}
+
+/// One gate on one model under one target. Numbers are on the metric's own scale.
+struct GateRecord {
+  std::string name, model, target, metric;
+  double bound = 0;
+  bool upper = true;
+  std::string relative_to;  ///< "", "target NAME", "file NAME"
+  double confidence = 0.99;
+  GateStatistics statistics;  ///< `outcome` after Holm's correction
+  GateVerdict verdict = GateVerdict::inconclusive;
+  std::string words;  ///< the verdict in a sentence
+  std::string reason, expires;  ///< of an expected failure; "" without one
+
+  bool blocks() const {
+    return verdict != GateVerdict::pass && verdict != GateVerdict::warning && verdict != GateVerdict::expected_failure;
+  }
 };
 
 struct ModelRecord {
@@ -81,6 +107,7 @@ struct ExperimentRecord {
   std::vector<ModelRecord> models;
   std::vector<RunRecord> runs;  ///< per model: the baseline (target "baseline") first, then the targets in order
   std::vector<PairRecord> pairs;
+  std::vector<GateRecord> gates;
   std::vector<std::string> warnings;
   bool interrupted = false;
   Timings timings;

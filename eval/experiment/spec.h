@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "eval/data/windows.h"
+#include "eval/experiment/gate_spec.h"
 #include "eval/model/precision.h"
 #include "kernels/attention.h"
 
@@ -89,6 +90,7 @@ struct Spec {
   std::vector<TargetSpec> targets;
   MetricsSpec metrics;
   RunSettings run;
+  std::vector<GateSpec> gates;
 };
 
 }  // namespace qfid::eval

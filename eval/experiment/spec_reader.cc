@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "eval/experiment/config_check.h"
+#include "eval/experiment/gate_reader.h"
 #include "eval/experiment/keys.h"
 #include "quant/core/error.h"
 #include "quant/core/mapped_file.h"
@@ -109,6 +110,7 @@ class SpecBuilder {
     }
     for (const auto& [name, body] : root_.find("targets")->entries) target(name, body);
     if (const YamlNode* node = root_.find("metrics")) metrics(*node);
+    if (const YamlNode* node = root_.find("gates")) gates(*node);
     if (const YamlNode* node = root_.find("run")) {
       if (const YamlNode* threads = node->find("threads")) spec_.run.threads = static_cast<int>(whole(*threads));
       if (const YamlNode* chunk = node->find("chunk_windows")) spec_.run.chunk_windows = whole(*chunk);
@@ -154,6 +156,22 @@ class SpecBuilder {
     if (const YamlNode* n = node.find("sink_windows")) m.sink_windows = whole(*n);
     if (const YamlNode* n = node.find("confidence")) m.confidence = real(*n);
     if (const YamlNode* n = node.find("sink_threshold")) m.sink_threshold = real(*n);
+  }
+
+  void gates(const YamlNode& node) {
+    spec_.gates = gates_from(node, spec_.file.parent_path(), problems_);
+    const auto check = [&](const GateSpec& gate, const char* key, const std::string& pattern, const auto& named) {
+      std::vector<std::string> names;
+      for (const auto& entry : named) names.push_back(entry.name);
+      if (std::none_of(names.begin(), names.end(), [&](const std::string& name) { return matches(pattern, name); }))
+        problems_.add(*node.find(gate.name), "gate \"" + gate.name + "\": " + key + " \"" + pattern +
+                                                 "\" matches nothing here" + quant::did_you_mean(pattern, names));
+    };
+    for (const GateSpec& gate : spec_.gates) {
+      check(gate, "models", gate.models, spec_.models);
+      check(gate, "targets", gate.targets, spec_.targets);
+      if (!gate.relative_target.empty()) check(gate, "relative_to.target", gate.relative_target, spec_.targets);
+    }
   }
 
   static void linear(const YamlNode& node, LinearSchemes& schemes) {
@@ -310,5 +328,29 @@ Spec read_spec(const fs::path& file, const std::vector<std::string>& sets) {
   if (!problems.empty()) throw Error(ErrorKind::usage, problems.text());
   return spec;
 }
+
+std::vector<GateSpec> read_gates(const fs::path& file, const std::string& text, const std::vector<std::string>& sets) {
+  Problems problems(file.string());
+  std::vector<GateSpec> gates;
+  try {
+    YamlNode root = parse_yaml(text);
+    for (const std::string& set : sets) apply_set(root, set, problems);
+    const std::vector<std::string> known = children_of("");
+    for (const auto& [key, value] : root.entries)
+      if (std::find(known.begin(), known.end(), key.text) == known.end())
+        problems.add(key, "unknown key \"" + key.text.substr(0, 60) + "\"" + quant::did_you_mean(key.text, known));
+    const YamlNode* node = root.kind == YamlNode::Kind::map ? root.find("gates") : nullptr;
+    if (node == nullptr) {
+      problems.add(root, "no gates, expected a map \"gates\" (see docs/gates.md)");
+    } else {
+      check_node(*node, "gates", "gates", problems);
+      if (problems.empty()) gates = gates_from(*node, file.parent_path(), problems);
+    }
+  } catch (const YamlProblem& problem) { problems.add(problem.at, "", problem.message); }
+  if (!problems.empty()) throw Error(ErrorKind::usage, problems.text());
+  return gates;
+}
+
+std::vector<GateSpec> read_gates(const fs::path& file) { return read_gates(file, read_text(file)); }
 
 }  // namespace qfid::eval

@@ -14,6 +14,12 @@ namespace qfid::eval {
 /// line per error; a configuration file that doesn't exist or can't be read is Error{usage} too.
 Spec read_spec(const std::filesystem::path& file, const std::vector<std::string>& sets = {});
 
+/// The gates of a configuration, or of a file that holds nothing but `gates:` (and `version:`); the rest isn't read. `text`
+/// stands in `file`, whose directory paths are relative to. Errors as read_spec's; none is an error too.
+std::vector<GateSpec> read_gates(const std::filesystem::path& file, const std::string& text,
+                                 const std::vector<std::string>& sets = {});
+std::vector<GateSpec> read_gates(const std::filesystem::path& file);
+
 /// The draft-07 JSON Schema of the configuration, from the same table that validates.
 std::string spec_schema();
 

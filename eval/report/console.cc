@@ -21,17 +21,6 @@ std::string target_line(const RunRecord& run, std::size_t name_width) {
                      top1 == nullptr || !top1->value ? "-" : std::format("{:.2f}%", 100 * *top1->value), where);
 }
 
-void add_wrapped(std::string& text, const std::string& line, std::size_t width) {
-  std::string rest = line;
-  while (rest.size() > width) {
-    std::size_t cut = rest.rfind(' ', width);
-    if (cut == std::string::npos || cut < 20) cut = width;
-    text += rest.substr(0, cut) + "\n";
-    rest = "    " + rest.substr(rest[cut] == ' ' ? cut + 1 : cut);
-  }
-  text += rest + "\n";
-}
-
 void add_model(std::string& text, const ExperimentRecord& record, const ModelRecord& model, std::size_t width) {
   add_wrapped(
       text,
@@ -82,6 +71,7 @@ std::string console_report(const ExperimentRecord& record, int width_in) {
   if (!differences.empty())
     text +=
         std::format("Paired differences whose {:.0f} % interval excludes zero:\n", 100 * record.confidence) + differences;
+  text += console_gates(record.gates, width_in);
   for (const std::string& warning : record.warnings) add_wrapped(text, "warning: " + warning, width);
   return text;
 }

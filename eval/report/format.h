@@ -75,6 +75,26 @@ inline std::string format_or_kernel(const ExperimentRecord& record, const std::s
       "(limit {:.0e})",
       where, *deviation->value, kernel_gain_limit);
 }
+/// Free text stays text: nothing in it is read as a table, markup or HTML, and it stays on one line.
+inline std::string cell(const std::string& text) {
+  std::string out;
+  for (char c : text) {
+    if (std::string_view("\\|<`*[").find(c) != std::string_view::npos) out += '\\';
+    out += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
+  }
+  return out;
+}
+/// A line, broken at spaces so that none is longer than width; what follows is indented.
+inline void add_wrapped(std::string& text, const std::string& line, std::size_t width) {
+  std::string rest = line;
+  while (rest.size() > width) {
+    std::size_t cut = rest.rfind(' ', width);
+    if (cut == std::string::npos || cut < 20) cut = width;
+    text += rest.substr(0, cut) + "\n";
+    rest = "    " + rest.substr(rest[cut] == ' ' ? cut + 1 : cut);
+  }
+  text += rest + "\n";
+}
 inline std::string clipped(const std::string& text, std::size_t width) {
   return text.size() <= width ? text : text.substr(0, width - 1) + "~";
 }

@@ -51,6 +51,28 @@ ordered_json run_json(const RunRecord& run) {
   return json;
 }
 
+ordered_json gate_json(const GateRecord& g) {
+  const GateStatistics& s = g.statistics;
+  ordered_json json{{"name", g.name},
+                    {"model", g.model},
+                    {"target", g.target},
+                    {"metric", g.metric},
+                    {g.upper ? "max" : "min", number(g.bound)},
+                    {"relative_to", g.relative_to},
+                    {"confidence", g.confidence},
+                    {"windows", s.windows},
+                    {"effect", number(s.effect)}};
+  if (s.limits) json["limits"] = {number(s.limits->low), number(s.limits->high)};
+  json["outcome"] = to_string(s.outcome);
+  json["verdict"] = to_string(g.verdict);
+  json["blocks"] = g.blocks();
+  json["words"] = g.words;
+  if (s.detectable) json["detectable"] = number(s.detectable);
+  if (s.windows_needed) json["windows_needed"] = *s.windows_needed;
+  if (!g.expires.empty()) json["expected_failure"] = {{"reason", g.reason}, {"expires", g.expires}};
+  return json;
+}
+
 ordered_json provenance_json(const Provenance& p) {
   return {{"tool_version", p.tool_version},
           {"git_commit", p.git_commit},
@@ -115,6 +137,8 @@ std::string results_json(const ExperimentRecord& record) {
   for (const PairRecord& pair : record.pairs)
     json["pairs"].push_back(
         {{"model", pair.model}, {"a", pair.a}, {"b", pair.b}, {pair.difference.name, metric_json(pair.difference)}});
+  json["gates"] = ordered_json::array();
+  for (const GateRecord& gate : record.gates) json["gates"].push_back(gate_json(gate));
   json["warnings"] = record.warnings;
   json["timings"] = timings_json(record);
   // A file name need not be UTF-8; a record must be.

@@ -5,16 +5,6 @@ namespace qfid::eval {
 
 namespace {
 
-/// Free text stays text: nothing in it is read as a table, markup or HTML, and it stays on one line.
-std::string cell(const std::string& text) {
-  std::string out;
-  for (char c : text) {
-    if (std::string_view("\\|<`*[").find(c) != std::string_view::npos) out += '\\';
-    out += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
-  }
-  return out;
-}
-
 void add_targets(std::string& text, const ExperimentRecord& record, const ModelRecord& model) {
   text +=
       "| target | perplexity | ratio | interval of ratio | KL mean (nats) | top-1 agreement | worst local: layer.tap, SQNR "
@@ -135,6 +125,7 @@ std::string markdown_report(const ExperimentRecord& record) {
       "Ratios and intervals are of perplexity against the full-precision baseline on the same tokens; intervals ({:.0f} %) "
       "are clustered by window.\n\n",
       100 * record.confidence);
+  text += markdown_gates(record.gates);
   for (const ModelRecord& model : record.models) {
     text += std::format("## {} ({})\n\n", model.name, model.variant);
     add_targets(text, record, model);

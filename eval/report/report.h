@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "eval/experiment/compare.h"
 #include "eval/experiment/record.h"
 #include "eval/experiment/runner.h"
 
@@ -15,6 +16,13 @@ namespace qfid::eval {
 /// The table a person sees after a run; no line longer than `width` columns (at least 72).
 std::string console_report(const ExperimentRecord& record, int width = 80);
 std::string console_plan(const Plan& plan);
+/// The verdicts in words, what blocks first; empty without gates.
+std::string console_gates(const std::vector<GateRecord>& gates, int width = 80);
+std::string markdown_gates(const std::vector<GateRecord>& gates);
+/// JUnit XML: one case for each model, target and gate; `name` is the suite's.
+std::string junit_xml(const std::vector<GateRecord>& gates, const std::string& name);
+/// Results side by side (qfid compare).
+std::string console_comparison(const std::vector<ComparedRow>& rows, double confidence);
 std::string markdown_report(const ExperimentRecord& record);
 /// results.json, schema_version first; everything that may differ between two equal runs is under "timings".
 std::string results_json(const ExperimentRecord& record);

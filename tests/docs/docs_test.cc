@@ -91,6 +91,13 @@ ExperimentRecord full_record() {
   run.windows = {{1}, {1.0}, {1.0}, {1.0}, {1}};
   record.runs.push_back(run);
   record.pairs.push_back({"m", "a", "b", {"nll.difference", 1.0, Interval{0.5, 2.0}, "nats", "note"}});
+  for (const bool upper : {true, false}) {
+    GateRecord gate;
+    gate.name = gate.model = gate.target = gate.metric = gate.words = gate.reason = gate.expires = "text";
+    gate.upper = upper;
+    gate.statistics = {16, 1.0, Interval{0.5, 2.0}, 0.5, 0.5, GateOutcome::inconclusive, 0.5, 17};
+    record.gates.push_back(gate);
+  }
   record.warnings = {"warning"};
   return record;
 }
@@ -173,7 +180,7 @@ TEST_CASE("links between the documents lead somewhere", "[docs]") {
   const std::regex link(R"(\]\(([^)#:]+)(#[^)]*)?\))");
   for (const char* name :
        {"README.md", "configs/README.md", "docs/README.md", "docs/architecture.md", "docs/metrics.md", "docs/numerics.md",
-        "docs/results-format.md", "docs/results/known-values.md", "tests/bench/README.md"}) {
+        "docs/gates.md", "docs/results-format.md", "docs/results/known-values.md", "tests/bench/README.md"}) {
     CAPTURE(name);
     std::ifstream file(project / name);
     REQUIRE(file);

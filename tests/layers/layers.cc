@@ -30,6 +30,7 @@ constexpr Package packages[] = {
     {"yaml-cpp/", "yaml-cpp::", "eval/experiment/yaml_tree"},
     {"CLI/", "CLI11::", "eval/cli/"},
     {"xxhash.h", "xxHash::", "eval/"},
+    {"pugixml.hpp", "pugixml::", "eval/report/junit"},
 };
 /// The system's headers that aren't C++'s own.
 constexpr const char* system_headers[] = {"unistd.h", "fcntl.h", "poll.h", "malloc.h", "sys/", "immintrin.h", "dlfcn.h"};

@@ -109,7 +109,7 @@ TEST_CASE("every mistake has its place and its remedy") {
       {"list as key", "? [a]\n: 1", "1:3: a key must be a word"},
       {"half a surrogate pair", "a: \"\\ud800\"", "1:11: not valid YAML: invalid unicode: 55296"},
       {"unknown key", head() + "targts: {}\ntargets: {t: {}}",
-       "5:1: unknown key \"targts\", expected one of version, name, models, data, baseline, presets, targets, metrics, run, "
+       "5:1: unknown key \"targts\", expected one of version, name, models, data, baseline, presets, targets, metrics, run, gates, "
        "did you mean \"targets\"?"},
       {"duplicate key", head() + "name: u\ntargets: {t: {}}", "5:1: duplicate key \"name\""},
       {"no targets", head(), "1:1: missing key \"targets\", expected a map of names"},
@@ -165,7 +165,7 @@ TEST_CASE("every mistake has its place and its remedy") {
       {"several at once", head() + "targets: {t: {backend: cup}}\nrun: {threads: 0}\nmetrcs: {}",
        "5:24: targets.t.backend is \"cup\", expected one of cpu, reference, gpu, did you mean \"cpu\"?\n"
        "6:16: run.threads is \"0\", expected a whole number, 1..4096\n"
-       "7:1: unknown key \"metrcs\", expected one of version, name, models, data, baseline, presets, targets, metrics, run, "
+       "7:1: unknown key \"metrcs\", expected one of version, name, models, data, baseline, presets, targets, metrics, run, gates, "
        "did you mean \"metrics\"?"},
   };
   for (const Wrong& wrong : all) {

@@ -1,0 +1,34 @@
+// Gates of an experiment: specs and a record in, verdicts out. Nothing is run; the statistics are eval/metrics/gate.h.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "eval/experiment/record.h"
+#include "eval/experiment/saved_baseline.h"
+#include "eval/experiment/spec.h"
+
+namespace qfid::eval {
+
+/// A metric that can be gated: a mean over tokens whose window sums a record holds.
+struct GateMetric {
+  std::string_view name;
+  std::string_view sums;  ///< what is summed, as saved baselines name it: perplexity.ratio is exp of mean nll.difference
+  SumKind kind;
+  bool exponential;  ///< the metric is exp of the mean: gates work on the logarithm
+};
+const std::vector<GateMetric>& gate_metrics();
+/// Error{internal} for an unknown name (the key table has checked it).
+const GateMetric& gate_metric(std::string_view name);
+
+/// Window sums of a metric of one run, paired with its model's baseline. Windows must match.
+std::vector<double> gate_sums(const RunRecord& run, const RunRecord& baseline, const GateMetric& metric);
+
+/// Every gate on every model and target of the record that it matches, in order, with Holm's correction over all of them.
+/// `saved` holds what load_baselines found. Error{usage} when a saved baseline isn't of the same data. A gate that matches
+/// nothing gives no record.
+std::vector<GateRecord> evaluate_gates(const ExperimentRecord& record, const std::vector<GateSpec>& gates,
+                                       const SavedBaselines& saved, const std::string& day);
+
+}  // namespace qfid::eval

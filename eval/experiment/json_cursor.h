@@ -1,0 +1,73 @@
+// A place in a JSON file that knows its path: strict reading whose errors name file and key.
+#pragma once
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "quant/core/error.h"
+
+namespace qfid::eval {
+
+class JsonCursor {
+ public:
+  JsonCursor(const nlohmann::json& value, std::string file, std::string key = "")
+      : value_(&value), file_(std::move(file)), key_(std::move(key)) {}
+
+  JsonCursor at(const std::string& name) const {
+    if (!value_->is_object()) fail("a map");
+    const auto found = value_->find(name);
+    const std::string key = key_.empty() ? name : key_ + "." + name;
+    if (found == value_->end()) throw quant::Error(quant::ErrorKind::input, file_ + ": missing key \"" + key + "\"");
+    return {*found, file_, key};
+  }
+  std::vector<JsonCursor> items() const {
+    if (!value_->is_array()) fail("a list");
+    std::vector<JsonCursor> all;
+    for (std::size_t i = 0; i < value_->size(); ++i)
+      all.emplace_back((*value_)[i], file_, key_ + "[" + std::to_string(i) + "]");
+    return all;
+  }
+  /// Keys and values of a map.
+  std::vector<std::pair<std::string, JsonCursor>> entries() const {
+    if (!value_->is_object()) fail("a map");
+    std::vector<std::pair<std::string, JsonCursor>> all;
+    for (const auto& [name, value] : value_->items()) all.emplace_back(name, JsonCursor(value, file_, key_ + "." + name));
+    return all;
+  }
+  std::string text() const {
+    if (!value_->is_string()) fail("text");
+    return value_->get<std::string>();
+  }
+  double number() const {
+    if (!value_->is_number() || !std::isfinite(value_->get<double>())) fail("a number");
+    return value_->get<double>();
+  }
+  std::int64_t integer(std::int64_t low, std::int64_t high) const {
+    const bool whole =
+        value_->is_number_integer() && !(value_->is_number_unsigned() && value_->get<std::uint64_t>() > INT64_MAX);
+    if (!whole || value_->get<std::int64_t>() < low || value_->get<std::int64_t>() > high)
+      fail("a whole number, " + std::to_string(low) + ".." + std::to_string(high));
+    return value_->get<std::int64_t>();
+  }
+  bool boolean() const {
+    if (!value_->is_boolean()) fail("true or false");
+    return value_->get<bool>();
+  }
+  /// Error{input}: "FILE: KEY is FOUND, expected EXPECTED".
+  [[noreturn]] void fail(const std::string& expected) const {
+    std::string found = value_->is_object()  ? "a map"
+                        : value_->is_array() ? "a list"
+                                             : value_->dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    if (found.size() > 60) found = found.substr(0, 60) + "...";
+    throw quant::Error(quant::ErrorKind::input, file_ + ": " + (key_.empty() ? "the file" : "\"" + key_ + "\"") + " is " +
+                                                    found + ", expected " + expected);
+  }
+
+ private:
+  const nlohmann::json* value_;
+  std::string file_, key_;
+};
+
+}  // namespace qfid::eval

@@ -1,0 +1,128 @@
+#include "eval/experiment/record_reader.h"
+
+#include <set>
+
+#include "eval/experiment/json_cursor.h"
+#include "eval/model/json_file.h"
+#include "quant/core/mapped_file.h"
+
+namespace qfid::eval {
+
+namespace {
+
+constexpr std::int64_t most = 1'000'000'000'000;
+
+RunStatus status_of(const JsonCursor& at) {
+  const std::string text = at.text();
+  for (const RunStatus status : {RunStatus::ok, RunStatus::skipped, RunStatus::failed, RunStatus::interrupted})
+    if (text == to_string(status)) return status;
+  at.fail("one of ok, skipped, failed, interrupted");
+}
+
+std::vector<double> numbers(const JsonCursor& list, std::size_t length) {
+  std::vector<double> all;
+  for (const JsonCursor& item : list.items()) all.push_back(item.number());
+  if (all.size() != length) list.fail("a list of " + std::to_string(length) + " numbers, one a window");
+  return all;
+}
+
+WindowSums windows_of(const JsonCursor& at) {
+  WindowSums sums;
+  for (const JsonCursor& item : at.at("tokens").items()) sums.tokens.push_back(item.integer(1, most));
+  const std::size_t n = sums.tokens.size();
+  sums.nll = numbers(at.at("nll"), n);
+  sums.kl = numbers(at.at("kl"), n);
+  sums.kl_reverse = numbers(at.at("kl_reverse"), n);
+  const JsonCursor agree = at.at("top1_agree");
+  for (const JsonCursor& item : agree.items())
+    sums.top1_agree.push_back(item.integer(0, sums.top1_agree.size() < n ? sums.tokens[sums.top1_agree.size()] : most));
+  if (sums.top1_agree.size() != n) agree.fail("a list of " + std::to_string(n) + " numbers, one a window");
+  return sums;
+}
+
+RunRecord run_of(const JsonCursor& at) {
+  RunRecord run;
+  run.model = at.at("model").text();
+  run.target = at.at("target").text();
+  run.backend = at.at("backend").text();
+  run.mode = at.at("mode").text();
+  run.description = at.at("description").text();
+  run.status = status_of(at.at("status"));
+  run.message = at.at("message").text();
+  run.windows = windows_of(at.at("windows"));
+  run.repro = at.at("repro").text();
+  if (run.status == RunStatus::ok && run.windows.tokens.empty()) at.at("windows").fail("windows, since the run is ok");
+  return run;
+}
+
+Provenance provenance_of(const JsonCursor& at) {
+  Provenance p;
+  p.tool_version = at.at("tool_version").text();
+  p.git_commit = at.at("git_commit").text();
+  p.compiler = at.at("compiler").text();
+  for (const auto& [name, version] : at.at("libraries").entries()) p.libraries[name] = version.text();
+  p.device = at.at("device").text();
+  p.isa = at.at("isa").text();
+  p.threads = static_cast<int>(at.at("threads").integer(1, 1'000'000));
+  p.chunk_windows = at.at("chunk_windows").integer(1, most);
+  p.tokens_path = at.at("tokens").text();
+  p.tokens_hash = at.at("tokens_hash").text();
+  p.protocol = at.at("protocol").text();
+  p.context = at.at("context").integer(1, most);
+  p.first_token = at.at("first_token").integer(0, most);
+  p.windows = at.at("windows").integer(0, most);
+  return p;
+}
+
+/// What the rest of the program takes for granted about runs: known models, no two alike, the same windows as the
+/// baseline's.
+void check_runs(const ExperimentRecord& record, const std::vector<JsonCursor>& cursors) {
+  std::set<std::string> models;
+  for (const ModelRecord& model : record.models) models.insert(model.name);
+  std::set<std::pair<std::string, std::string>> seen;
+  for (std::size_t i = 0; i < record.runs.size(); ++i) {
+    const RunRecord& run = record.runs[i];
+    if (!models.contains(run.model)) cursors[i].at("model").fail("a name of models[]");
+    if (!seen.insert({run.model, run.target}).second) cursors[i].at("target").fail("a target that no earlier run has");
+    const RunRecord* baseline = record.find(run.model, "baseline");
+    if (baseline == nullptr) cursors[i].at("model").fail("a model with a run \"baseline\"");
+    if (run.status == RunStatus::ok && run.windows.tokens != baseline->windows.tokens)
+      cursors[i].at("windows").at("tokens").fail("the baseline's windows");
+  }
+}
+
+}  // namespace
+
+ExperimentRecord read_results(const std::filesystem::path& path) {
+  const quant::MappedFile file(path);
+  const nlohmann::json json = parse_strict_json(file.text(), path.string());
+  const JsonCursor root(json, path.string());
+  const JsonCursor version = root.at("schema_version");
+  if (version.integer(0, most) != record_schema_version)
+    version.fail(std::to_string(record_schema_version) + " (written by another version of qfid?)");
+  ExperimentRecord record;
+  record.name = root.at("name").text();
+  record.spec_file = root.at("spec").at("file").text();
+  record.spec_text = root.at("spec").at("text").text();
+  for (const JsonCursor& set : root.at("spec").at("sets").items()) record.sets.push_back(set.text());
+  record.confidence = root.at("confidence").number();
+  if (!(record.confidence > 0 && record.confidence < 1)) root.at("confidence").fail("a number between 0 and 1");
+  record.interrupted = root.at("interrupted").boolean();
+  record.provenance = provenance_of(root.at("provenance"));
+  for (const JsonCursor& model : root.at("models").items()) {
+    ModelRecord entry;
+    entry.name = model.at("name").text();
+    entry.path = model.at("path").text();
+    entry.family = model.at("family").text();
+    entry.content_hash = model.at("content_hash").text();
+    entry.parameters = model.at("parameters").integer(0, INT64_MAX);
+    entry.variant = model.at("variant").text();
+    record.models.push_back(std::move(entry));
+  }
+  const std::vector<JsonCursor> runs = root.at("runs").items();
+  for (const JsonCursor& run : runs) record.runs.push_back(run_of(run));
+  check_runs(record, runs);
+  return record;
+}
+
+}  // namespace qfid::eval

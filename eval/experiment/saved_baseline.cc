@@ -1,0 +1,151 @@
+#include "eval/experiment/saved_baseline.h"
+
+#include <algorithm>
+#include <format>
+
+#include "eval/experiment/gates.h"
+#include "eval/experiment/json_cursor.h"
+#include "eval/model/json_file.h"
+#include "quant/core/mapped_file.h"
+
+namespace qfid::eval {
+
+using nlohmann::ordered_json;
+using quant::Error;
+using quant::ErrorKind;
+
+namespace {
+
+constexpr int baseline_version = 1;
+constexpr std::int64_t most = 1'000'000'000'000;
+
+bool gated(const std::vector<GateSpec>& gates, const RunRecord& run, const GateMetric& metric) {
+  if (gates.empty()) return true;
+  return std::any_of(gates.begin(), gates.end(), [&](const GateSpec& gate) {
+    return gate.relative_target.empty() && gate_metric(gate.metric).sums == metric.sums && matches(gate.models, run.model) &&
+           matches(gate.targets, run.target);
+  });
+}
+
+SavedRun read_run(const JsonCursor& at) {
+  SavedRun run;
+  run.model = at.at("model").text();
+  run.checkpoint = at.at("checkpoint").text();
+  run.target = at.at("target").text();
+  run.schemes = at.at("schemes").text();
+  for (const JsonCursor& item : at.at("tokens").items()) run.tokens.push_back(item.integer(1, most));
+  for (const auto& [name, list] : at.at("sums").entries()) {
+    std::vector<double>& sums = run.sums[name];
+    for (const JsonCursor& item : list.items()) sums.push_back(item.number());
+    if (sums.size() != run.tokens.size())
+      list.fail("a list of " + std::to_string(run.tokens.size()) + " numbers, one a window");
+  }
+  return run;
+}
+
+}  // namespace
+
+DataIdentity identity_of(const Provenance& p) {
+  return {p.protocol, p.tokens_hash, p.context, p.first_token, p.windows, p.chunk_windows};
+}
+
+void require_comparable(const DataIdentity& a, const std::string& a_name, const DataIdentity& b, const std::string& b_name) {
+  std::string differences;
+  const auto compare = [&](const char* what, const auto& x, const auto& y) {
+    if (x != y) differences += std::format("{}the {} differs ({}, {})", differences.empty() ? "" : ", ", what, x, y);
+  };
+  compare("protocol", a.protocol, b.protocol);
+  compare("context", a.context, b.context);
+  compare("hash of the tokens", a.tokens_hash, b.tokens_hash);
+  compare("first token", a.first_token, b.first_token);
+  compare("number of windows", a.windows, b.windows);
+  compare("chunk size", a.chunk_windows, b.chunk_windows);
+  if (!differences.empty()) throw Error(ErrorKind::usage, a_name + " and " + b_name + " aren't comparable: " + differences);
+}
+
+const SavedRun* SavedBaseline::find(const std::string& model, const std::string& target) const {
+  for (const SavedRun& run : runs)
+    if (run.model == model && run.target == target) return &run;
+  return nullptr;
+}
+
+SavedBaseline baseline_of(const ExperimentRecord& record, const std::vector<GateSpec>& gates) {
+  const Provenance& p = record.provenance;
+  SavedBaseline saved;
+  saved.data = identity_of(p);
+  saved.made_with = {{"qfid", p.tool_version + " (" + p.git_commit + ")"},
+                     {"compiler", p.compiler},
+                     {"device", p.device},
+                     {"isa", p.isa},
+                     {"threads", std::to_string(p.threads)}};
+  for (const auto& [name, version] : p.libraries) saved.made_with[name] = version;
+  for (const RunRecord& run : record.runs) {
+    if (run.target == "baseline") continue;
+    SavedRun entry{run.model, "", run.target, run.description, run.windows.tokens, {}};
+    for (const GateMetric& metric : gate_metrics())
+      if (gated(gates, run, metric) && run.status == RunStatus::ok)
+        entry.sums[std::string(metric.sums)] = gate_sums(run, *record.find(run.model, "baseline"), metric);
+      else if (gated(gates, run, metric))
+        throw Error(ErrorKind::usage, std::format("{} / {} was {}: only complete results make a baseline", run.model,
+                                                  run.target, to_string(run.status)));
+    for (const ModelRecord& model : record.models)
+      if (model.name == run.model) entry.checkpoint = model.content_hash;
+    if (!entry.sums.empty()) saved.runs.push_back(std::move(entry));
+  }
+  if (saved.runs.empty()) throw Error(ErrorKind::usage, "nothing to save: no gate matches a run of these results");
+  return saved;
+}
+
+std::string baseline_json(const SavedBaseline& saved) {
+  const DataIdentity& d = saved.data;
+  const ordered_json data{{"protocol", d.protocol},       {"context", d.context}, {"tokens_hash", d.tokens_hash},
+                          {"first_token", d.first_token}, {"windows", d.windows}, {"chunk_windows", d.chunk_windows}};
+  std::string text = std::format("{{\n \"baseline_version\": {},\n \"data\": {},\n \"made_with\": {},\n \"runs\": [\n",
+                                 baseline_version, data.dump(), ordered_json(saved.made_with).dump());
+  for (const SavedRun& run : saved.runs) {
+    text += std::format("  {{\"model\": {}, \"checkpoint\": {}, \"target\": {},\n   \"schemes\": {},\n   \"tokens\": {},\n",
+                        ordered_json(run.model).dump(), ordered_json(run.checkpoint).dump(), ordered_json(run.target).dump(),
+                        ordered_json(run.schemes).dump(), ordered_json(run.tokens).dump());
+    std::string sums;
+    for (const auto& [name, series] : run.sums)
+      sums += std::format("{}    {}: {}", sums.empty() ? "" : ",\n", ordered_json(name).dump(), ordered_json(series).dump());
+    text += "   \"sums\": {\n" + sums + "\n   }}" + (&run == &saved.runs.back() ? "\n" : ",\n");
+  }
+  return text + " ]\n}\n";
+}
+
+SavedBaseline read_baseline(const std::filesystem::path& path) {
+  const quant::MappedFile file(path);
+  const nlohmann::json json = parse_strict_json(file.text(), path.string());
+  const JsonCursor root(json, path.string());
+  const JsonCursor version = root.at("baseline_version");
+  if (version.integer(0, most) != baseline_version) version.fail(std::to_string(baseline_version));
+  const JsonCursor data = root.at("data");
+  SavedBaseline saved;
+  saved.path = path.string();
+  saved.data = {data.at("protocol").text(),          data.at("tokens_hash").text(),
+                data.at("context").integer(1, most), data.at("first_token").integer(0, most),
+                data.at("windows").integer(1, most), data.at("chunk_windows").integer(1, most)};
+  for (const auto& [name, value] : root.at("made_with").entries()) saved.made_with[name] = value.text();
+  for (const JsonCursor& run : root.at("runs").items()) {
+    saved.runs.push_back(read_run(run));
+    if (saved.find(saved.runs.back().model, saved.runs.back().target) != &saved.runs.back())
+      run.at("target").fail("a target that no earlier run has");
+  }
+  return saved;
+}
+
+SavedBaselines load_baselines(const std::vector<GateSpec>& gates, const std::filesystem::path& instead) {
+  SavedBaselines all;
+  for (const GateSpec& gate : gates) {
+    if (gate.relative_written.empty() || all.contains(gate.relative_file)) continue;
+    std::error_code error;
+    if (!instead.empty())
+      all[gate.relative_file] = read_baseline(instead);
+    else if (std::filesystem::exists(gate.relative_file, error))
+      all[gate.relative_file] = read_baseline(gate.relative_file);
+  }
+  return all;
+}
+
+}  // namespace qfid::eval
