@@ -86,6 +86,8 @@ TEST_CASE("validate: options before or after the configuration, one value each")
   CHECK(x.said({"validate", x.config}) == valid);
   CHECK(x.said({"validate", "--set", "data.windows=2", x.config}) == valid);
   CHECK(x.said({"validate", x.config, "--set", "data.windows=2", "--set", "name=u"}) == valid);
+  // With options behind it too: what is left on the line must not make --set greedy.
+  CHECK(x.said({"validate", "--set", "data.windows=2", x.config, "--target", "alpha", "--target", "beta"}) == valid);
   CHECK(x.said({"validate", "--target", "alpha", x.config}) == "0|DIR/x.yaml: valid, 1 models x 1 targets\n|");
   CHECK(x.said({"validate", "--target", "alpha", "--target", "beta", x.config}) == valid);
 }

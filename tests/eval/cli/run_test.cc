@@ -1,6 +1,7 @@
 // Whole runs of the program on a tiny model: same bytes twice, what goes where, and what survives when something fails.
 #include <signal.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <catch2/catch_test_macros.hpp>
 #include <chrono>
@@ -163,6 +164,27 @@ TEST_CASE("an interrupt finishes the chunk, writes what is known and exits 130")
     CHECK(read_file(x.dir.path() / "o" / "report.md").find("**Interrupted**") != std::string::npos);
     fs::remove_all(x.out("o"));
   }
+}
+
+TEST_CASE("streams closed by the caller are held by nothing of ours") {
+  const Experiment x(8 * 60000);
+  const std::string config = x.config(two_targets, "run: {chunk_windows: 1, threads: 1}\n");
+  ProcessOptions options;
+  options.before_exec = [] {
+    for (int stream = 0; stream <= 2; ++stream) close(stream);
+  };
+  std::string held[3];
+  options.while_running = [&](pid_t child) {
+    for (int tries = 0; tries < 6000 && !fs::exists(x.out("o")); ++tries)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    std::error_code error;
+    for (int stream = 0; stream <= 2; ++stream)
+      held[stream] = fs::read_symlink("/proc/" + std::to_string(child) + "/fd/" + std::to_string(stream), error).string();
+    kill(child, SIGINT);
+  };
+  CHECK(qfid_process({"run", config, "--out", x.out("o")}, options).code == 130);
+  for (const std::string& path : held) CHECK(path == "/dev/null");
 }
 
 TEST_CASE("long names: the table keeps to 80 columns") {
