@@ -2,23 +2,11 @@
 
 #include <cstring>
 
+#include "kernels/support_checks.h"
+
 namespace qfid::kernels::cpu {
 
 using quant::Format;
-using quant::GranularityKind;
-
-namespace {
-
-template <class Problem>
-Support checked(const Problem& problem) {
-  try {
-    validate(problem);
-  } catch (const quant::Error& error) { return {false, error.what()}; }
-  if (problem.mode == ExecutionMode::emulated) return {false, "mode emulated runs on the reference backend"};
-  return {};
-}
-
-}  // namespace
 
 std::unique_ptr<Backend> make_cpu_backend() { return std::make_unique<CpuBackend>(); }
 
@@ -32,22 +20,15 @@ BackendInfo CpuBackend::info() const {
 }
 
 Support CpuBackend::supports(const LinearProblem& p) const {
-  if (Support s = checked(p); !s) return s;
-  const auto simple = [](const quant::QuantScheme& s) {
-    const GranularityKind kind = s.granularity.kind;
-    return !quant::is_scaled(s.format) || (kind != GranularityKind::group && kind != GranularityKind::block);
-  };
-  if (!simple(p.weights) || !simple(p.activations))
-    return {false,
-            "granularity group and block run on the reference backend: scales that change along K need a product for each "
-            "granule"};
+  if (Support s = valid_and_not_emulated(p); !s) return s;
+  if (Support s = scales_constant_along_k(p); !s) return s;
   if (p.mode == ExecutionMode::library && quant::is_fp8(p.weights.format) && !has_fp8_products())
     return {false, "oneDNN has no FP8 products on this CPU (effective ISA " + isa_.name + ")"};
   return {};
 }
 
 Support CpuBackend::supports(const AttentionProblem& p) const {
-  if (Support s = checked(p); !s) return s;
+  if (Support s = valid_and_not_emulated(p); !s) return s;
   const bool by_f32 = !isa_.vnni && (quant::is_integer(p.schemes.q.format) || quant::is_integer(p.schemes.p.format));
   if (by_f32 && p.head_dim > exact_block)
     return {false, "head_dim above 512 with INT8 needs VNNI: a block's sum would leave f32's exact range"};

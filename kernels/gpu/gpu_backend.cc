@@ -3,22 +3,19 @@
 #include <omp.h>
 
 #include "kernels/gpu/elementwise.h"
+#include "kernels/support_checks.h"
 
 namespace qfid::kernels::gpu {
 
 using quant::Error;
 using quant::ErrorKind;
 using quant::Format;
-using quant::GranularityKind;
 
 namespace {
 
 template <class Problem>
 Support checked(const Problem& problem) {
-  try {
-    validate(problem);
-  } catch (const Error& error) { return {false, error.what()}; }
-  if (problem.mode == ExecutionMode::emulated) return {false, "mode emulated runs on the reference backend"};
+  if (Support s = valid_and_not_emulated(problem); !s) return s;
   if (problem.mode == ExecutionMode::library) return {false, "mode library belongs to the cpu backend"};
   return {};
 }
@@ -101,14 +98,7 @@ Reductions& GpuBackend::reductions() {
 
 Support GpuBackend::supports(const LinearProblem& p) const {
   if (Support s = checked(p); !s) return s;
-  const auto simple = [](const quant::QuantScheme& s) {
-    const GranularityKind kind = s.granularity.kind;
-    return !quant::is_scaled(s.format) || (kind != GranularityKind::group && kind != GranularityKind::block);
-  };
-  if (!simple(p.weights) || !simple(p.activations))
-    return {false,
-            "granularity group and block run on the reference backend: scales that change along K need a product for each "
-            "granule"};
+  if (Support s = scales_constant_along_k(p); !s) return s;
   return {};
 }
 
@@ -135,7 +125,8 @@ DeviceTensor GpuBackend::slice(const DeviceTensor& x, std::int64_t begin, std::i
   std::vector<std::int64_t> dims(x.shape.dims().begin(), x.shape.dims().end());
   dims[0] = end - begin;
   const std::int64_t row = x.shape[0] == 0 ? 0 : x.shape.elements() / x.shape[0];
-  auto* first = static_cast<std::byte*>(x.storage.get()) + static_cast<std::size_t>(begin * row) * quant::info(x.dtype).bytes;
+  auto* first =
+      static_cast<std::byte*>(x.storage.get()) + static_cast<std::size_t>(begin * row) * quant::info(x.dtype).bytes;
   return {x.dtype, Shape(std::span<const std::int64_t>(dims)), std::shared_ptr<void>(x.storage, first)};
 }
 

@@ -1,14 +1,14 @@
 #include "kernels/reference/backend.h"
 
+#include "kernels/support_checks.h"
+
 namespace qfid::kernels::reference {
 
 namespace {
 
 template <class Problem>
 Support checked(const Problem& problem) {
-  try {
-    validate(problem);
-  } catch (const quant::Error& error) { return {false, error.what()}; }
+  if (Support s = valid(problem); !s) return s;
   if (problem.mode == ExecutionMode::library) return {false, "mode library belongs to the cpu backend"};
   return {};
 }
