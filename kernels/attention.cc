@@ -117,10 +117,11 @@ void validate(const AttentionProblem& p) {
   if (p.q_heads % p.kv_heads != 0) fail("q_heads must be a multiple of kv_heads");
   if (p.scale && !(std::isfinite(*p.scale) && *p.scale > 0)) fail("scale must be finite and above 0");
   const auto name = [](Format f) { return std::string(quant::to_string(f)); };
-  if (quant::is_integer(s.q.format) != quant::is_integer(s.k.format))
+  const bool paired = p.mode != ExecutionMode::emulated;  // dequantized operands multiply whatever their formats were
+  if (paired && quant::is_integer(s.q.format) != quant::is_integer(s.k.format))
     fail("q " + name(s.q.format) + " and k " + name(s.k.format) +
          " don't pair: both int8, or both from f32, bf16, e4m3, e5m2");
-  if (quant::is_integer(s.p.format) != quant::is_integer(s.v.format))
+  if (paired && quant::is_integer(s.p.format) != quant::is_integer(s.v.format))
     fail("p " + name(s.p.format) + " and v " + name(s.v.format) +
          " don't pair: uint8 or int8 with int8, or both from f32, bf16, e4m3, e5m2");
   for (const auto& [field, scheme] : {std::pair{"q", &s.q}, std::pair{"k", &s.k}, std::pair{"v", &s.v}}) {

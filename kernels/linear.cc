@@ -16,13 +16,15 @@ std::string_view to_string(ExecutionMode mode) {
 
 std::string LinearProblem::to_string() const {
   return "linear in=" + std::to_string(in) + " out=" + std::to_string(out) + " weights=" + quant::to_string(weights) +
-         " activations=" + quant::to_string(activations) + " mode=" + std::string(kernels::to_string(mode)) + (fast_accum ? " fast_accum" : "");
+         " activations=" + quant::to_string(activations) + " mode=" + std::string(kernels::to_string(mode)) +
+         (fast_accum ? " fast_accum" : "");
 }
 
 void validate(const LinearProblem& p) {
   const auto fail = [](const std::string& what) { throw Error(ErrorKind::usage, what); };
   if (p.in < 1 || p.out < 1) fail("linear: in and out must be at least 1");
-  if (quant::is_integer(p.weights.format) != quant::is_integer(p.activations.format))
+  const bool paired = p.mode != ExecutionMode::emulated;  // dequantized operands multiply whatever their formats were
+  if (paired && quant::is_integer(p.weights.format) != quant::is_integer(p.activations.format))
     fail("linear: weights " + std::string(quant::to_string(p.weights.format)) + " and activations " +
          std::string(quant::to_string(p.activations.format)) +
          " don't pair: both integer, or both from f32, bf16, e4m3, e5m2");

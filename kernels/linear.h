@@ -15,7 +15,7 @@
 namespace qfid::kernels {
 
 /// real: the products run in the format. emulated: codes dequantized to f32, products in f32 (the damage of the format
-/// alone; reference backend only). library: oneDNN's own FP8 matmul as a named oracle (cpu backend, FP8 only, small shapes).
+/// alone; reference and cpu backends). library: oneDNN's own FP8 matmul as a named oracle (cpu backend, FP8 only, small shapes).
 enum class ExecutionMode : std::uint8_t { real, emulated, library };
 std::string_view to_string(ExecutionMode mode);
 

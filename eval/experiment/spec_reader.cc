@@ -258,8 +258,8 @@ class SpecBuilder {
       t.mode = n->text == "emulated"  ? kernels::ExecutionMode::emulated
                : n->text == "library" ? kernels::ExecutionMode::library
                                       : kernels::ExecutionMode::real;
-    if (t.mode == kernels::ExecutionMode::emulated && t.backend != "reference")
-      problems_.add(*node.find("mode"), "mode emulated runs on the reference backend, expected backend: reference");
+    if (t.mode == kernels::ExecutionMode::emulated && t.backend == "gpu")
+      problems_.add(*node.find("mode"), "mode emulated runs on the cpu and reference backends, found backend gpu");
     if (const YamlNode* n = node.find("when_unavailable")) t.skip_when_unavailable = n->text == "skip";
     if (const YamlNode* n = node.find("preset")) preset(*n, t);
     body(node, t.linear, t.attention);

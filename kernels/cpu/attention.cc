@@ -24,8 +24,8 @@ class CpuAttention : public PreparedAttention {
  public:
   CpuAttention(const AttentionProblem& p, const AttentionRanges& r, const Isa& isa)
       : ranges(r),
-        qk(product_types(p.schemes.q.format, p.schemes.k.format, isa)),
-        pv(product_types(p.schemes.p.format, p.schemes.v.format, isa)),
+        qk(product_types(p.schemes.q.format, p.schemes.k.format, p.mode, isa)),
+        pv(product_types(p.schemes.p.format, p.schemes.v.format, p.mode, isa)),
         problem_(p) {}
   const AttentionProblem& problem() const override { return problem_; }
   std::string implementation() const override {
@@ -44,7 +44,7 @@ struct Taps {
   Tensor scores_i32, scores, probs, p_codes, lse;
   Taps(const TapSink* sink, const Shape& all, const AttentionProblem& p) {
     const DType code = quant::storage(p.schemes.p.format);
-    if (quant::is_integer(p.schemes.q.format) && wants(sink, TapPoint::scores_i32))
+    if (quant::is_integer(p.schemes.q.format) && p.mode == ExecutionMode::real && wants(sink, TapPoint::scores_i32))
       scores_i32 = Tensor::zeros(DType::i32, all);
     if (wants(sink, TapPoint::scores)) scores = Tensor(DType::f32, all);
     if (wants(sink, TapPoint::probs)) probs = Tensor::zeros(DType::f32, all);
@@ -354,12 +354,14 @@ std::unique_ptr<PreparedAttention> CpuBackend::prepare(const AttentionProblem& p
 AttentionResult CpuBackend::attention(PreparedAttention& prepared, const AttentionInputs& inputs, TapSink* sink) {
   auto& a = dynamic_cast<CpuAttention&>(prepared);
   const AttentionProblem& p = a.problem();
-  const host::AttentionOperands o = host::prepare_operands(p, a.ranges, inputs, sink);
+  host::AttentionOperands o = host::prepare_operands(p, a.ranges, inputs, sink);
   AttentionResult result;
   result.probs.resize(static_cast<std::size_t>(o.batch * p.q_heads));
   result.q = o.q.counts;
   result.k = o.k.counts;
   result.v = o.v.counts;
+  if (p.mode == ExecutionMode::emulated)
+    for (host::Operand* operand : {&o.q, &o.k, &o.v}) *operand = host::as_numbers(*operand);
   Taps taps(sink, Shape{o.batch, p.q_heads, o.q_len, o.kv_len}, p);
   Tensor context(DType::f32, Shape{o.batch, o.q_len, p.q_heads, p.v_head_dim});
   a.name = make_products(a, o, cache_);

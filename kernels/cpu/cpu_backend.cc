@@ -20,7 +20,8 @@ BackendInfo CpuBackend::info() const {
 }
 
 Support CpuBackend::supports(const LinearProblem& p) const {
-  if (Support s = valid_and_not_emulated(p); !s) return s;
+  if (Support s = valid(p); !s) return s;
+  if (p.mode == ExecutionMode::emulated) return {};
   if (Support s = scales_constant_along_k(p); !s) return s;
   if (p.mode == ExecutionMode::library && quant::is_fp8(p.weights.format) && !has_fp8_products())
     return {false, "oneDNN has no FP8 products on this CPU (effective ISA " + isa_.name + ")"};
@@ -28,14 +29,16 @@ Support CpuBackend::supports(const LinearProblem& p) const {
 }
 
 Support CpuBackend::supports(const AttentionProblem& p) const {
-  if (Support s = valid_and_not_emulated(p); !s) return s;
+  if (Support s = valid(p); !s) return s;
+  if (p.mode == ExecutionMode::emulated) return {};
   const bool by_f32 = !isa_.vnni && (quant::is_integer(p.schemes.q.format) || quant::is_integer(p.schemes.p.format));
   if (by_f32 && p.head_dim > exact_block)
     return {false, "head_dim above 512 with INT8 needs VNNI: a block's sum would leave f32's exact range"};
   return {};
 }
 
-ProductTypes product_types(Format a, Format b, const Isa& isa) {
+ProductTypes product_types(Format a, Format b, ExecutionMode mode, const Isa& isa) {
+  if (mode == ExecutionMode::emulated) return {DataType::f32, DataType::f32, DataType::f32, false};
   if (quant::is_integer(a)) {
     if (!isa.vnni) return {DataType::f32, DataType::f32, DataType::f32, true};
     return {a == Format::uint8 ? DataType::u8 : DataType::s8, DataType::s8, DataType::s32, false};

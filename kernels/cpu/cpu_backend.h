@@ -38,11 +38,12 @@ class CpuBackend : public host::HostBackend {
 
 /// What the operands of a product are stored in: integers stay codes (s8, u8) where VNNI makes their products exact, and are
 /// f32 numbers below; FP8 and bf16 codes expand exactly to bf16 where AMX makes it fast, to f32 elsewhere or beside f32.
+/// Emulated: dequantized numbers in f32.
 struct ProductTypes {
   DataType a, b, accumulator;
   bool integer_as_f32 = false;  ///< exact f32 route: K blocks of at most 512, summed in s32
 };
-ProductTypes product_types(quant::Format a, quant::Format b, const Isa& isa);
+ProductTypes product_types(quant::Format a, quant::Format b, ExecutionMode mode, const Isa& isa);
 /// K block of the exact f32 route: 512 * 255 * 127 < 2^24.
 inline constexpr std::int64_t exact_block = 512;
 

@@ -38,24 +38,31 @@ class CpuLinear : public PreparedLinear {
     quant::require(w.weight.shape() == Shape{p.out, p.in}, "linear: weight is " + w.weight.shape().to_string());
     const quant::QuantizedTensor q =
         quant::quantize(w.weight.reshaped(Shape{1, p.out, 1, p.in}), p.weights, quant::Role::weight);
-    types = product_types(p.activations.format, p.weights.format, isa);
+    types = product_types(p.activations.format, p.weights.format, p.mode, isa);
     if (p.mode == ExecutionMode::library) types = {f8(p.activations.format), f8(p.weights.format), DataType::f32, false};
-    scaled = quant::is_scaled(p.weights.format) || quant::is_scaled(p.activations.format);
+    emulated = p.mode == ExecutionMode::emulated;
+    scaled = !emulated && (quant::is_scaled(p.weights.format) || quant::is_scaled(p.activations.format));
     bias.assign(static_cast<std::size_t>(p.out), 0.0F);
     if (w.bias.size() > 0) std::copy_n(w.bias.data(), p.out, bias.begin());
     fused_bias = !scaled && w.bias.size() > 0;
     scale.assign(static_cast<std::size_t>(p.out), 1.0F);
-    if (!q.scales.empty())
+    if (scaled && !q.scales.empty())
       for (std::int64_t o = 0; o < p.out; ++o)
         scale[static_cast<std::size_t>(o)] = q.scales.view<float>()[q.scales.shape().elements() == 1 ? 0 : o];
-    if (p.activations.affine) {
+    if (scaled && p.activations.affine) {
       colsum.assign(static_cast<std::size_t>(p.out), 0);
       for (std::int64_t i = 0; i < p.in * p.out; ++i)
         colsum[static_cast<std::size_t>(i / p.in)] += q.codes.view<std::int8_t>()[i];
     } else {
       colsum.assign(1, 0);
     }
-    pack(q.codes);
+    if (emulated) {
+      Tensor numbers(DType::f32, q.codes.shape());
+      quant::dequantize(q, quant::Role::weight, numbers.view<float>());
+      pack(numbers);
+    } else {
+      pack(q.codes);
+    }
   }
 
   const LinearProblem& problem() const override { return problem_; }
@@ -68,7 +75,7 @@ class CpuLinear : public PreparedLinear {
   LinearProblem problem_;
   std::vector<quant::Range> ranges;
   ProductTypes types{};
-  bool scaled = false, fused_bias = false;
+  bool emulated = false, scaled = false, fused_bias = false;
   std::vector<float> bias, scale;
   std::vector<std::int32_t> colsum;
   std::vector<std::unique_ptr<PackedWeights>> packed;  ///< one, or one for each K block of the exact f32 route
@@ -121,7 +128,7 @@ void one_block(CpuLinear& w, Workspace& work, const host::Operand& x, const std:
   if (w.types.integer_as_f32) {
     exact_products(w, work, x.codes, row, rows, reinterpret_cast<std::int32_t*>(dst));
   } else {
-    const std::size_t stored = quant::info(quant::storage(p.activations.format)).bytes;
+    const std::size_t stored = w.emulated ? 4 : quant::info(quant::storage(p.activations.format)).bytes;
     const std::byte* src = raw + static_cast<std::size_t>(row * p.in) * stored;
     if (width != stored) {
       work.src.resize(static_cast<std::size_t>(rows * p.in) * width);
@@ -184,9 +191,11 @@ DeviceTensor CpuBackend::linear(PreparedLinear& prepared, const DeviceTensor& sr
   quant::require(s.rank() == 3 && s[2] == p.in,
                  "linear: src is " + s.to_string() + ", expected [B, T, " + std::to_string(p.in) + "]");
   const std::shared_ptr<const host::Operand> operand = quantized(src, p.activations, w.ranges);
-  const host::Operand& x = *operand;
+  if (counts != nullptr) *counts += operand->counts;
+  const bool dequantize = w.emulated && !operand->codes.empty();
+  const host::Operand numbers = dequantize ? host::as_numbers(*operand) : host::Operand{};
+  const host::Operand& x = dequantize ? numbers : *operand;
   const std::byte* raw = x.codes.empty() ? static_cast<const std::byte*>(src.storage.get()) : x.codes.raw();
-  if (counts != nullptr) *counts += x.counts;
   Tensor result(DType::f32, Shape{s[0], s[1], p.out});
   float* dst = result.view<float>().data();
   const std::int64_t rows = s[0] * s[1], blocks = (rows + row_block - 1) / row_block;

@@ -154,11 +154,18 @@ Tensor dequantized(const Operand& operand) {
   if (operand.scale.empty()) return result;
   const auto out = result.view<float>();
   const Shape& s = result.shape();
+#pragma omp parallel for schedule(static)
   for (std::int64_t r = 0; r < out.rows(); ++r) {
     const std::int64_t h = r % s[2], t = r / s[2] % s[1], b = r / (s[2] * s[1]);
     for (std::int64_t d = 0; d < s[3]; ++d) out[r * s[3] + d] *= operand.scale_at(b, t, h, d);
   }
   return result;
+}
+
+Operand as_numbers(const Operand& operand) {
+  Operand numbers;
+  numbers.codes = dequantized(operand);
+  return numbers;
 }
 
 const float* AttentionOperands::bias_row(std::int64_t b, std::int64_t h, std::int64_t i) const {

@@ -38,6 +38,8 @@ Operand quantize_operand(quant::View<const float> x, const quant::QuantScheme& s
 quant::Tensor expanded(const Operand& operand);
 /// code * scale in f32: what emulated arms compute with.
 quant::Tensor dequantized(const Operand& operand);
+/// The same as an operand of f32 numbers, without scales.
+Operand as_numbers(const Operand& operand);
 
 /// Everything attention needs before its first product.
 struct AttentionOperands {

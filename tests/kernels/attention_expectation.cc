@@ -197,8 +197,9 @@ HeadExpectation Expectation::head(std::int64_t b, std::int64_t h) const {
   e.b_ = b;
   e.h_ = h;
   const AttentionSchemes& s = problem_.schemes;
-  e.qk_epsilon_ = accumulator_epsilon(backend_, s.q.format, s.k.format);
-  e.pv_epsilon_ = accumulator_epsilon(backend_, s.p.format, s.v.format);
+  const bool emulated = problem_.mode == ExecutionMode::emulated;
+  e.qk_epsilon_ = accumulator_epsilon(backend_, s.q.format, s.k.format, emulated);
+  e.pv_epsilon_ = accumulator_epsilon(backend_, s.p.format, s.v.format, emulated);
   for (const auto& [point, to] : {std::pair{TapPoint::scores, &e.scores_}, std::pair{TapPoint::p_codes, &e.codes_},
                                   std::pair{TapPoint::probs, &e.probs_}})
     for (std::int64_t x = 0; x < c_.q_len * c_.kv_len; ++x)

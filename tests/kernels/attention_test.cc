@@ -109,11 +109,28 @@ TEST_CASE("the same at every length round the kernels' blocks") {
     }
 }
 
-TEST_CASE("emulated attention obeys the same oracle") {
+TEST_CASE("emulated attention obeys the same oracle, one quantized operand beside full-precision ones too") {
+  std::vector<Named> all = quantized_schemes();
+  for (const auto& [name, s] : {std::pair{"q alone", schemes("int8/token", "f32", "f32", "f32")},
+                                std::pair{"k alone", schemes("f32", "int8/head", "f32", "f32")},
+                                std::pair{"p alone", schemes("f32", "bf16", "uint8", "f32")},
+                                std::pair{"v alone", schemes("e4m3", "int8", "e4m3", "int8/channel")}})
+    all.push_back({name, s});
   for (const NamedBackend& backend : backends())
-    for (const Named& scheme : quantized_schemes()) {
+    for (const Named& scheme : all) {
       Tally tally;
       for (const Case& c : variants()) agree(backend, scheme, c, ExecutionMode::emulated, tally);
+      CAPTURE(backend.name, scheme.name);
       CHECK(tally.differing <= at_most(tally.expected));
     }
+}
+
+TEST_CASE("integers beside other formats are refused where the products are real") {
+  for (const NamedBackend& backend : backends()) {
+    const Case c{};
+    for (const AttentionSchemes& s : {schemes("int8/token", "f32", "f32", "f32"), schemes("f32", "f32", "uint8", "f32")}) {
+      CHECK_FALSE(backend->supports(problem_of(c, s)).ok);
+      if (backend.name != "gpu") CHECK(backend->supports(problem_of(c, s, ExecutionMode::emulated)).ok);
+    }
+  }
 }

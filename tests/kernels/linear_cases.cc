@@ -81,7 +81,8 @@ double worst_excess(const std::string& backend, const LinearProblem& p, const Li
   };
   const std::vector<double> sums = oracle::linear(o.x, o.w, {}, rows, p.in, p.out),
                             sizes = oracle::linear(magnitudes(o.x), magnitudes(o.w), {}, rows, p.in, p.out);
-  const double epsilon = accumulator_epsilon(backend, p.activations.format, p.weights.format);
+  const bool emulated = p.mode == ExecutionMode::emulated;
+  const double epsilon = accumulator_epsilon(backend, p.activations.format, p.weights.format, emulated);
   double worst = 0;
   for (std::int64_t i = 0; i < rows * p.out; ++i) {
     const auto r = static_cast<std::size_t>(i / p.out), c = static_cast<std::size_t>(i % p.out),
@@ -90,7 +91,7 @@ double worst_excess(const std::string& backend, const LinearProblem& p, const Li
     if (i % p.out == faulty_output || i / p.out == faulty_row) scale *= fault;
     const double expected =
         sums[n] * scale + (in.bias.empty() ? 0.0 : static_cast<double>(in.bias.view<float>()[i % p.out]));
-    const double tolerance = linear(sizes[n] * scale, expected, static_cast<double>(p.in), epsilon);
+    const double tolerance = linear(sizes[n] * scale, expected, static_cast<double>(p.in), epsilon, emulated);
     raise(worst, std::fabs(static_cast<double>(y.view<float>()[i]) - expected) / tolerance);
   }
   return worst;

@@ -28,7 +28,9 @@ inline double accumulation(double n, double epsilon, double magnitude) { return 
 /// products are real f32; tensor cores sum FP8 products aligned to their largest, keeping about 14 bits between promotions
 /// to f32; bf16 products, and those of E5M2 by E5M2 and of FP8 by bf16, which are expanded to it, in f32 that is cut, not
 /// rounded (2^-23), once for every 16 terms: fewer steps of one sign than accumulation() allows up to 4096 terms.
-inline double accumulator_epsilon(std::string_view backend, quant::Format a, quant::Format b) {
+/// Emulated products are of f32 numbers, whatever the formats.
+inline double accumulator_epsilon(std::string_view backend, quant::Format a, quant::Format b, bool emulated) {
+  if (emulated) return f32_epsilon;
   if (quant::is_integer(a)) return 0;
   if (backend != "gpu" || a == quant::Format::f32 || b == quant::Format::f32) return f32_epsilon;
   const bool tensor_cores_have_it =
@@ -101,9 +103,11 @@ inline constexpr double token_nll_absolute = 2e-5;
 /// Sink rates and drain ratios of the known models over 16 windows, which are given to two or three digits.
 inline constexpr double sink_rate_absolute = 0.02;
 
-/// One output of a linear: the sum over K, then f32(sum), the scale product, times it, bias: 4 roundings.
-inline double linear(double magnitude, double result, double k, double epsilon) {
-  return accumulation(k, epsilon, magnitude) + 4 * f32_epsilon * (magnitude + std::fabs(result)) + f32_smallest;
+/// One output of a linear: the sum over K, then f32(sum), the scale product, times it, bias: 4 roundings. Emulated operands
+/// are rounded once each.
+inline double linear(double magnitude, double result, double k, double epsilon, bool emulated) {
+  return accumulation(k, epsilon, magnitude) + (emulated ? 6 : 4) * f32_epsilon * (magnitude + std::fabs(result)) +
+         f32_smallest;
 }
 
 /// One number of a normalized row: mean and variance are sums of n terms, the mean's error being relative to the largest

@@ -155,8 +155,8 @@ TEST_CASE("every mistake has its place and its remedy") {
        "6:47: p_scale needs p in e4m3 or e5m2 (uint8 has 255, int8 127)"},
       {"static", with_target("{preset: int8-per-tensor-static}"),
        "6:3: target \"t\" has static ranges, expected data.calibration: {first_token, windows}"},
-      {"emulated", with_target("{mode: emulated}"),
-       "6:13: mode emulated runs on the reference backend, expected backend: reference"},
+      {"emulated", with_target("{backend: gpu, mode: emulated}"),
+       "6:27: mode emulated runs on the cpu and reference backends, found backend gpu"},
       {"model missing",
        "version: 1\nname: t\nmodels: {m: {path: nowhere}}\ndata: {tokens: " + path +
            "/data/tiny-tokens.npy}\ntargets: {t: {}}",
