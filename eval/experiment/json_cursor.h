@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,7 +13,7 @@ namespace qfid::eval {
 
 class JsonCursor {
  public:
-  JsonCursor(const nlohmann::json& value, std::string file, std::string key = "")
+  JsonCursor(const nlohmann::ordered_json& value, std::string file, std::string key = "")
       : value_(&value), file_(std::move(file)), key_(std::move(key)) {}
 
   JsonCursor at(const std::string& name) const {
@@ -29,7 +30,9 @@ class JsonCursor {
       all.emplace_back((*value_)[i], file_, key_ + "[" + std::to_string(i) + "]");
     return all;
   }
-  /// Keys and values of a map.
+  bool has(const std::string& name) const { return value_->is_object() && value_->contains(name); }
+  bool is_null() const { return value_->is_null(); }
+  /// Keys and values of a map, in the file's order.
   std::vector<std::pair<std::string, JsonCursor>> entries() const {
     if (!value_->is_object()) fail("a map");
     std::vector<std::pair<std::string, JsonCursor>> all;
@@ -44,6 +47,11 @@ class JsonCursor {
     if (!value_->is_number() || !std::isfinite(value_->get<double>())) fail("a number");
     return value_->get<double>();
   }
+  /// A number, or nothing where the file says null.
+  std::optional<double> number_or_null() const {
+    if (value_->is_null()) return std::nullopt;
+    return number();
+  }
   std::int64_t integer(std::int64_t low, std::int64_t high) const {
     const bool whole =
         value_->is_number_integer() && !(value_->is_number_unsigned() && value_->get<std::uint64_t>() > INT64_MAX);
@@ -57,16 +65,17 @@ class JsonCursor {
   }
   /// Error{input}: "FILE: KEY is FOUND, expected EXPECTED".
   [[noreturn]] void fail(const std::string& expected) const {
-    std::string found = value_->is_object()  ? "a map"
-                        : value_->is_array() ? "a list"
-                                             : value_->dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    std::string found = value_->is_object() ? "a map"
+                        : value_->is_array()
+                            ? "a list"
+                            : value_->dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
     if (found.size() > 60) found = found.substr(0, 60) + "...";
     throw quant::Error(quant::ErrorKind::input, file_ + ": " + (key_.empty() ? "the file" : "\"" + key_ + "\"") + " is " +
                                                     found + ", expected " + expected);
   }
 
  private:
-  const nlohmann::json* value_;
+  const nlohmann::ordered_json* value_;
   std::string file_, key_;
 };
 

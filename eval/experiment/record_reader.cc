@@ -3,6 +3,7 @@
 #include <set>
 
 #include "eval/experiment/json_cursor.h"
+#include "eval/experiment/record_parts.h"
 #include "eval/model/json_file.h"
 #include "quant/core/mapped_file.h"
 
@@ -91,12 +92,8 @@ void check_runs(const ExperimentRecord& record, const std::vector<JsonCursor>& c
   }
 }
 
-}  // namespace
-
-ExperimentRecord read_results(const std::filesystem::path& path) {
-  const quant::MappedFile file(path);
-  const nlohmann::json json = parse_strict_json(file.text(), path.string());
-  const JsonCursor root(json, path.string());
+/// What comparisons and gates need.
+ExperimentRecord essentials(const JsonCursor& root) {
   const JsonCursor version = root.at("schema_version");
   if (version.integer(0, most) != record_schema_version)
     version.fail(std::to_string(record_schema_version) + " (written by another version of qfid?)");
@@ -122,6 +119,23 @@ ExperimentRecord read_results(const std::filesystem::path& path) {
   const std::vector<JsonCursor> runs = root.at("runs").items();
   for (const JsonCursor& run : runs) record.runs.push_back(run_of(run));
   check_runs(record, runs);
+  return record;
+}
+
+}  // namespace
+
+ExperimentRecord read_results(const std::filesystem::path& path) {
+  const quant::MappedFile file(path);
+  const nlohmann::ordered_json json = parse_strict_ordered_json(file.text(), path.string());
+  return essentials(JsonCursor(json, path.string()));
+}
+
+ExperimentRecord read_whole_record(const std::filesystem::path& path) {
+  const quant::MappedFile file(path);
+  const nlohmann::ordered_json json = parse_strict_ordered_json(file.text(), path.string());
+  const JsonCursor root(json, path.string());
+  ExperimentRecord record = essentials(root);
+  add_details(record, root);
   return record;
 }
 

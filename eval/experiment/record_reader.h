@@ -1,4 +1,4 @@
-// results.json -> the part of a record that comparisons and gates need: everything but metrics, layers and timings.
+// results.json -> record: the part that comparisons and gates need, or all of it for reports.
 #pragma once
 
 #include <filesystem>
@@ -7,8 +7,13 @@
 
 namespace qfid::eval {
 
-/// Strict: Error{input} naming path and key for whatever is missing, of another type, or contradicts itself. Keys it doesn't
-/// know are left alone (docs/results-format.md, "Stability"); another schema_version is an error.
+/// Everything but metrics, layers, gates, pairs, warnings and timings. Strict: Error{input} naming path and key for whatever
+/// is missing, of another type, or contradicts itself. Keys it doesn't know are left alone (docs/results-format.md,
+/// "Stability"); another schema_version is an error.
 ExperimentRecord read_results(const std::filesystem::path& path);
+
+/// The whole record but the per-token series, as strict. results_json of it gives the file's bytes when this version of the
+/// program wrote it.
+ExperimentRecord read_whole_record(const std::filesystem::path& path);
 
 }  // namespace qfid::eval

@@ -116,7 +116,7 @@ std::string baseline_json(const SavedBaseline& saved) {
 
 SavedBaseline read_baseline(const std::filesystem::path& path) {
   const quant::MappedFile file(path);
-  const nlohmann::json json = parse_strict_json(file.text(), path.string());
+  const nlohmann::ordered_json json = parse_strict_ordered_json(file.text(), path.string());
   const JsonCursor root(json, path.string());
   const JsonCursor version = root.at("baseline_version");
   if (version.integer(0, most) != baseline_version) version.fail(std::to_string(baseline_version));

@@ -54,15 +54,23 @@ class StructureCheck : public nlohmann::json_sax<json> {
   std::vector<std::set<std::string>> keys_;
 };
 
+void check_structure(std::string_view text, const std::string& path, std::size_t offset) {
+  StructureCheck check;
+  if (json::sax_parse(text.begin(), text.end(), &check)) return;
+  const std::string where = check.byte > 0 ? "byte " + std::to_string(check.byte + offset) + ": " : "";
+  throw quant::Error(quant::ErrorKind::input, path + ": " + where + check.problem);
+}
+
 }  // namespace
 
 json parse_strict_json(std::string_view text, const std::string& path, std::size_t offset) {
-  StructureCheck check;
-  if (!json::sax_parse(text.begin(), text.end(), &check)) {
-    const std::string where = check.byte > 0 ? "byte " + std::to_string(check.byte + offset) + ": " : "";
-    throw quant::Error(quant::ErrorKind::input, path + ": " + where + check.problem);
-  }
+  check_structure(text, path, offset);
   return json::parse(text.begin(), text.end());
+}
+
+nlohmann::ordered_json parse_strict_ordered_json(std::string_view text, const std::string& path) {
+  check_structure(text, path, 0);
+  return nlohmann::ordered_json::parse(text.begin(), text.end());
 }
 
 }  // namespace qfid::eval

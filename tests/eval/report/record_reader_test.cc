@@ -4,7 +4,7 @@
 #include <catch2/catch_test_macros.hpp>
 #include <nlohmann/json.hpp>
 
-#include "eval/report/report.h"
+#include "tests/eval/report/records.h"
 #include "tests/support/temporary_directory.h"
 
 using namespace qfid::eval;
@@ -88,6 +88,37 @@ TEST_CASE("whatever is gone or of another type is named, with exit code 3", "[re
     ++changed;
   }
   CHECK(changed > 40);
+}
+
+TEST_CASE("the whole record: read back to the bit, and whatever is gone is named", "[record]") {
+  const TemporaryDirectory dir;
+  ExperimentRecord all = record_with({"int8"});
+  all.interrupted = true;
+  all.warnings = {"w"};
+  all.models[0].unused_tensors = {"t"};
+  all.pairs = {{"m", "int8", "int8", {"nll.difference", 1.0, Interval{0.5, 2.0}, "nats", "n"}}};
+  for (const GateVerdict verdict : {GateVerdict::pass, GateVerdict::fail, GateVerdict::inconclusive, GateVerdict::warning,
+                                    GateVerdict::expected_failure, GateVerdict::unexpected_pass, GateVerdict::expired}) {
+    all.gates.push_back(gate_on("int8", verdict));
+    all.gates.back().statistics = {16, 1.0, Interval{0.5, 2.0}, 1, 1, GateOutcome::fail, 0.25, 17};
+    all.gates.back().upper = verdict != GateVerdict::fail;
+    if (verdict == GateVerdict::expired) all.gates.back().reason = all.gates.back().expires = "2026-01-01";
+  }
+  const ordered_json good = ordered_json::parse(results_json(all)), flat = good.flatten();
+  const auto path = dir.write("results.json", good.dump());
+  CHECK(ordered_json::parse(results_json(read_whole_record(path))) == good);
+  CHECK(results_json(read_whole_record(path)) == results_json(all));
+  int changed = 0;
+  for (const auto& [pointer, value] : flat.items()) {
+    const ordered_json::json_pointer at(pointer);
+    ordered_json wrong = good;
+    wrong[at] = ordered_json::array({ordered_json::object()});
+    dir.write("results.json", wrong.dump());
+    CAPTURE(pointer);
+    CHECK(failure_of([&] { read_whole_record(path); }).code == 3);
+    ++changed;
+  }
+  CHECK(changed > 400);
 }
 
 TEST_CASE("contradictions and other versions are refused", "[record]") {

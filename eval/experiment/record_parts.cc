@@ -1,0 +1,127 @@
+#include "eval/experiment/record_parts.h"
+
+#include <initializer_list>
+
+namespace qfid::eval {
+
+namespace {
+
+constexpr std::int64_t most_windows = 1'000'000'000'000;
+
+/// One of an enumeration's values, by its spelling.
+template <class E, class Spelling>
+E one_of(const JsonCursor& at, std::initializer_list<E> all, Spelling spelling) {
+  const std::string text = at.text();
+  std::string expected;
+  for (const E value : all) {
+    if (text == spelling(value)) return value;
+    expected += (expected.empty() ? "one of " : ", ") + std::string(spelling(value));
+  }
+  at.fail(expected);
+}
+
+std::optional<Interval> interval_of(const JsonCursor& at, const std::string& key) {
+  if (!at.has(key)) return std::nullopt;
+  const std::vector<JsonCursor> ends = at.at(key).items();
+  if (ends.size() != 2) at.at(key).fail("two numbers");
+  const std::optional<double> low = ends[0].number_or_null(), high = ends[1].number_or_null();
+  if (!low || !high) return std::nullopt;
+  return Interval{*low, *high};
+}
+
+Metric metric_of(const std::string& name, const JsonCursor& at) {
+  Metric metric;
+  metric.name = name;
+  metric.value = at.at("value").number_or_null();
+  metric.ci = interval_of(at, "ci");
+  metric.unit = at.at("unit").text();
+  if (at.has("note")) metric.note = at.at("note").text();
+  return metric;
+}
+
+LayerRow layer_of(const JsonCursor& at) {
+  LayerRow row;
+  row.layer = static_cast<int>(at.at("layer").integer(-1, 1'000'000));
+  row.tap = at.at("tap").text();
+  row.head = at.at("head").is_null() ? -1 : static_cast<int>(at.at("head").integer(0, 1'000'000));
+  row.error = at.at("error").text();
+  for (const auto& [name, value] : at.entries())
+    if (name != "layer" && name != "tap" && name != "head" && name != "error")
+      row.values.emplace_back(name, value.number_or_null());
+  return row;
+}
+
+GateRecord gate_of(const JsonCursor& at) {
+  GateRecord gate;
+  gate.name = at.at("name").text();
+  gate.model = at.at("model").text();
+  gate.target = at.at("target").text();
+  gate.metric = at.at("metric").text();
+  gate.upper = at.has("max");
+  gate.bound = at.at(gate.upper ? "max" : "min").number();
+  gate.relative_to = at.at("relative_to").text();
+  gate.confidence = at.at("confidence").number();
+  GateStatistics& s = gate.statistics;
+  s.windows = static_cast<int>(at.at("windows").integer(0, INT32_MAX));
+  s.effect = at.at("effect").number_or_null();
+  s.limits = interval_of(at, "limits");
+  s.outcome = one_of(at.at("outcome"), {GateOutcome::pass, GateOutcome::fail, GateOutcome::inconclusive},
+                     [](GateOutcome o) { return to_string(o); });
+  gate.verdict = one_of(at.at("verdict"),
+                        {GateVerdict::pass, GateVerdict::fail, GateVerdict::inconclusive, GateVerdict::warning,
+                         GateVerdict::expected_failure, GateVerdict::unexpected_pass, GateVerdict::expired},
+                        [](GateVerdict v) { return to_string(v); });
+  if (at.at("blocks").boolean() != gate.blocks()) at.at("blocks").fail(gate.blocks() ? "true" : "false");
+  gate.words = at.at("words").text();
+  if (at.has("detectable")) s.detectable = at.at("detectable").number_or_null();
+  if (at.has("windows_needed")) s.windows_needed = at.at("windows_needed").integer(0, most_windows);
+  if (at.has("expected_failure")) {
+    gate.reason = at.at("expected_failure").at("reason").text();
+    gate.expires = at.at("expected_failure").at("expires").text();
+  }
+  return gate;
+}
+
+void add_timings(ExperimentRecord& record, const JsonCursor& at) {
+  Timings& t = record.timings;
+  t.started = at.at("started").text();
+  t.total_seconds = at.at("total_seconds").number();
+  t.load_seconds = at.at("load_seconds").number();
+  t.calibration_seconds = at.at("calibration_seconds").number();
+  t.baseline_seconds = at.at("baseline_seconds").number();
+  t.targets_seconds = at.at("targets_seconds").number();
+  t.metrics_seconds = at.at("metrics_seconds").number();
+  t.local_seconds = at.at("local_seconds").number();
+  t.peak_memory_bytes = at.at("peak_memory_bytes").number();
+  for (const JsonCursor& entry : at.at("runs").items())
+    for (RunRecord& run : record.runs)
+      if (run.model == entry.at("model").text() && run.target == entry.at("target").text()) {
+        run.seconds = entry.at("forward_seconds").number();
+        run.metric_seconds = entry.at("metric_seconds").number();
+        run.local_seconds = entry.at("local_seconds").number();
+      }
+}
+
+}  // namespace
+
+void add_details(ExperimentRecord& record, const JsonCursor& root) {
+  const std::vector<JsonCursor> models = root.at("models").items(), runs = root.at("runs").items();
+  for (std::size_t i = 0; i < models.size(); ++i)
+    for (const JsonCursor& tensor : models[i].at("unused_tensors").items())
+      record.models[i].unused_tensors.push_back(tensor.text());
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    for (const auto& [site, ran] : runs[i].at("implementations").entries())
+      record.runs[i].implementations[site] = ran.text();
+    for (const auto& [name, metric] : runs[i].at("metrics").entries())
+      record.runs[i].metrics.push_back(metric_of(name, metric));
+    for (const JsonCursor& row : runs[i].at("layers").items()) record.runs[i].layers.push_back(layer_of(row));
+  }
+  for (const JsonCursor& pair : root.at("pairs").items())
+    record.pairs.push_back({pair.at("model").text(), pair.at("a").text(), pair.at("b").text(),
+                            metric_of("nll.difference", pair.at("nll.difference"))});
+  for (const JsonCursor& gate : root.at("gates").items()) record.gates.push_back(gate_of(gate));
+  for (const JsonCursor& warning : root.at("warnings").items()) record.warnings.push_back(warning.text());
+  add_timings(record, root.at("timings"));
+}
+
+}  // namespace qfid::eval
