@@ -89,6 +89,7 @@ std::vector<fs::path> write_reports(const ExperimentRecord& record, const fs::pa
     written.push_back(dir / name);
   };
   put("report.md", markdown_report(record));
+  put("report.html", html_report(record));
   put("layers.csv", layers_csv(record));
   for (const auto& [name, content] : token_files(record)) put(name, content);
   put("results.json", results_json(record));  // last: whoever sees it sees the rest

@@ -24,13 +24,29 @@ std::string junit_xml(const std::vector<GateRecord>& gates, const std::string& n
 /// Results side by side (qfid compare).
 std::string console_comparison(const std::vector<ComparedRow>& rows, double confidence);
 std::string markdown_report(const ExperimentRecord& record);
+/// One self-contained page: no script, nothing from the network; all text from outside is escaped.
+std::string html_report(const ExperimentRecord& record);
 /// results.json, schema_version first; everything that may differ between two equal runs is under "timings".
 std::string results_json(const ExperimentRecord& record);
 /// RFC 4180: model,target,error,layer,tap,head and the union of value columns.
 std::string layers_csv(const ExperimentRecord& record);
+/// RFC 4180: model,target,metric,value,low,high,unit,note; a row for each metric of each run.
+std::string metrics_csv(const ExperimentRecord& record);
+/// For a pull request or a job's summary: the verdict, then the worst rows first; below `limit` bytes, and it says what it
+/// left out. GitHub takes 1 MiB.
+std::string pull_request_markdown(const ExperimentRecord& record, std::size_t limit = 900 << 10);
+/// At most ten ::error and ::warning lines of GitHub Actions; empty when there is nothing to say.
+std::string annotations(const ExperimentRecord& record);
+/// OpenMetrics 1.0 text.
+std::string openmetrics_text(const ExperimentRecord& record);
+/// As lm-evaluation-harness writes results: MODEL__TARGET/results_DATE.json and its content, for each run with metrics.
+std::vector<std::pair<std::string, std::string>> lm_eval_files(const ExperimentRecord& record);
 /// Per model, a NumPy structured array [runs, tokens] of {nll f4, kl f4, top1 i4}; runs in record order, only those that
 /// were scored. File names: tokens.npy for one model, tokens-MODEL.npy for several.
 std::vector<std::pair<std::string, std::string>> token_files(const ExperimentRecord& record);
+/// Those files back into the record's runs; `dir` is where results.json lies. Returns the ones that aren't there.
+/// Error{input} for one that doesn't fit the record.
+std::vector<std::filesystem::path> read_token_files(ExperimentRecord& record, const std::filesystem::path& dir);
 
 /// Writes a temporary file, syncs, renames; Error{input} naming path and reason (disk full, read-only, ...).
 void write_file_atomically(const std::filesystem::path& path, std::string_view content);

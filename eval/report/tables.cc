@@ -4,9 +4,12 @@
 #include <charconv>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 
 #include "eval/data/npy.h"
 #include "eval/report/report.h"
+#include "quant/core/error.h"
+#include "quant/core/mapped_file.h"
 
 namespace qfid::eval {
 
@@ -24,6 +27,21 @@ std::string exact(std::optional<double> value) {
   char buffer[40];
   const auto [end, error] = std::to_chars(buffer, buffer + sizeof buffer, *value);
   return {buffer, end};
+}
+
+constexpr std::string_view token_dtype = "[('nll', '<f4'), ('kl', '<f4'), ('top1', '<i4')]";
+constexpr std::size_t token_bytes = 12;
+
+std::string token_file_name(const ExperimentRecord& record, const ModelRecord& model) {
+  return record.models.size() == 1 ? "tokens.npy" : "tokens-" + model.name + ".npy";
+}
+
+template <class T>
+T taken(const std::byte*& at) {
+  T value;
+  std::memcpy(&value, at, sizeof(T));
+  at += sizeof(T);
+  return value;
 }
 
 template <class T>
@@ -59,6 +77,16 @@ std::string layers_csv(const ExperimentRecord& record) {
   return text;
 }
 
+std::string metrics_csv(const ExperimentRecord& record) {
+  std::string text = "model,target,metric,value,low,high,unit,note\r\n";
+  for (const RunRecord& run : record.runs)
+    for (const Metric& metric : run.metrics)
+      text += quoted(run.model) + "," + quoted(run.target) + "," + quoted(metric.name) + "," + exact(metric.value) + "," +
+              (metric.ci ? exact(metric.ci->low) : "") + "," + (metric.ci ? exact(metric.ci->high) : "") + "," +
+              quoted(metric.unit) + "," + quoted(metric.note) + "\r\n";
+  return text;
+}
+
 std::vector<std::pair<std::string, std::string>> token_files(const ExperimentRecord& record) {
   std::vector<std::pair<std::string, std::string>> files;
   for (const ModelRecord& model : record.models) {
@@ -74,10 +102,47 @@ std::vector<std::pair<std::string, std::string>> token_files(const ExperimentRec
         append(data, run.tokens.top1[i]);
       }
     }
-    const std::string name = record.models.size() == 1 ? "tokens.npy" : "tokens-" + model.name + ".npy";
-    files.emplace_back(name, npy_header("[('nll', '<f4'), ('kl', '<f4'), ('top1', '<i4')]", {runs, tokens}) + data);
+    files.emplace_back(token_file_name(record, model), npy_header(token_dtype, {runs, tokens}) + data);
   }
   return files;
+}
+
+std::vector<std::filesystem::path> read_token_files(ExperimentRecord& record, const std::filesystem::path& dir) {
+  std::vector<std::filesystem::path> missing;
+  for (const ModelRecord& model : record.models) {
+    const std::filesystem::path path = dir / token_file_name(record, model);
+    std::vector<RunRecord*> scored;
+    std::int64_t tokens = 0;
+    for (RunRecord& run : record.runs) {
+      if (run.model != model.name || run.windows.tokens.empty()) continue;
+      scored.push_back(&run);
+      tokens = std::accumulate(run.windows.tokens.begin(), run.windows.tokens.end(), std::int64_t{0});
+    }
+    std::error_code error;
+    if (!std::filesystem::exists(path, error)) {
+      missing.push_back(path);
+      continue;
+    }
+    const quant::MappedFile file(path);
+    const auto runs = static_cast<std::int64_t>(scored.size());
+    const std::string header = npy_header(token_dtype, {runs, tokens});
+    const std::size_t entries = file.text().starts_with(header) ? (file.text().size() - header.size()) / token_bytes : 0;
+    if (!file.text().starts_with(header) || (file.text().size() - header.size()) % token_bytes != 0 ||
+        (runs == 0 ? entries != 0
+                   : entries % static_cast<std::size_t>(runs) != 0 ||
+                         entries / static_cast<std::size_t>(runs) != static_cast<std::size_t>(tokens)))
+      throw quant::Error(quant::ErrorKind::input, path.string() + ": expected the table of results.json beside it, " +
+                                                      std::to_string(runs) + " runs of " + std::to_string(tokens) +
+                                                      " tokens as qfid writes it, found something else");
+    const std::byte* at = file.bytes().data() + header.size();
+    for (RunRecord* run : scored)
+      for (std::int64_t i = 0; i < tokens; ++i) {
+        run->tokens.nll.push_back(taken<float>(at));
+        run->tokens.kl.push_back(taken<float>(at));
+        run->tokens.top1.push_back(taken<std::int32_t>(at));
+      }
+  }
+  return missing;
 }
 
 }  // namespace qfid::eval

@@ -166,7 +166,7 @@ TEST_CASE("closed streams: nothing of ours takes their place") {
   CHECK(no_stdout.code == 3);
   CHECK(no_stdout.err.ends_with("qfid: can't write to standard output\n"));
   CHECK(run({STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}).code == 3);
-  for (const char* file : {"results.json", "report.md", "layers.csv", "tokens.npy"}) {
+  for (const char* file : {"results.json", "report.md", "report.html", "layers.csv", "tokens.npy"}) {
     CHECK(read_file(fs::path(x.out) / file).find("wrote ") == std::string::npos);
     CHECK(read_file(fs::path(x.out) / file).size() > 100);
   }
@@ -176,7 +176,7 @@ TEST_CASE("a full disk keeps what was there, and the table is on the screen all 
   const Experiment x;
   CHECK(qfid_process({"run", x.config, "--out", x.out}).code == 0);
   const std::string before_it = read_file(fs::path(x.out) / "report.md") + read_file(fs::path(x.out) / "results.json");
-  // A limit on the size of files stands in for the disk: what is written first fits, results.json doesn't.
+  // A limit on the size of files stands in for the disk: what is written first fits, the rest doesn't.
   const Outcome full = qfid_process({"run", x.config, "--out", x.out, "--set", "name=other"}, before([] {
                                       signal(SIGXFSZ, SIG_IGN);
                                       const rlimit limit{12000, 12000};
@@ -186,7 +186,7 @@ TEST_CASE("a full disk keeps what was there, and the table is on the screen all 
   CHECK(x.dir.shown(full.err).find(": can't write: File too large") != std::string::npos);
   CHECK(full.out.find("perplexity") != std::string::npos);
   CHECK(read_file(fs::path(x.out) / "report.md") + read_file(fs::path(x.out) / "results.json") == before_it);
-  CHECK(std::distance(fs::directory_iterator(x.out), fs::directory_iterator()) == 4);
+  CHECK(std::distance(fs::directory_iterator(x.out), fs::directory_iterator()) == 5);
 }
 
 TEST_CASE("places that can't be written or read say so before anything runs") {
@@ -230,7 +230,7 @@ TEST_CASE("no home, no environment; leftovers of a killed run; odd file names") 
   fs::create_symlink(victim, fs::path(x.out) / "results.json.tmp");
   CHECK(qfid_process({"run", x.config, "--out", x.out, "--quiet"}).code == 0);
   CHECK(read_file(victim) == "precious");
-  CHECK(std::distance(fs::directory_iterator(x.out), fs::directory_iterator()) == 4);
+  CHECK(std::distance(fs::directory_iterator(x.out), fs::directory_iterator()) == 5);
   // A directory where a file goes.
   fs::remove(fs::path(x.out) / "layers.csv");
   fs::create_directories(fs::path(x.out) / "layers.csv" / "x");

@@ -72,7 +72,7 @@ TEST_CASE("what windows and models must agree on is said before anything runs") 
       said({"data.context=2", "data.protocol=llamacpp-512"}) ==
       "2 qfid: DIR/x.yaml: a context of 2 leaves nothing to score under llamacpp-512, expected data.context of 3 or more\n");
   CHECK(said({"data.calibration={first_token: 4, windows: 1}", "data.context=4"}) ==
-        "0 wrote DIR/out/report.md\n"
+        "0 wrote DIR/out/report.md\nwrote DIR/out/report.html\n"
         "wrote DIR/out/layers.csv\nwrote DIR/out/tokens.npy\nwrote DIR/out/results.json\n");
   CHECK(said({"data.calibration={first_token: 3, windows: 1}", "data.context=4"}) ==
         "2 qfid: DIR/x.yaml: calibration tokens [3, 7) overlap the evaluated [0, 4)\n");

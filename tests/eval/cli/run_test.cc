@@ -60,10 +60,11 @@ TEST_CASE("the same inputs give the same bytes, timings apart; nothing temporary
   for (const char* out : {"a", "b"}) {
     const Outcome outcome = qfid_here({"run", config, "--out", x.out(out)});
     CHECK(outcome.code == 0);
-    CHECK(x.dir.shown(outcome.err) == replaced("wrote DIR/@/report.md\nwrote DIR/@/layers.csv\nwrote DIR/@/tokens.npy\n"
-                                               "wrote DIR/@/results.json\n",
-                                               "@", out));
-    CHECK(files_in(x.out(out)) == 4);
+    CHECK(x.dir.shown(outcome.err) ==
+          replaced("wrote DIR/@/report.md\nwrote DIR/@/report.html\nwrote DIR/@/layers.csv\nwrote DIR/@/tokens.npy\n"
+                   "wrote DIR/@/results.json\n",
+                   "@", out));
+    CHECK(files_in(x.out(out)) == 5);
     std::istringstream lines(outcome.out);
     for (std::string line; std::getline(lines, line);) CHECK(line.size() <= 80);
   }
@@ -159,7 +160,7 @@ TEST_CASE("an interrupt finishes the chunk, writes what is known and exits 130")
       CHECK(run["status"] == "interrupted");
       CHECK(run["windows"]["nll"].size() == windows);
     }
-    CHECK(files_in(x.out("o")) == 4);
+    CHECK(files_in(x.out("o")) == 5);
     CHECK(outcome.out.find("INTERRUPTED") != std::string::npos);
     CHECK(read_file(x.dir.path() / "o" / "report.md").find("**Interrupted**") != std::string::npos);
     fs::remove_all(x.out("o"));

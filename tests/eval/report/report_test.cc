@@ -163,7 +163,7 @@ TEST_CASE("tokens.npy: a structured array of the runs that were scored") {
 TEST_CASE("files appear together or not at all") {
   const TemporaryDirectory dir;
   const auto written = write_reports(record(), dir.path() / "a" / "b");
-  CHECK(written.size() == 4);
+  CHECK(written.size() == 5);
   for (const auto& path : written) CHECK(std::filesystem::file_size(path) > 0);
   // The last to be staged can't be: nothing is replaced, nothing temporary stays.
   const std::filesystem::path out = dir.path() / "c";

@@ -1,0 +1,118 @@
+// Matrices of layers and heads as small multiples on one scale. Cells of one class are one path, so a page of many large
+// maps stays small; where there is room, each cell holds its number.
+#include <algorithm>
+#include <cmath>
+#include <format>
+
+#include "eval/report/chart.h"
+
+namespace qfid::eval {
+
+namespace {
+
+constexpr int most_columns_with_numbers = 8;
+constexpr double left = 30, top = 18, unit = 1;
+
+int class_of(double value, const HeatScale& scale) {
+  if (std::isinf(value)) return (value > 0) == scale.high_is_bad ? heat_classes - 1 : 0;
+  const double share = (value - scale.low) / (scale.high - scale.low);
+  const double damage = scale.high_is_bad ? share : 1 - share;
+  return std::clamp(static_cast<int>(damage * heat_classes), 0, heat_classes - 1);
+}
+
+std::string number_text(double value, const HeatScale& scale) {
+  if (std::isinf(value)) return "exact";
+  if (scale.decades) {  // 4.5e-04 -> 4.5e-4
+    std::string text = std::format("{:.1e}", std::pow(10.0, value));
+    if (const std::size_t zero = text.find("e-0"); zero != std::string::npos) text.erase(zero + 2, 1);
+    return text;
+  }
+  return std::fabs(scale.high - scale.low) <= 2 ? std::format("{:.2f}", value) : std::format("{:.1f}", value);
+}
+
+void add_labels(Html& page, const HeatMap& map, double cell_width, double cell_height) {
+  const int row_step = std::max(1, static_cast<int>(std::ceil(11 / cell_height))),
+            column_step = std::max(1, static_cast<int>(std::ceil(18 / cell_width)));
+  page.leaf("text", "L\\H", {{"x", "2"}, {"y", coordinate(top - 6)}, {"class", "tick"}});
+  for (int h = 0; h < map.columns; h += column_step)
+    page.leaf("text", std::to_string(h),
+              {{"x", coordinate(left + (h + 0.5) * cell_width)}, {"y", coordinate(top - 6)}, {"class", "tick center"}});
+  for (int l = 0; l < map.rows; l += row_step)
+    page.leaf("text", std::to_string(l),
+              {{"x", coordinate(left - 6)}, {"y", coordinate(top + (l + 0.5) * cell_height)}, {"class", "tick end mid"}});
+}
+
+void add_cells(Html& page, const HeatMap& map, const HeatScale& scale, double cell_width, double cell_height, bool numbers) {
+  std::vector<std::string> paths(heat_classes);
+  const std::string shape = "h" + coordinate(cell_width - unit) + "v" + coordinate(cell_height - unit) + "h-" +
+                            coordinate(cell_width - unit) + "z";
+  const auto corner = [&](int l, int h) {
+    return "M" + coordinate(left + h * cell_width) + " " + coordinate(top + l * cell_height);
+  };
+  std::optional<std::size_t> worst;
+  for (std::size_t i = 0; i < map.values.size(); ++i) {
+    const int l = static_cast<int>(i) / map.columns, h = static_cast<int>(i) % map.columns;
+    if (!map.values[i]) continue;
+    const double value = *map.values[i];
+    paths[static_cast<std::size_t>(class_of(value, scale))] += corner(l, h) + shape;
+    if (!worst || (scale.high_is_bad ? value > *map.values[*worst] : value < *map.values[*worst])) worst = i;
+  }
+  for (std::size_t c = 0; c < paths.size(); ++c)
+    if (!paths[c].empty()) page.empty("path", {{"class", std::format("h{}", c)}, {"d", paths[c]}});
+  if (worst) {
+    const int l = static_cast<int>(*worst) / map.columns, h = static_cast<int>(*worst) % map.columns;
+    page.empty("path", {{"class", "worst"}, {"d", corner(l, h) + shape}});
+  }
+  if (!numbers) return;
+  for (std::size_t i = 0; i < map.values.size(); ++i) {
+    if (!map.values[i]) continue;
+    const int l = static_cast<int>(i) / map.columns, h = static_cast<int>(i) % map.columns;
+    page.leaf("text", number_text(*map.values[i], scale),
+              {{"x", coordinate(left + (h + 0.5) * cell_width)},
+               {"y", coordinate(top + (l + 0.5) * cell_height)},
+               {"class", std::format("cell t{}", class_of(*map.values[i], scale))}});
+  }
+}
+
+void add_map(Html& page, const HeatMap& map, const HeatScale& scale) {
+  const bool numbers = map.columns <= most_columns_with_numbers;
+  const double cell_width = numbers ? 46 : std::clamp(480.0 / map.columns, 6.0, 16.0),
+               cell_height = numbers ? 19 : std::min(cell_width, 14.0);
+  const double width = std::max(left + map.columns * cell_width, 110.0), height = top + map.rows * cell_height;
+  page.open("figure").leaf("figcaption", map.title);
+  page.open("div", {{"class", "scroll"}, {"tabindex", "0"}, {"role", "region"}, {"aria-label", map.title}});
+  page.open("svg", {{"role", "img"},
+                    {"class", "heat"},
+                    {"viewBox", "0 0 " + coordinate(width) + " " + coordinate(height + 1)},
+                    {"width", coordinate(width)},
+                    {"height", coordinate(height + 1)}});
+  page.leaf("title", map.title).leaf("desc", map.description);
+  add_labels(page, map, cell_width, cell_height);
+  add_cells(page, map, scale, cell_width, cell_height, numbers);
+  page.close().close().close();
+}
+
+void add_legend(Html& page, const HeatScale& scale) {
+  page.open("p", {{"class", "legend"}});
+  for (int c = 0; c < heat_classes; ++c) {
+    const auto edge = [&](double share) {
+      return scale.low + (scale.high_is_bad ? share : 1 - share) * (scale.high - scale.low);
+    };
+    const double from = edge(static_cast<double>(c) / heat_classes);
+    page.open("span").open("svg", {{"width", "14"}, {"height", "14"}, {"aria-hidden", "true"}});
+    page.empty("path", {{"class", std::format("h{}", c)}, {"d", "M0 0h14v14h-14z"}}).close();
+    page.text((scale.high_is_bad ? "\xE2\x89\xA5 " : "\xE2\x89\xA4 ") + number_text(from, scale)).close();
+  }
+  page.leaf("span", scale.unit + "; the worst cell of each map is framed").close();
+}
+
+}  // namespace
+
+void add_heat_maps(Html& page, const std::vector<HeatMap>& maps, const HeatScale& scale) {
+  page.open("div", {{"class", "maps"}});
+  for (const HeatMap& map : maps) add_map(page, map, scale);
+  page.close();
+  add_legend(page, scale);
+}
+
+}  // namespace qfid::eval

@@ -1,0 +1,38 @@
+// The sections of report.html, in the page's order. Each is a function of the record and writes nothing when the record has
+// nothing to show for it.
+#pragma once
+
+#include "eval/experiment/record.h"
+#include "eval/report/chart.h"
+#include "eval/report/html.h"
+
+namespace qfid::eval {
+
+/// The style sheet: light and dark by the reader's preference, for paper, for narrow screens.
+std::string_view html_style();
+
+void add_answer(Html& page, const ExperimentRecord& record);            // html_answer.cc
+void add_verdicts(Html& page, const ExperimentRecord& record);          // html_verdicts.cc
+void add_gates(Html& page, const ExperimentRecord& record);             // html_verdicts.cc
+void add_heads(Html& page, const ExperimentRecord& record);             // html_heads.cc
+void add_error_curves(Html& page, const ExperimentRecord& record);      // html_curves.cc
+void add_outliers(Html& page, const ExperimentRecord& record);          // html_curves.cc
+void add_sinks(Html& page, const ExperimentRecord& record);             // html_heads.cc
+void add_kl_distribution(Html& page, const ExperimentRecord& record);   // html_tokens.cc
+void add_codes(Html& page, const ExperimentRecord& record);             // html_curves.cc
+void add_format_or_kernel(Html& page, const ExperimentRecord& record);  // html_answer.cc
+void add_all_metrics(Html& page, const ExperimentRecord& record);       // html_provenance.cc
+void add_what_ran(Html& page, const ExperimentRecord& record);          // html_provenance.cc
+
+/// short_number, but "-" for what isn't finite: results.json has null for it, and a page rendered again says the same.
+std::string shown_number(std::optional<double> value);
+std::string shown_number(const Metric* metric);
+/// A target's colour and marker: the same on the whole page, in every model.
+Style style_of(const ExperimentRecord& record, const std::string& target);
+/// Opens a section with a heading that can be linked to.
+void open_section(Html& page, const std::string& id, const std::string& title);
+/// A table that scrolls on its own where the page is narrow.
+void open_table(Html& page, const std::string& caption);
+void close_table(Html& page);
+
+}  // namespace qfid::eval

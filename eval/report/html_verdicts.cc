@@ -1,0 +1,172 @@
+// Every target of every model, worst first, with its interval on one axis; and the gates in words.
+#include <algorithm>
+#include <cmath>
+#include <format>
+
+#include "eval/report/findings.h"
+#include "eval/report/format.h"
+#include "eval/report/html_sections.h"
+
+namespace qfid::eval {
+
+namespace {
+
+/// Gates that bound a target's perplexity ratio itself.
+bool bounds_ratio(const GateRecord& gate) { return gate.metric == "perplexity.ratio" && gate.relative_to.empty(); }
+
+/// One axis for all models. A target that is far worse than most is drawn at its edge, so that the others can be told apart.
+ForestAxis axis_of(const ExperimentRecord& record) {
+  std::vector<double> sizes;
+  const auto add = [&](double ratio) {
+    if (std::isfinite(ratio) && ratio > 0) sizes.push_back(std::fabs(std::log(ratio)));
+  };
+  for (const RunRecord& run : record.runs) {
+    const Metric* ratio = find_metric(run, "perplexity.ratio");
+    if (ratio == nullptr || !ratio->value) continue;
+    add(ratio->ci ? ratio->ci->high : *ratio->value);
+    add(ratio->ci ? ratio->ci->low : *ratio->value);
+  }
+  if (sizes.empty()) return {};
+  std::sort(sizes.begin(), sizes.end());
+  double reach = std::clamp(sizes.back(), 1e-4, std::max(1e-4, 12 * sizes[sizes.size() / 2]));
+  double low = 0;
+  for (const GateRecord& gate : record.gates)
+    if (bounds_ratio(gate) && gate.bound > 0) reach = std::max(reach, std::fabs(std::log(gate.bound)));
+  for (const RunRecord& run : record.runs)
+    if (const Metric* ratio = find_metric(run, "perplexity.ratio"); ratio != nullptr && ratio->value && *ratio->value > 0)
+      low = std::min(low, std::log(ratio->ci && ratio->ci->low > 0 ? ratio->ci->low : *ratio->value));
+  return {std::exp(std::max(low, -reach) - 0.04 * reach), std::exp(1.04 * reach), 1};
+}
+
+void add_forest_cell(Html& page, const ForestAxis& axis, const TargetFinding& finding) {
+  const Metric* ratio = find_metric(*finding.run, "perplexity.ratio");
+  page.open("td", {{"class", "plot"}});
+  if (ratio != nullptr && ratio->value && *ratio->value > 0) {
+    ForestRow row{std::format("{}: perplexity ratio {:.6g}", finding.run->target, *ratio->value), *ratio->value, {}, {}, {}};
+    if (ratio->ci) {
+      row.interval.emplace(ratio->ci->low, ratio->ci->high);
+      row.description += std::format(", interval {:.6g} to {:.6g}", ratio->ci->low, ratio->ci->high);
+    }
+    for (const GateRecord* gate : finding.gates)
+      if (bounds_ratio(*gate)) {
+        (gate->upper ? row.upper_bounds : row.lower_bounds).push_back(gate->bound);
+        row.description += std::format(", gate's {} {:.6g}", gate->upper ? "max" : "min", gate->bound);
+      }
+    add_forest_row(page, axis, row);
+  }
+  page.close();
+}
+
+std::string sign_of(Shipping shipping) {
+  constexpr const char* signs[] = {"\xE2\x9C\x95 ", "\xE2\x80\x93 ", "? ", "", "\xE2\x9C\x93 "};
+  return signs[static_cast<int>(shipping)] + std::string(to_string(shipping));
+}
+
+void add_target(Html& page, const ExperimentRecord& record, const ForestAxis& axis, const TargetFinding& finding) {
+  const RunRecord& run = *finding.run;
+  page.open("tr").leaf("th", run.target, {{"scope", "row"}});
+  page.open("td").leaf("span", sign_of(finding.shipping),
+                       {{"class", std::format("verdict v{}", static_cast<int>(finding.shipping))}});
+  if (run.metrics.empty()) {
+    page.close();
+    page.leaf("td", std::string(to_string(run.status)) + (run.message.empty() ? "" : ": " + run.message),
+              {{"colspan", "8"}, {"class", "wrap"}});
+    page.close();
+    return;
+  }
+  if (!finding.excused().empty()) page.text(std::format(", {} excused", finding.excused().size()));
+  if (run.status != RunStatus::ok) page.text(" " + std::string(to_string(run.status)));
+  page.close();
+  const Metric* ratio = find_metric(run, "perplexity.ratio");
+  add_forest_cell(page, axis, finding);
+  const auto place = worst_place(run, "local");
+  const auto time = time_ratio(record, run);
+  for (const std::string& text :
+       {shown_number(find_metric(run, "perplexity")), shown_number(ratio),
+        ratio != nullptr && ratio->ci ? std::format("{:.4f} to {:.4f}", ratio->ci->low, ratio->ci->high) : std::string("-"),
+        shown_number(find_metric(run, "kl.mean")), shown_number(find_metric(run, "top1.agreement")),
+        place ? in_words(*place) : std::string("-"), time ? std::format("\xC3\x97 {:.2f}", *time) : std::string("-")})
+    page.leaf("td", text);
+  page.close();
+}
+
+}  // namespace
+
+void add_verdicts(Html& page, const ExperimentRecord& record) {
+  open_section(page, "targets", "Targets, worst first");
+  const ForestAxis axis = axis_of(record);
+  for (const ModelRecord& model : record.models) {
+    const std::vector<TargetFinding> findings = worst_first(record, model.name);
+    const RunRecord* base = record.find(model.name, "baseline");
+    page.leaf("h3", model.name);
+    open_table(page, "Targets of " + model.name + ", worst first");
+    page.open("thead").open("tr");
+    for (const char* name : {"Target", "Verdict"}) page.leaf("th", name, {{"scope", "col"}});
+    page.open("th", {{"scope", "col"}, {"class", "plot"}}).text("Perplexity over the baseline's");
+    add_forest_axis(page, axis);
+    page.close();
+    for (const char* name : {"Perplexity", "Ratio", "Interval", "KL, nats", "Top-1", "Worst local place", "Time"})
+      page.leaf("th", name, {{"scope", "col"}});
+    page.close().close().open("tbody");
+    for (const TargetFinding& finding : findings) add_target(page, record, axis, finding);
+    if (base != nullptr) {
+      page.open("tr")
+          .leaf("th", "baseline", {{"scope", "row"}})
+          .leaf("td", base->metrics.empty() ? to_string(base->status) : "");
+      page.leaf("td", base->message, {{"class", "wrap"}}).leaf("td", shown_number(find_metric(*base, "perplexity")));
+      for (int i = 0; i < 6; ++i) page.leaf("td", "");
+      page.close();
+    }
+    page.close();
+    close_table(page);
+  }
+  page.leaf(
+      "p",
+      "Dots are ratios, bars their intervals, the dashed line the baseline, solid lines a gate's bound; an arrow is beyond "
+      "the axis. Top-1 is the share of tokens with the baseline's prediction. Blocked: a gate fails; undecided: this data "
+      "can't tell.",
+      {{"class", "small"}});
+  bool any = false;
+  for (const PairRecord& pair : record.pairs) any = any || pair.difference.value.has_value();
+  if (any) {
+    page.open("details").leaf("summary", "Target against target, paired");
+    page.leaf("p", "Mean NLL of B minus that of A, in nats: above zero, A is better.");
+    open_table(page, "Target against target");
+    page.open("thead").row("th", {"Model", "A", "B", "Difference", "Interval"}).close().open("tbody");
+    for (const PairRecord& pair : record.pairs)
+      page.row("td", {pair.model, pair.a, pair.b, shown_number(pair.difference.value),
+                      pair.difference.ci ? std::format("{:.6f} to {:.6f}", pair.difference.ci->low, pair.difference.ci->high)
+                                         : pair.difference.note});
+    page.close();
+    close_table(page);
+    page.close();
+  }
+  page.close();
+}
+
+void add_gates(Html& page, const ExperimentRecord& record) {
+  if (record.gates.empty()) return;
+  open_section(page, "gates", "Gates");
+  open_table(page, "Gates, what blocks first");
+  page.open("thead").row("th", {"Verdict", "Gate", "Model", "Target", "In words"}).close().open("tbody");
+  for (const bool blocking : {true, false})
+    for (const GateRecord& gate : record.gates) {
+      if (gate.blocks() != blocking) continue;
+      page.open("tr").open("td");
+      page.leaf("span",
+                std::string(blocking                            ? "\xE2\x9C\x95 "
+                            : gate.verdict == GateVerdict::pass ? "\xE2\x9C\x93 "
+                                                                : "! ") +
+                    to_string(gate.verdict),
+                {{"class", blocking                            ? "verdict v0"
+                           : gate.verdict == GateVerdict::pass ? "verdict v4"
+                                                               : "verdict v2"}});
+      page.close().leaf("th", gate.name, {{"scope", "row"}}).leaf("td", gate.model).leaf("td", gate.target);
+      page.leaf("td", gate.words, {{"class", "wrap"}}).close();
+    }
+  page.close();
+  close_table(page);
+  page.close();
+}
+
+}  // namespace qfid::eval
