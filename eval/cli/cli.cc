@@ -28,6 +28,7 @@ constexpr const char* footer = R"(Examples:
   qfid run my.yaml --set data.windows=8 --target int8   a quick look at one target
   qfid plan my.yaml                                     what would run, how long, how much memory
   qfid inspect path/to/model                            what a checkpoint holds and how it is read
+  qfid report qfid-out/quickstart                       report.html and report.md again, without running anything
   qfid check qfid-out/quickstart/results.json --gates gates.yaml    do these results pass?
 
 Exit codes: 0 pass, 1 a gate failed, 2 usage or configuration, 3 bad input file, 4 backend unavailable or out of
@@ -122,8 +123,9 @@ int run_cli(int argc, const char* const* argv) {
     const std::string name = info.name;
     if (name == "run") {
       add_config(*command, options);
-      command->add_option("--out", options.out,
-                          "Directory for results.json, report.md, layers.csv, tokens*.npy (default qfid-out/NAME)");
+      command->add_option(
+          "--out", options.out,
+          "Directory for results.json, report.html, report.md, layers.csv, tokens*.npy (default qfid-out/NAME)");
       command->add_option("--junit", options.junit, "Also write the gates' verdicts as JUnit XML");
       command->add_flag("--quiet", options.quiet, "No progress, no table");
       command->callback([&] { work = [&] { return command_run(options); }; });

@@ -22,6 +22,7 @@ const std::vector<CommandInfo>& command_list() {
       {"validate", "Check a configuration; every error with file:line:column"},
       {"check", "Evaluate gates on results that are there; exit code 1 when one doesn't pass"},
       {"baseline", "Save, show or update a baseline that gates compare with"},
+      {"report", "Render results again: HTML, Markdown, pull request, OpenMetrics, lm-eval, JUnit, CSV"},
       {"compare", "Results of the same data side by side, paired"},
       {"inspect", "Show a checkpoint: configuration, tensors, what each is to the model"},
       {"backends", "Show what is here: devices, ISA, library versions, or why not"},
@@ -78,7 +79,8 @@ int command_completion(const std::string& shell) {
         << "_qfid() {\n  local cur=${COMP_WORDS[COMP_CWORD]}\n  if [ $COMP_CWORD -eq 1 ]; then COMPREPLY=($(compgen -W \""
         << names
         << " --help --version\" -- \"$cur\"))\n  elif [[ $cur == -* ]]; then COMPREPLY=($(compgen -W \"--set --model "
-           "--target --out --junit --quiet --baseline --gates --tokens --help\" -- \"$cur\"))\n"
+           "--target --out --junit --quiet --baseline --gates --tokens --html --markdown --pr --annotations --openmetrics "
+           "--lm-eval --csv --layers --help\" -- \"$cur\"))\n"
            "  else COMPREPLY=($(compgen -f -- \"$cur\")); fi\n}\ncomplete -o filenames -F _qfid qfid\n";
   } else if (shell == "zsh") {
     std::cout << "#compdef qfid\n_arguments '1:command:(" << names << ")' '*:file:_files'\n";

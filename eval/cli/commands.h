@@ -38,6 +38,12 @@ int command_baseline_save(const BaselineOptions& options);
 int command_baseline_show(const std::string& file);
 int command_baseline_update(const BaselineOptions& options);
 
+struct ReportOptions {
+  std::string results, html, markdown, pull_request, openmetrics, lm_eval, junit, metrics, layers;
+  bool annotations = false;
+};
+int command_report(const ReportOptions& options);
+
 struct CompareOptions {
   std::vector<std::string> files;
   bool tokens = false;

@@ -21,11 +21,6 @@ namespace {
 
 constexpr const char* results_help = "results.json of a run, or its directory";
 
-fs::path results_path(const std::string& argument) {
-  std::error_code error;
-  return fs::is_directory(argument, error) ? fs::path(argument) / "results.json" : fs::path(argument);
-}
-
 /// Those of `file`, or those the results were run with.
 std::vector<GateSpec> gates_for(const ExperimentRecord& record, const std::string& file) {
   return file.empty() ? read_gates(record.spec_file, record.spec_text, record.sets) : read_gates(file);
@@ -75,6 +70,11 @@ void add_baseline(CLI::App& command, BaselineOptions& options, std::function<int
 }
 
 }  // namespace
+
+fs::path results_path(const std::string& argument) {
+  std::error_code error;
+  return fs::is_directory(argument, error) ? fs::path(argument) / "results.json" : fs::path(argument);
+}
 
 int command_check(const CheckOptions& options) {
   if (!options.date.empty() && !is_date(options.date))
@@ -165,6 +165,8 @@ bool add_result_command(CLI::App& command, const std::string& name, ResultOption
     command.callback([&] { work = [&] { return command_check(options.check); }; });
   } else if (name == "baseline") {
     add_baseline(command, options.baseline, work);
+  } else if (name == "report") {
+    add_report(command, options.report, work);
   } else if (name == "compare") {
     command.add_option("FILES", options.compare.files, "Two results or more; with --tokens, CSV files with window,nll[,kl]")
         ->required();

@@ -1,7 +1,8 @@
-// Options of the commands that work on results: check, baseline, compare.
+// Options of the commands that work on results: check, baseline, report, compare.
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <filesystem>
 #include <functional>
 #include <string>
 
@@ -12,8 +13,13 @@ namespace qfid::eval {
 struct ResultOptions {
   CheckOptions check;
   BaselineOptions baseline;
+  ReportOptions report;
   CompareOptions compare;
 };
+/// results.json itself, or a run's directory.
+std::filesystem::path results_path(const std::string& argument);
+/// The options of `qfid report`.
+void add_report(CLI::App& command, ReportOptions& options, std::function<int()>& work);
 /// Adds the options of `name` to `command`; false when it isn't one of these. `options` and `work` outlive the parsing.
 bool add_result_command(CLI::App& command, const std::string& name, ResultOptions& options, std::function<int()>& work);
 

@@ -39,10 +39,10 @@ TEST_CASE("help says what there is, on stdout, with exit code 0") {
   const Outcome help = qfid_here({"--help"});
   CHECK(help.code == 0);
   CHECK(help.err.empty());
-  for (const char* text : {"run", "plan", "validate", "inspect", "backends", "schema", "completion", "Exit codes: 0 pass",
-                           "130 interrupted", "qfid run configs/quickstart.yaml"})
+  for (const char* text : {"run", "plan", "validate", "report", "inspect", "backends", "schema", "completion",
+                           "Exit codes: 0 pass", "130 interrupted", "qfid run configs/quickstart.yaml"})
     CHECK(help.out.find(text) != std::string::npos);
-  for (const char* command : {"run", "plan", "validate", "inspect", "backends", "schema", "completion"}) {
+  for (const char* command : {"run", "plan", "validate", "report", "inspect", "backends", "schema", "completion"}) {
     CAPTURE(command);
     const Outcome one = qfid_here({command, "--help"});
     CHECK(one.code == 0);
@@ -56,7 +56,8 @@ TEST_CASE("help says what there is, on stdout, with exit code 0") {
 
 TEST_CASE("usage errors: exit code 2, on stderr, with the nearest word") {
   const Experiment x;
-  const std::string commands = "expected one of run, plan, validate, check, baseline, compare, inspect, backends, schema, completion";
+  const std::string commands =
+      "expected one of run, plan, validate, check, baseline, report, compare, inspect, backends, schema, completion";
   CHECK(x.said({"rum"}) == "2||qfid: unknown command \"rum\", " + commands + ", did you mean \"run\"?\n");
   CHECK(x.said({"quantize"}) == "2||qfid: unknown command \"quantize\", " + commands + "\n");
   CHECK(x.said({"\x1b[31mrun"}).starts_with("2||qfid: unknown command \"\\x1b[31mrun\""));
@@ -164,7 +165,7 @@ TEST_CASE("completion scripts are what their shells accept, and offer every comm
     const Outcome script = qfid_here({"completion", shell});
     CHECK(script.code == 0);
     CHECK(script.err.empty());
-    for (const char* command : {"run", "plan", "validate", "inspect", "backends", "schema", "completion"})
+    for (const char* command : {"run", "plan", "validate", "report", "inspect", "backends", "schema", "completion"})
       CHECK(script.out.find(command) != std::string::npos);
     const std::string file = dir.write(std::string("completion.") + shell, script.out).string();
     const Outcome syntax = process(shell, {"-n", file});
@@ -179,4 +180,7 @@ TEST_CASE("completion scripts are what their shells accept, and offer every comm
   const Outcome words =
       process("bash", {"-c", ". " + file + "; COMP_WORDS=(qfid va); COMP_CWORD=1; _qfid; echo \"${COMPREPLY[@]}\""});
   CHECK(words.out == "validate\n");
+  const Outcome options = process(
+      "bash", {"-c", ". " + file + "; COMP_WORDS=(qfid report --op); COMP_CWORD=2; _qfid; echo \"${COMPREPLY[@]}\""});
+  CHECK(options.out == "--openmetrics\n");
 }
