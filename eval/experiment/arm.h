@@ -6,6 +6,7 @@
 #include <new>
 #include <string>
 
+#include "eval/experiment/attention_heads.h"
 #include "eval/experiment/record.h"
 #include "eval/experiment/spec.h"
 #include "eval/metrics/attention_sinks.h"
@@ -58,6 +59,7 @@ struct Arm {
   TokenData tokens;
   LayerTables tables;
   AttentionSinks sinks;
+  AttentionSketches sketches;
   std::map<std::string, std::string> implementations;
   RunStatus status = RunStatus::ok;
   std::string message;

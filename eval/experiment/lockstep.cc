@@ -70,7 +70,7 @@ void Lockstep::run(const Chunk& chunk) {
   const std::int64_t windows = chunk.inputs.shape()[0];
   const auto left = [&](std::int64_t sample) { return std::clamp<std::int64_t>(sample - chunk.first_window, 0, windows); };
   const Sample sample{windows, left(metrics_.sink_windows), left(metrics_.local_windows),
-                      left(std::min(metrics_.kernel_windows, metrics_.local_windows))};
+                      left(std::min(metrics_.kernel_windows, metrics_.local_windows)), chunk.first_window == 0};
   {
     const Stopwatch watch(baseline_.forward_seconds, *baseline_.backend);
     baseline_.hidden = baseline_.decoder->embed(baseline_.backend->upload(chunk.inputs));
@@ -145,9 +145,21 @@ void Lockstep::measure_self(int l, Arm& arm, const LayerTrace& trace, const TapC
     if (length > 64) q64 = reductions.mean_attention_to(probs, 0, 64, length);
     if (length >= 64) t64 = reductions.mean_attention_to(probs, 0, 0, 64);
     arm.sinks.add_attention(l, q64, t64);
+    if (w == 0 && sample.first) add_sketches(l, arm, probs);
     const DeviceTensor v = b.slice(heads(trace.v), w, w + 1);
     const std::vector<double> norms = reductions.norms(v);
     arm.sinks.add_norms(l, norms, taps.v_gated.defined() ? reductions.norms(b.slice(taps.v_gated, w, w + 1)) : norms);
+  }
+}
+
+void Lockstep::add_sketches(int l, Arm& arm, const DeviceTensor& probs) {
+  const std::int64_t n_heads = config_.num_attention_heads, length = probs.shape[2];
+  if (config_.num_hidden_layers * n_heads > most_sketched / (length * length)) return;
+  const DeviceTensor by_head = probs.reshaped(Shape{n_heads, length, length});
+  for (std::int64_t h = 0; h < n_heads; ++h) {
+    const quant::Tensor one = arm.backend->download(arm.backend->slice(by_head, h, h + 1));
+    arm.sketches[{l, static_cast<int>(h)}] =
+        attention_sketch({one.view<float>().data(), static_cast<std::size_t>(length * length)}, length);
   }
 }
 

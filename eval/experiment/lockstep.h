@@ -29,7 +29,8 @@ class Lockstep {
  private:
   struct Sample {
     std::int64_t windows, attention, local, kernel;
-  };  ///< of this chunk: all, with attention taps, with local errors, with the emulated twin
+    bool first;
+  };  ///< of this chunk: all, with attention taps, with local errors, with the emulated twin; it holds the first window
   struct BaselineLayer {
     LayerTrace trace;
     kernels::DeviceTensor probs, gate, v_gated;
@@ -38,6 +39,7 @@ class Lockstep {
   void run_layer(int l, const Sample& sample);
   void run_arm_layer(int l, Arm& arm, const BaselineLayer& base, const Sample& sample);
   void measure_self(int l, Arm& arm, const LayerTrace& trace, const TapCollector& taps, const Sample& sample);
+  void add_sketches(int l, Arm& arm, const kernels::DeviceTensor& probs);
   void measure_local(int l, Arm& arm, const BaselineLayer& base, const Sample& sample);
   void measure_kernel(int l, Arm& arm, const BaselineLayer& base, const LayerTrace& local,
                       const kernels::DeviceTensor& local_probs, std::int64_t windows);

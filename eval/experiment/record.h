@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "eval/metrics/attention_sketch.h"
 #include "eval/metrics/gate.h"
 #include "eval/metrics/metric.h"
 
@@ -49,8 +50,8 @@ struct PairRecord {
 /// What a gate's outcome means for shipping.
 enum class GateVerdict : std::uint8_t { pass, fail, inconclusive, warning, expected_failure, unexpected_pass, expired };
 constexpr const char* to_string(GateVerdict verdict) {
-  constexpr const char* names[] = {"pass",           "fail",           "inconclusive", "warning", "expected failure",
-                                   "unexpected pass", "expired"};
+  constexpr const char* names[] = {"pass",   "fail", "inconclusive", "warning", "expected failure", "unexpected pass",
+                                   "expired"};
   return names[static_cast<int>(verdict)];
 }
 
@@ -63,12 +64,21 @@ struct GateRecord {
   double confidence = 0.99;
   GateStatistics statistics;  ///< `outcome` after Holm's correction
   GateVerdict verdict = GateVerdict::inconclusive;
-  std::string words;  ///< the verdict in a sentence
+  std::string words;            ///< the verdict in a sentence
   std::string reason, expires;  ///< of an expected failure; "" without one
 
   bool blocks() const {
     return verdict != GateVerdict::pass && verdict != GateVerdict::warning && verdict != GateVerdict::expected_failure;
   }
+};
+
+/// Attention of one head in the first window, under every run that was scored: thousandths, as AttentionSketch.
+struct AttentionHead {
+  std::string model;
+  int layer = 0, head = 0;
+  std::string why;                                                          ///< what makes it worth a look
+  std::int64_t block = 1;                                                   ///< queries a row
+  std::vector<std::pair<std::string, std::vector<std::vector<int>>>> maps;  ///< target -> rows
 };
 
 struct ModelRecord {
@@ -108,6 +118,7 @@ struct ExperimentRecord {
   std::vector<RunRecord> runs;  ///< per model: the baseline (target "baseline") first, then the targets in order
   std::vector<PairRecord> pairs;
   std::vector<GateRecord> gates;
+  std::vector<AttentionHead> attention;  ///< a few heads of each model
   std::vector<std::string> warnings;
   bool interrupted = false;
   Timings timings;

@@ -1,5 +1,6 @@
 #include "eval/experiment/record_parts.h"
 
+#include <charconv>
 #include <initializer_list>
 
 namespace qfid::eval {
@@ -82,6 +83,38 @@ GateRecord gate_of(const JsonCursor& at) {
   return gate;
 }
 
+/// "620 380": whole numbers from 0 to 1000, a space between.
+std::vector<int> thousandths(const JsonCursor& at) {
+  const std::string text = at.text();
+  const char* const last = text.data() + text.size();
+  std::vector<int> row;
+  for (const char* next = text.data();; ++next) {
+    int value = -1;
+    const auto [end, error] = std::from_chars(next, last, value);
+    const bool good = error == std::errc() && value >= 0 && value <= 1000 && row.size() <= most_sketch_rows;
+    if (!good || (end != last && *end != ' ')) at.fail("numbers from 0 to 1000 with a space between");
+    row.push_back(value);
+    next = end;
+    if (next == last) return row;
+  }
+}
+
+AttentionHead attention_of(const JsonCursor& at) {
+  AttentionHead head;
+  head.model = at.at("model").text();
+  head.layer = static_cast<int>(at.at("layer").integer(0, 1'000'000));
+  head.head = static_cast<int>(at.at("head").integer(0, 1'000'000));
+  head.why = at.at("why").text();
+  head.block = at.at("block").integer(1, 1'000'000'000);
+  for (const JsonCursor& map : at.at("maps").items()) {
+    std::vector<std::vector<int>> rows;
+    for (const JsonCursor& row : map.at("rows").items()) rows.push_back(thousandths(row));
+    if (rows.size() > most_sketch_rows) map.at("rows").fail("at most 32 rows");
+    head.maps.emplace_back(map.at("target").text(), std::move(rows));
+  }
+  return head;
+}
+
 void add_timings(ExperimentRecord& record, const JsonCursor& at) {
   Timings& t = record.timings;
   t.started = at.at("started").text();
@@ -120,6 +153,8 @@ void add_details(ExperimentRecord& record, const JsonCursor& root) {
     record.pairs.push_back({pair.at("model").text(), pair.at("a").text(), pair.at("b").text(),
                             metric_of("nll.difference", pair.at("nll.difference"))});
   for (const JsonCursor& gate : root.at("gates").items()) record.gates.push_back(gate_of(gate));
+  if (root.has("attention"))  // added to version 1 later
+    for (const JsonCursor& head : root.at("attention").items()) record.attention.push_back(attention_of(head));
   for (const JsonCursor& warning : root.at("warnings").items()) record.warnings.push_back(warning.text());
   add_timings(record, root.at("timings"));
 }

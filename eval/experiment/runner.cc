@@ -161,8 +161,8 @@ class Runner {
     };
     Arm baseline(spec_.baseline, backends_.of(spec_.baseline), config, spec_.metrics);
     baseline.tokens.is_baseline = true;
-    baseline.decoder = std::make_unique<Decoder>(resources_on(*baseline.backend),
-                                                 precision_of(spec_.baseline, config), SiteRanges{});
+    baseline.decoder =
+        std::make_unique<Decoder>(resources_on(*baseline.backend), precision_of(spec_.baseline, config), SiteRanges{});
     record_.timings.load_seconds += seconds_since(load_start);
 
     std::vector<SiteRanges> ranges(spec_.targets.size());
@@ -245,6 +245,16 @@ class Runner {
       record_.timings.metrics_seconds += arm.metric_seconds;
       record_.timings.local_seconds += arm.local_seconds;
     }
+    keep_attention(model, baseline, arms);
+  }
+
+  void keep_attention(const ModelSpec& model, const Arm& baseline, const std::vector<Arm>& arms) {
+    std::vector<const RunRecord*> runs;
+    for (const RunRecord& run : record_.runs)
+      if (run.model == model.name) runs.push_back(&run);
+    std::vector<const AttentionSketches*> sketches{&baseline.sketches};
+    for (const Arm& arm : arms) sketches.push_back(&arm.sketches);
+    for (AttentionHead& head : attention_heads(runs, sketches)) record_.attention.push_back(std::move(head));
   }
 
   RunRecord record_of(const ModelSpec& model, Arm& arm, const std::vector<bool>& sinks) const {

@@ -39,6 +39,9 @@ struct HeatMap {
   std::string title, description;
   int rows = 0, columns = 0;
   std::vector<std::optional<double>> values;  ///< [rows * columns]
+
+  int row_of(std::size_t i) const { return static_cast<int>(i) / columns; }
+  int column_of(std::size_t i) const { return static_cast<int>(i) % columns; }
 };
 /// One scale for several maps, in heat_classes equal steps.
 struct HeatScale {
@@ -46,8 +49,12 @@ struct HeatScale {
   bool high_is_bad = true;
   bool decades = false;  ///< values are shown as powers of ten
   std::string unit;
+  bool picture = false;  ///< no numbers, no labels, no frame around the worst; the lowest class isn't drawn
 };
 inline constexpr int heat_classes = 9;
+void add_heat_map(Html& page, const HeatMap& map, const HeatScale& scale);
+void add_heat_legend(Html& page, const HeatScale& scale);
+/// Maps in a row, and their legend.
 void add_heat_maps(Html& page, const std::vector<HeatMap>& maps, const HeatScale& scale);
 
 /// Where an interval lies beside bounds; a row of a forest plot, all rows on one axis.

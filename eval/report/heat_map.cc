@@ -11,7 +11,28 @@ namespace qfid::eval {
 namespace {
 
 constexpr int most_columns_with_numbers = 8;
-constexpr double left = 30, top = 18, unit = 1;
+/// Where cells are. A picture has no labels, and no gaps between its cells.
+struct Geometry {
+  Geometry(const HeatMap& map, const HeatScale& scale)
+      : numbers(map.columns <= most_columns_with_numbers && !scale.picture),
+        left(scale.picture ? 0 : 30),
+        top(scale.picture ? 0 : 18),
+        gap(scale.picture ? 0 : 1),
+        cell_width(scale.picture ? 5
+                   : numbers     ? 46
+                                 : std::clamp(480.0 / std::max(1, map.columns), 6.0, 16.0)),
+        cell_height(numbers ? 19 : std::min(cell_width, 14.0)),
+        width(std::max(left + map.columns * cell_width, 110.0)),
+        height(top + map.rows * cell_height + 1) {}
+  double x(double column) const { return left + column * cell_width; }
+  double y(double row) const { return top + row * cell_height; }
+  std::string cell(int row, int column) const {
+    return "M" + coordinate(x(column)) + " " + coordinate(y(row)) + "h" + coordinate(cell_width - gap) + "v" +
+           coordinate(cell_height - gap) + "h-" + coordinate(cell_width - gap) + "z";
+  }
+  bool numbers;
+  double left, top, gap, cell_width, cell_height, width, height;
+};
 
 int class_of(double value, const HeatScale& scale) {
   if (std::isinf(value)) return (value > 0) == scale.high_is_bad ? heat_classes - 1 : 0;
@@ -30,69 +51,62 @@ std::string number_text(double value, const HeatScale& scale) {
   return std::fabs(scale.high - scale.low) <= 2 ? std::format("{:.2f}", value) : std::format("{:.1f}", value);
 }
 
-void add_labels(Html& page, const HeatMap& map, double cell_width, double cell_height) {
-  const int row_step = std::max(1, static_cast<int>(std::ceil(11 / cell_height))),
-            column_step = std::max(1, static_cast<int>(std::ceil(18 / cell_width)));
-  page.leaf("text", "L\\H", {{"x", "2"}, {"y", coordinate(top - 6)}, {"class", "tick"}});
+void add_labels(Html& page, const HeatMap& map, const Geometry& at) {
+  const int row_step = std::max(1, static_cast<int>(std::ceil(11 / at.cell_height))),
+            column_step = std::max(1, static_cast<int>(std::ceil(18 / at.cell_width)));
+  const std::string above = coordinate(at.top - 6);
+  page.leaf("text", "L\\H", {{"x", "2"}, {"y", above}, {"class", "tick"}});
   for (int h = 0; h < map.columns; h += column_step)
-    page.leaf("text", std::to_string(h),
-              {{"x", coordinate(left + (h + 0.5) * cell_width)}, {"y", coordinate(top - 6)}, {"class", "tick center"}});
+    page.leaf("text", std::to_string(h), {{"x", coordinate(at.x(h + 0.5))}, {"y", above}, {"class", "tick center"}});
   for (int l = 0; l < map.rows; l += row_step)
     page.leaf("text", std::to_string(l),
-              {{"x", coordinate(left - 6)}, {"y", coordinate(top + (l + 0.5) * cell_height)}, {"class", "tick end mid"}});
+              {{"x", coordinate(at.left - 6)}, {"y", coordinate(at.y(l + 0.5))}, {"class", "tick end mid"}});
 }
 
-void add_cells(Html& page, const HeatMap& map, const HeatScale& scale, double cell_width, double cell_height, bool numbers) {
+void add_cells(Html& page, const HeatMap& map, const HeatScale& scale, const Geometry& at) {
   std::vector<std::string> paths(heat_classes);
-  const std::string shape = "h" + coordinate(cell_width - unit) + "v" + coordinate(cell_height - unit) + "h-" +
-                            coordinate(cell_width - unit) + "z";
-  const auto corner = [&](int l, int h) {
-    return "M" + coordinate(left + h * cell_width) + " " + coordinate(top + l * cell_height);
-  };
   std::optional<std::size_t> worst;
   for (std::size_t i = 0; i < map.values.size(); ++i) {
-    const int l = static_cast<int>(i) / map.columns, h = static_cast<int>(i) % map.columns;
     if (!map.values[i]) continue;
     const double value = *map.values[i];
-    paths[static_cast<std::size_t>(class_of(value, scale))] += corner(l, h) + shape;
+    paths[static_cast<std::size_t>(class_of(value, scale))] += at.cell(map.row_of(i), map.column_of(i));
     if (!worst || (scale.high_is_bad ? value > *map.values[*worst] : value < *map.values[*worst])) worst = i;
   }
-  for (std::size_t c = 0; c < paths.size(); ++c)
+  for (std::size_t c = scale.picture ? 1 : 0; c < paths.size(); ++c)
     if (!paths[c].empty()) page.empty("path", {{"class", std::format("h{}", c)}, {"d", paths[c]}});
-  if (worst) {
-    const int l = static_cast<int>(*worst) / map.columns, h = static_cast<int>(*worst) % map.columns;
-    page.empty("path", {{"class", "worst"}, {"d", corner(l, h) + shape}});
-  }
-  if (!numbers) return;
-  for (std::size_t i = 0; i < map.values.size(); ++i) {
-    if (!map.values[i]) continue;
-    const int l = static_cast<int>(i) / map.columns, h = static_cast<int>(i) % map.columns;
-    page.leaf("text", number_text(*map.values[i], scale),
-              {{"x", coordinate(left + (h + 0.5) * cell_width)},
-               {"y", coordinate(top + (l + 0.5) * cell_height)},
-               {"class", std::format("cell t{}", class_of(*map.values[i], scale))}});
-  }
+  if (worst && !scale.picture)
+    page.empty("path", {{"class", "worst"}, {"d", at.cell(map.row_of(*worst), map.column_of(*worst))}});
+  if (!at.numbers) return;
+  for (std::size_t i = 0; i < map.values.size(); ++i)
+    if (map.values[i])
+      page.leaf("text", number_text(*map.values[i], scale),
+                {{"x", coordinate(at.x(map.column_of(i) + 0.5))},
+                 {"y", coordinate(at.y(map.row_of(i) + 0.5))},
+                 {"class", std::format("cell t{}", class_of(*map.values[i], scale))}});
 }
 
-void add_map(Html& page, const HeatMap& map, const HeatScale& scale) {
-  const bool numbers = map.columns <= most_columns_with_numbers;
-  const double cell_width = numbers ? 46 : std::clamp(480.0 / map.columns, 6.0, 16.0),
-               cell_height = numbers ? 19 : std::min(cell_width, 14.0);
-  const double width = std::max(left + map.columns * cell_width, 110.0), height = top + map.rows * cell_height;
+}  // namespace
+
+void add_heat_map(Html& page, const HeatMap& map, const HeatScale& scale) {
+  const Geometry at(map, scale);
   page.open("figure").leaf("figcaption", map.title);
   page.open("div", {{"class", "scroll"}, {"tabindex", "0"}, {"role", "region"}, {"aria-label", map.title}});
   page.open("svg", {{"role", "img"},
                     {"class", "heat"},
-                    {"viewBox", "0 0 " + coordinate(width) + " " + coordinate(height + 1)},
-                    {"width", coordinate(width)},
-                    {"height", coordinate(height + 1)}});
+                    {"viewBox", "0 0 " + coordinate(at.width) + " " + coordinate(at.height)},
+                    {"width", coordinate(at.width)},
+                    {"height", coordinate(at.height)}});
   page.leaf("title", map.title).leaf("desc", map.description);
-  add_labels(page, map, cell_width, cell_height);
-  add_cells(page, map, scale, cell_width, cell_height, numbers);
+  if (scale.picture)
+    page.empty("path", {{"class", "back"},
+                        {"d", "M0 0H" + coordinate(at.x(map.columns)) + "V" + coordinate(at.y(map.rows)) + "H0z"}});
+  else
+    add_labels(page, map, at);
+  add_cells(page, map, scale, at);
   page.close().close().close();
 }
 
-void add_legend(Html& page, const HeatScale& scale) {
+void add_heat_legend(Html& page, const HeatScale& scale) {
   page.open("p", {{"class", "legend"}});
   for (int c = 0; c < heat_classes; ++c) {
     const auto edge = [&](double share) {
@@ -103,16 +117,14 @@ void add_legend(Html& page, const HeatScale& scale) {
     page.empty("path", {{"class", std::format("h{}", c)}, {"d", "M0 0h14v14h-14z"}}).close();
     page.text((scale.high_is_bad ? "\xE2\x89\xA5 " : "\xE2\x89\xA4 ") + number_text(from, scale)).close();
   }
-  page.leaf("span", scale.unit + "; the worst cell of each map is framed").close();
+  page.leaf("span", scale.unit + (scale.picture ? "" : "; the worst cell of each map is framed")).close();
 }
-
-}  // namespace
 
 void add_heat_maps(Html& page, const std::vector<HeatMap>& maps, const HeatScale& scale) {
   page.open("div", {{"class", "maps"}});
-  for (const HeatMap& map : maps) add_map(page, map, scale);
+  for (const HeatMap& map : maps) add_heat_map(page, map, scale);
   page.close();
-  add_legend(page, scale);
+  add_heat_legend(page, scale);
 }
 
 }  // namespace qfid::eval

@@ -45,7 +45,7 @@ std::string fastest(const ExperimentRecord& record, const Findings& findings) {
     const auto time = time_ratio(record, *finding.run);
     if (time && (best == nullptr || *time < *time_ratio(record, *best))) best = finding.run;
   }
-  return passing < 2 || best == nullptr ? "" : std::format("The fastest of them here: {}.", best->target);
+  return passing < 2 || best == nullptr ? "" : std::format("The fastest that isn't blocked: {}.", best->target);
 }
 
 std::string ships(const Findings& findings) {

@@ -88,6 +88,7 @@ std::string html_report(const ExperimentRecord& record) {
   add_error_curves(sections, record);
   add_outliers(sections, record);
   add_sinks(sections, record);
+  add_attention(sections, record);
   add_kl_distribution(sections, record);
   add_codes(sections, record);
   add_format_or_kernel(sections, record);

@@ -18,6 +18,7 @@ void add_heads(Html& page, const ExperimentRecord& record);             // html_
 void add_error_curves(Html& page, const ExperimentRecord& record);      // html_curves.cc
 void add_outliers(Html& page, const ExperimentRecord& record);          // html_curves.cc
 void add_sinks(Html& page, const ExperimentRecord& record);             // html_heads.cc
+void add_attention(Html& page, const ExperimentRecord& record);         // html_attention.cc
 void add_kl_distribution(Html& page, const ExperimentRecord& record);   // html_tokens.cc
 void add_codes(Html& page, const ExperimentRecord& record);             // html_curves.cc
 void add_format_or_kernel(Html& page, const ExperimentRecord& record);  // html_answer.cc

@@ -57,6 +57,7 @@ svg text{fill:var(--fg)}svg .tick,svg .axis{fill:var(--soft);font-size:11px}
 .zero{stroke:var(--soft);stroke-width:1;stroke-dasharray:3 3}.bound{stroke:var(--bad);stroke-width:2}
 .range{stroke:var(--accent);stroke-width:2;fill:none}.point{fill:var(--accent)}
 .area{fill:var(--accent);opacity:.45}.quantile{stroke:var(--fg);stroke-width:1.2}
+.back{fill:var(--h0);opacity:.25}
 .worst{fill:none;stroke:var(--bad);stroke-width:2}
 )css"
          R"css(.line.c0{stroke:var(--c0)}.line.c1{stroke:var(--c1)}.line.c2{stroke:var(--c2)}.line.c3{stroke:var(--c3)}

@@ -73,6 +73,22 @@ ordered_json gate_json(const GateRecord& g) {
   return json;
 }
 
+/// A row is one text of numbers: a list would take a line for each.
+ordered_json attention_json(const AttentionHead& head) {
+  ordered_json maps = ordered_json::array();
+  for (const auto& [target, rows] : head.maps) {
+    ordered_json lines = ordered_json::array();
+    for (const std::vector<int>& row : rows) {
+      std::string line;
+      for (const int value : row) line += (line.empty() ? "" : " ") + std::to_string(value);
+      lines.push_back(line);
+    }
+    maps.push_back({{"target", target}, {"rows", lines}});
+  }
+  return {{"model", head.model}, {"layer", head.layer}, {"head", head.head},
+          {"why", head.why},     {"block", head.block}, {"maps", maps}};
+}
+
 ordered_json provenance_json(const Provenance& p) {
   return {{"tool_version", p.tool_version},
           {"git_commit", p.git_commit},
@@ -139,6 +155,8 @@ std::string results_json(const ExperimentRecord& record) {
         {{"model", pair.model}, {"a", pair.a}, {"b", pair.b}, {pair.difference.name, metric_json(pair.difference)}});
   json["gates"] = ordered_json::array();
   for (const GateRecord& gate : record.gates) json["gates"].push_back(gate_json(gate));
+  json["attention"] = ordered_json::array();
+  for (const AttentionHead& head : record.attention) json["attention"].push_back(attention_json(head));
   json["warnings"] = record.warnings;
   json["timings"] = timings_json(record);
   // A file name need not be UTF-8; a record must be.

@@ -98,6 +98,7 @@ ExperimentRecord full_record() {
     gate.statistics = {16, 1.0, Interval{0.5, 2.0}, 0.5, 0.5, GateOutcome::inconclusive, 0.5, 17};
     record.gates.push_back(gate);
   }
+  record.attention = {{"m", 0, 0, "why", 1, {{"baseline", {{1000}}}}}};
   record.warnings = {"warning"};
   return record;
 }
@@ -180,7 +181,7 @@ TEST_CASE("links between the documents lead somewhere", "[docs]") {
   const std::regex link(R"(\]\(([^)#:]+)(#[^)]*)?\))");
   for (const char* name :
        {"README.md", "configs/README.md", "docs/README.md", "docs/architecture.md", "docs/metrics.md", "docs/numerics.md",
-        "docs/gates.md", "docs/results-format.md", "docs/results/known-values.md", "tests/bench/README.md"}) {
+        "docs/gates.md", "docs/reading-a-report.md", "docs/results-format.md", "docs/results/known-values.md", "tests/bench/README.md"}) {
     CAPTURE(name);
     std::ifstream file(project / name);
     REQUIRE(file);

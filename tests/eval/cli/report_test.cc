@@ -1,6 +1,7 @@
 // qfid report: every form again from what a run left, where to, and what is said when something is missing.
 #include <catch2/catch_test_macros.hpp>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "tests/support/checkpoint_files.h"
 #include "tests/support/command_line.h"
@@ -62,6 +63,24 @@ TEST_CASE("results are rendered again, to the same bytes, from a directory or fr
       ++files;
     }
   CHECK(files == 3);
+}
+
+TEST_CASE("attention of a few heads is in the record: full precision first, every row a whole") {
+  const Results x;
+  const nlohmann::json all = nlohmann::json::parse(x.read("o/results.json"));
+  REQUIRE(!all["attention"].empty());
+  for (const nlohmann::json& head : all["attention"]) {
+    CHECK(head["maps"].size() == 3);
+    CHECK(head["maps"][0]["target"] == "baseline");
+    for (const nlohmann::json& map : head["maps"])
+      for (const nlohmann::json& row : map["rows"]) {
+        std::istringstream numbers(row.get<std::string>());
+        int sum = 0;
+        for (int value = 0; numbers >> value;) sum += value;
+        CHECK(std::abs(sum - 1000) <= 17);
+      }
+  }
+  CHECK(x.read("o/report.html").find("Attention of the heads that matter") != std::string::npos);
 }
 
 TEST_CASE("a dash is standard output; annotations go there too") {

@@ -87,6 +87,8 @@ TEST_CASE("a page of every kind of record is well-formed, self-contained and rea
   failed.runs[2].target = "gone";
   failed.runs[2].status = RunStatus::failed;
   failed.runs[2].message = "out of memory";
+  gated.attention = {{"m", 1, 0, "why", 8, {{"baseline", {{1000}, {500, 500}}}, {"fp8", {{1000}, {0, 1000}}}, {"gone", {}}}},
+                     {"of no model", 0, 0, "", 1, {}}};
   ExperimentRecord interrupted = record_with({"int8"});
   interrupted.interrupted = true;
   ExperimentRecord bare = record_with({"int8"});

@@ -43,6 +43,7 @@ const std::vector<std::string> unread{"/timings",
                                       "/pairs",
                                       "/warnings",
                                       "/gates",
+                                      "/attention",
                                       "/runs/0/metrics",
                                       "/runs/0/layers",
                                       "/runs/1/metrics",
@@ -104,10 +105,22 @@ TEST_CASE("the whole record: read back to the bit, and whatever is gone is named
     all.gates.back().upper = verdict != GateVerdict::fail;
     if (verdict == GateVerdict::expired) all.gates.back().reason = all.gates.back().expires = "2026-01-01";
   }
+  all.attention = {{"m", 1, 0, "why", 8, {{"baseline", {{1000}, {1, 0, 999}}}}}};
   const ordered_json good = ordered_json::parse(results_json(all)), flat = good.flatten();
   const auto path = dir.write("results.json", good.dump());
   CHECK(ordered_json::parse(results_json(read_whole_record(path))) == good);
   CHECK(results_json(read_whole_record(path)) == results_json(all));
+  for (const char* row : {"1001", "-1", "1,2", "1  2", "x", " 1", "1 2 "}) {
+    ordered_json wrong = good;
+    wrong["attention"][0]["maps"][0]["rows"][0] = row;
+    dir.write("results.json", wrong.dump());
+    CAPTURE(row);
+    CHECK(failure_of([&] { read_whole_record(path); }).message.find("expected numbers from 0 to 1000") != std::string::npos);
+  }
+  ordered_json older = good;
+  older.erase("attention");
+  dir.write("results.json", older.dump());
+  CHECK(read_whole_record(path).attention.empty());
   int changed = 0;
   for (const auto& [pointer, value] : flat.items()) {
     const ordered_json::json_pointer at(pointer);
