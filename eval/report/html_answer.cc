@@ -143,9 +143,65 @@ void add_model(Html& page, const ExperimentRecord& record, const ModelRecord& mo
   page.close().close();
 }
 
+/// Targets by what their gates say over all models: a target ships where it passes on each.
+std::string ships_everywhere(const ExperimentRecord& record) {
+  if (record.gates.empty()) return "No gates were set, so nothing passes or fails.";
+  std::vector<std::string> names, passing, rest;
+  for (const RunRecord& run : record.runs)
+    if (run.target != "baseline" && std::find(names.begin(), names.end(), run.target) == names.end())
+      names.push_back(run.target);
+  for (const std::string& name : names) {
+    std::size_t good = 0;
+    std::vector<std::string> blocked;
+    for (const ModelRecord& model : record.models)
+      for (const TargetFinding& finding : worst_first(record, model.name)) {
+        if (finding.run->target != name) continue;
+        good += finding.shipping == Shipping::passes ? 1 : 0;
+        if (finding.shipping == Shipping::blocked) blocked.push_back(model.name);
+      }
+    if (good == record.models.size()) passing.push_back(name);
+    if (!blocked.empty()) rest.push_back(name + " on " + listed(blocked));
+  }
+  return (passing.empty() ? "No target may ship on every model." : "On every model may ship: " + listed(passing) + ".") +
+         (rest.empty() ? "" : " Blocked: " + listed(rest) + ".");
+}
+
+/// Many models: their cards go beyond the first screen, so the answer over all of them stands before.
+void add_overview(Html& page, const ExperimentRecord& record) {
+  const RunRecord *costliest = nullptr, *worst = nullptr;
+  std::vector<std::string> suspects;
+  for (const RunRecord& run : record.runs) {
+    const auto above = [](const Metric* a, const Metric* b) {
+      return a != nullptr && a->value && (b == nullptr || a->value > b->value);
+    };
+    if (above(find_metric(run, "kl.mean"), costliest == nullptr ? nullptr : find_metric(*costliest, "kl.mean")))
+      costliest = &run;
+    const auto place = worst_place(run, "local");
+    if (place && (worst == nullptr || place->sqnr_db < worst_place(*worst, "local")->sqnr_db)) worst = &run;
+    const Metric* gain = find_metric(run, "kernel.gain.deviation.max");
+    if (gain != nullptr && gain->value > kernel_gain_limit) suspects.push_back(run.target + " on " + run.model);
+  }
+  page.open("div", {{"class", "card"}}).leaf("h2", std::format("All {} models", record.models.size())).open("dl");
+  add_fact(page, "Ships?");
+  page.leaf("strong", ships_everywhere(record)).close();
+  if (costliest != nullptr) {
+    add_fact(page, "What costs most?");
+    page.leaf("b", costliest->target + " on " + costliest->model).text(": " + cost(record, *costliest)).close();
+  }
+  if (worst != nullptr) {
+    add_fact(page, "Where is the damage worst?");
+    page.leaf("b", worst->target + " on " + worst->model).text(": " + in_words(*worst_place(*worst, "local"))).close();
+  }
+  add_fact(page, "Format or kernel?");
+  page.text(suspects.empty() ? "No kernel that ran beside its emulated twin is suspect."
+                             : "Suspect the kernel: " + listed(suspects) + ".");
+  page.close().close().close();
+}
+
 }  // namespace
 
 void add_answer(Html& page, const ExperimentRecord& record) {
+  if (record.models.size() > 2) add_overview(page, record);
   page.open("div", {{"class", "cards"}});
   for (const ModelRecord& model : record.models) add_model(page, record, model);
   page.close();

@@ -29,7 +29,7 @@ a{color:var(--link)}a:focus-visible,summary:focus-visible,.scroll:focus-visible,
 .banner{border-left:4px solid var(--bad);background:var(--panel);padding:6px 12px;color:var(--fg);max-width:none}
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,430px),1fr));gap:14px;margin:14px 0 8px}
 .card{border:1px solid var(--edge);border-radius:8px;background:var(--panel);padding:12px 16px}
-.card h2{font-size:17px}dl{margin:0}dt{font-size:12.5px;color:var(--soft);margin-top:7px}dd{margin:0}
+main>.card{margin-top:14px}.card h2{font-size:17px}dl{margin:0}dt{font-size:12.5px;color:var(--soft);margin-top:7px}dd{margin:0}
 .facts{display:grid;grid-template-columns:max-content 1fr;gap:2px 16px;margin:14px 0}.facts dt{margin:0}
 nav ul{display:flex;flex-wrap:wrap;gap:4px 16px;padding:8px 0;margin:0;list-style:none;border-bottom:1px solid var(--edge);font-size:14px}
 section{margin-top:30px}

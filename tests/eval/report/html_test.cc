@@ -156,6 +156,31 @@ TEST_CASE("the first screen says what ships, in words no stronger than the gates
   CHECK(says(html_report(r), "Suspect the KERNEL of a"));
 }
 
+TEST_CASE("many models: the answer over all of them stands first", "[html]") {
+  ExperimentRecord r = record_with({"a", "b"});
+  CHECK_FALSE(says(html_report(r), "All 1 models"));
+  for (const char* name : {"n", "o"}) {
+    const ExperimentRecord other = record_with({"a", "b"}, 2, 2, name);
+    r.models.push_back(other.models[0]);
+    r.runs.insert(r.runs.end(), other.runs.begin(), other.runs.end());
+  }
+  CHECK(says(html_report(r), "All 3 models"));
+  for (const char* name : {"m", "n", "o"}) {
+    r.gates.push_back(gate_on("a", GateVerdict::pass));
+    r.gates.back().model = name;
+    r.gates.push_back(gate_on("b", std::string(name) == "n" ? GateVerdict::fail : GateVerdict::pass));
+    r.gates.back().model = name;
+  }
+  r.runs[5].metrics[2].value = 0.5;  // b on n
+  r.runs[8].layers.push_back({1, "v", 1, "local", {{"sqnr_db", 3.0}}});
+  const std::string html = html_report(r);
+  CHECK(faults_of(html) == std::vector<std::string>{});
+  CHECK(says(html, "On every model may ship: a. Blocked: b on n."));
+  CHECK(says(html, "<b>b on n</b>: perplexity \xC3\x97 1.0200 (1.0160 to 1.0240), KL 0.5000 nats"));
+  CHECK(says(html, "<b>b on o</b>: layer 1, head 1, v: 3.0 dB"));
+  CHECK(says(html, "No kernel that ran beside its emulated twin is suspect."));
+}
+
 TEST_CASE("targets stand worst first; any metric is in the full table", "[html]") {
   ExperimentRecord r = record_with({"good", "bad"});
   r.runs[1].metrics.push_back({"brand.new", 0.125, {}, "nats", ""});
