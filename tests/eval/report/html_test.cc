@@ -202,11 +202,13 @@ TEST_CASE("what was read back gives the same page", "[html]") {
   CHECK(markdown_report(again) == read_file(dir.path() / "report.md"));
   CHECK(layers_csv(again) == read_file(dir.path() / "layers.csv"));
   CHECK(results_json(again) == read_file(dir.path() / "results.json"));
+  const std::string tokens = read_file(dir.path() / "tokens.npy");
   std::filesystem::remove(dir.path() / "tokens.npy");
   ExperimentRecord without = read_whole_record(dir.path() / "results.json");
   CHECK(read_token_files(without, dir.path()).size() == 1);
   CHECK_FALSE(says(html_report(without), "KL of single tokens"));
-  for (const std::string& wrong : {std::string("x"), std::string("")}) {
+  for (const std::string& wrong : {std::string("x"), std::string(), tokens.substr(0, tokens.size() - 1),
+                                   tokens.substr(0, tokens.size() - 36), tokens + std::string(36, '\0'), 'x' + tokens}) {
     dir.write("tokens.npy", wrong);
     CHECK(failure_of([&] { read_token_files(without, dir.path()); }).code == 3);
   }
