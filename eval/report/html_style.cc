@@ -69,7 +69,7 @@ svg .t0{fill:var(--t0)}svg .t1{fill:var(--t1)}svg .t2{fill:var(--t2)}svg .t3{fil
 footer{margin-top:36px;color:var(--soft);font-size:13px;border-top:1px solid var(--edge);padding-top:10px}
 @media (max-width:600px){body{padding:10px 12px 32px}h1{font-size:22px}.facts{display:block}.facts dt{margin-top:7px}}
 @media print{:root{color-scheme:light}body{max-width:none;padding:0;font-size:11px}nav,.skip{display:none}.scroll{overflow:visible}
-figure,tr,.card{break-inside:avoid}h2,h3{break-after:avoid}svg.chart{min-width:0}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}
+figure,tr,.card{break-inside:avoid}h2,h3{break-after:avoid}svg.chart{min-width:0}svg.forest{width:150px;height:auto}header p,.small,dt,figcaption{font-size:10px}th,td{padding-right:8px}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}
 table{font-size:9.5px}th,td{white-space:normal}a{color:inherit;text-decoration:none}}
 )css";
 }
