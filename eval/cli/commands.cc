@@ -23,6 +23,7 @@ const std::vector<CommandInfo>& command_list() {
       {"check", "Evaluate gates on results that are there; exit code 1 when one doesn't pass"},
       {"baseline", "Save, show or update a baseline that gates compare with"},
       {"report", "Render results again: HTML, Markdown, pull request, OpenMetrics, lm-eval, JUnit, CSV"},
+      {"recommend", "Which target should ship, within a budget of quality"},
       {"compare", "Results of the same data side by side, paired"},
       {"inspect", "Show a checkpoint: configuration, tensors, what each is to the model"},
       {"backends", "Show what is here: devices, ISA, library versions, or why not"},

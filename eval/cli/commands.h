@@ -44,6 +44,12 @@ struct ReportOptions {
 };
 int command_report(const ReportOptions& options);
 
+struct RecommendOptions {
+  std::string results, gates, json, objective = "speed";
+  std::vector<std::string> budgets;
+};
+int command_recommend(const RecommendOptions& options);
+
 struct CompareOptions {
   std::vector<std::string> files;
   bool tokens = false;

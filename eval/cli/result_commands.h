@@ -1,4 +1,4 @@
-// Options of the commands that work on results: check, baseline, report, compare.
+// Options of the commands that work on results: check, baseline, report, recommend, compare.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -14,12 +14,15 @@ struct ResultOptions {
   CheckOptions check;
   BaselineOptions baseline;
   ReportOptions report;
+  RecommendOptions recommend;
   CompareOptions compare;
 };
 /// results.json itself, or a run's directory.
 std::filesystem::path results_path(const std::string& argument);
 /// The options of `qfid report`.
 void add_report(CLI::App& command, ReportOptions& options, std::function<int()>& work);
+/// The options of `qfid recommend`.
+void add_recommend(CLI::App& command, RecommendOptions& options, std::function<int()>& work);
 /// Adds the options of `name` to `command`; false when it isn't one of these. `options` and `work` outlive the parsing.
 bool add_result_command(CLI::App& command, const std::string& name, ResultOptions& options, std::function<int()>& work);
 

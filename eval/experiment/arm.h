@@ -7,8 +7,10 @@
 #include <string>
 
 #include "eval/experiment/attention_heads.h"
+#include "eval/experiment/footprint.h"
 #include "eval/experiment/record.h"
 #include "eval/experiment/spec.h"
+#include "eval/experiment/target_precision.h"
 #include "eval/metrics/attention_sinks.h"
 #include "eval/metrics/layer_tables.h"
 #include "eval/metrics/token_metrics.h"
@@ -39,7 +41,8 @@ struct Arm {
       : target(&spec),
         backend(&on),
         sinks(static_cast<int>(config.num_hidden_layers), static_cast<int>(config.num_attention_heads),
-              metrics.sink_threshold) {
+              metrics.sink_threshold),
+        footprint(footprint_metrics(config, precision_of(spec, config))) {
     tokens.confidence = metrics.confidence;
   }
   bool alive() const { return status == RunStatus::ok; }
@@ -59,6 +62,7 @@ struct Arm {
   TokenData tokens;
   LayerTables tables;
   AttentionSinks sinks;
+  std::vector<Metric> footprint;
   AttentionSketches sketches;
   std::map<std::string, std::string> implementations;
   RunStatus status = RunStatus::ok;

@@ -273,7 +273,7 @@ class Runner {
     if (arm.decoder) run.implementations = arm.decoder->implementations();
     if (!arm.alive() || arm.tokens.windows.empty()) return run;
     run.metrics = compute_token_metrics(arm.tokens);
-    for (std::vector<Metric> more : {arm.tables.summary(), arm.sinks.metrics(sinks)})
+    for (std::vector<Metric> more : {arm.tables.summary(), arm.sinks.metrics(sinks), arm.footprint})
       run.metrics.insert(run.metrics.end(), more.begin(), more.end());
     run.layers = arm.tables.rows();
     for (LayerRow& row : arm.sinks.rows()) run.layers.push_back(std::move(row));

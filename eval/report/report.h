@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "eval/experiment/compare.h"
+#include "eval/experiment/recommend.h"
 #include "eval/experiment/record.h"
 #include "eval/experiment/runner.h"
 
@@ -23,6 +24,9 @@ std::string markdown_gates(const std::vector<GateRecord>& gates);
 std::string junit_xml(const std::vector<GateRecord>& gates, const std::string& name);
 /// Results side by side (qfid compare).
 std::string console_comparison(const std::vector<ComparedRow>& rows, double confidence);
+/// Which target should ship (qfid recommend).
+std::string console_recommendation(const ExperimentRecord& record, const std::vector<Recommendation>& all, int width = 80);
+std::string recommendation_json(const std::vector<Recommendation>& all);
 std::string markdown_report(const ExperimentRecord& record);
 /// One self-contained page: no script, nothing from the network; all text from outside is escaped.
 std::string html_report(const ExperimentRecord& record);

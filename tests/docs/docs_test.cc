@@ -7,6 +7,7 @@
 #include <set>
 #include <sstream>
 
+#include "eval/experiment/footprint.h"
 #include "eval/metrics/attention_sinks.h"
 #include "eval/metrics/layer_tables.h"
 #include "eval/metrics/token_metrics.h"
@@ -129,6 +130,12 @@ TEST_CASE("every metric is documented, and no other", "[docs]") {
   for (const Metric& metric : compute_token_metrics(data)) produced.insert(metric.name);
   for (const Metric& metric : full_tables().summary()) produced.insert(metric.name);
   for (const Metric& metric : full_sinks().metrics({true})) produced.insert(metric.name);
+  ModelConfig config;
+  config.hidden_size = config.num_attention_heads = config.num_hidden_layers = config.ffn_dim = config.vocab_size =
+      config.max_position_embeddings = 1;
+  DecoderPrecision precision;
+  precision.layers.resize(1);
+  for (const Metric& metric : footprint_metrics(config, precision)) produced.insert(metric.name);
   const Names documented = table_words(document("metrics.md"), "## Model level", "Measures that compare", 0);
   CHECK(difference(produced, documented) == "");
   CHECK(difference(documented, produced) == "");
@@ -179,9 +186,9 @@ TEST_CASE("results-format.md names the schema version, the token dtype and the l
 TEST_CASE("links between the documents lead somewhere", "[docs]") {
   const std::filesystem::path project(QFID_SOURCE_DIR);
   const std::regex link(R"(\]\(([^)#:]+)(#[^)]*)?\))");
-  for (const char* name :
-       {"README.md", "configs/README.md", "docs/README.md", "docs/architecture.md", "docs/metrics.md", "docs/numerics.md",
-        "docs/gates.md", "docs/reading-a-report.md", "docs/results-format.md", "docs/results/known-values.md", "tests/bench/README.md"}) {
+  for (const char* name : {"README.md", "configs/README.md", "docs/README.md", "docs/architecture.md", "docs/metrics.md",
+                           "docs/numerics.md", "docs/gates.md", "docs/reading-a-report.md", "docs/results-format.md",
+                           "docs/results/known-values.md", "tests/bench/README.md"}) {
     CAPTURE(name);
     std::ifstream file(project / name);
     REQUIRE(file);
