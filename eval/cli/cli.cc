@@ -40,6 +40,11 @@ void add_config(CLI::App& command, RunOptions& options) {
   const auto repeatable = [&](const char* name, std::vector<std::string>& values, const char* help) {
     command.add_option(name, values, help)->type_size(1)->allow_extra_args(false);
   };
+  command
+      .add_option_function<std::int64_t>(
+          "--windows", [&options](std::int64_t n) { options.sets.push_back("data.windows=" + std::to_string(n)); },
+          "Windows to evaluate: --set data.windows=N")
+      ->check(CLI::PositiveNumber);
   repeatable("--set", options.sets, "Override a key: KEY=VALUE, e.g. --set data.windows=8 (repeatable)");
   repeatable("--model", options.models, "Only this model (repeatable)");
   repeatable("--target", options.targets, "Only this target (repeatable)");
@@ -115,6 +120,7 @@ int run_cli(int argc, const char* const* argv) {
   app.set_version_flag("--version", "qfid " + tool_version() + " (" + git_commit() + ")");
   app.require_subcommand(1);
   RunOptions options;
+  PlanOptions plan;
   std::string model, shell;
   ResultOptions results;
   std::function<int()> work;
@@ -133,8 +139,15 @@ int run_cli(int argc, const char* const* argv) {
       continue;
     } else if (name == "plan" || name == "validate") {
       add_config(*command, options);
-      command->callback(
-          [&, name] { work = [&, name] { return name == "plan" ? command_plan(options) : command_validate(options); }; });
+      if (name == "plan") {
+        command->add_option("--pilot", plan.pilot,
+                            "Results of a short run: the smallest effect that the planned windows can see");
+        command->add_option("--time-budget", plan.time_budget, "How many windows fit these seconds")
+            ->check(CLI::PositiveNumber);
+      }
+      command->callback([&, name] {
+        work = [&, name] { return name == "plan" ? command_plan(options, plan) : command_validate(options); };
+      });
     } else if (name == "inspect") {
       command->add_option("MODEL", model, "Checkpoint directory")->required();
       command->callback([&] { work = [&] { return command_inspect(model); }; });

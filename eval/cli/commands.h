@@ -15,7 +15,11 @@ struct RunOptions {
 };
 
 int command_run(const RunOptions& options);
-int command_plan(const RunOptions& options);
+struct PlanOptions {
+  std::string pilot;
+  double time_budget = 0;  ///< seconds; 0 = none
+};
+int command_plan(const RunOptions& options, const PlanOptions& plan);
 int command_validate(const RunOptions& options);
 int command_inspect(const std::string& model);
 int command_backends();

@@ -10,7 +10,9 @@
 #include <iostream>
 
 #include "eval/cli/commands.h"
+#include "eval/cli/result_commands.h"
 #include "eval/experiment/gates.h"
+#include "eval/experiment/record_reader.h"
 #include "eval/experiment/runner.h"
 #include "eval/experiment/spec_reader.h"
 #include "eval/report/report.h"
@@ -107,9 +109,13 @@ int command_run(const RunOptions& options) {
   return exit_code_of(record);
 }
 
-int command_plan(const RunOptions& options) {
-  const Plan plan = make_plan(spec_of(options));
+int command_plan(const RunOptions& options, const PlanOptions& more) {
+  const Spec spec = spec_of(options);
+  const Plan plan = make_plan(spec);
   std::cout << console_plan(plan);
+  if (more.time_budget > 0) std::cout << console_time_budget(plan, more.time_budget);
+  if (!more.pilot.empty())
+    std::cout << console_pilot(effects_of_pilot(spec, plan, read_results(results_path(more.pilot)), more.pilot));
   for (const PlannedRun& run : plan.runs)
     if (!run.runs && !run.skipped) return 4;
   return 0;

@@ -72,6 +72,7 @@ Plan make_plan(const Spec& spec) {
                      false,
                      unsupported_reason(*target, config, backend),
                      describe(*target),
+                     size.windows,
                      size.context * size.windows,
                      work.gflop,
                      work.weights + work.chunk,

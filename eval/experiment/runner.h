@@ -18,6 +18,7 @@ struct PlannedRun {
   bool skipped = false;           ///< not runs, and the spec says when_unavailable: skip
   std::string reason;             ///< why not
   std::string description;        ///< schemes in canonical spelling
+  std::int64_t windows = 0;       ///< windows to evaluate
   std::int64_t tokens = 0;        ///< tokens to evaluate
   double gflop = 0;               ///< forward multiply-adds * 2 / 1e9 of the whole run
   std::int64_t memory_bytes = 0;  ///< weights + activations + taps, this run's share

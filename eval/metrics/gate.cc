@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "eval/metrics/interval.h"
+#include "quant/core/error.h"
 
 namespace qfid::eval {
 
@@ -16,6 +17,14 @@ constexpr std::int64_t most_windows = 1'000'000'000;
 double errors_apart(std::int64_t windows, double alpha) {
   const double degrees = cosine_terms(windows);
   return student_t_quantile(1 - alpha, degrees) + student_t_quantile(gate_power, degrees);
+}
+
+double detectable_with(const MeanTest& test, Interval limits) {
+  const double half = std::max(limits.high - test.mean(), test.mean() - limits.low);
+  const double degrees = cosine_terms(test.windows());
+  // The standard error is itself an estimate with few degrees: (1 + 1/degrees) keeps the promise for pilots that drew a
+  // small one (measured by error_rates_test.cc on windows disjoint from the pilot).
+  return (1 + 1 / degrees) * (half + student_t_quantile(gate_power, degrees) * test.standard_error());
 }
 
 std::optional<std::int64_t> windows_needed(double distance, double detectable, std::int64_t windows, double alpha) {
@@ -67,15 +76,22 @@ GateStatistics evaluate_bound(std::span<const double> sums, std::span<const std:
   } else if (result.p_pass <= alpha) {
     result.outcome = GateOutcome::pass;
   } else {
-    const double half = std::max(result.limits->high - test.mean(), test.mean() - result.limits->low);
-    const double degrees = cosine_terms(result.windows);
-    // The standard error is itself an estimate with few degrees: (1 + 1/degrees) keeps the promise for pilots that drew a
-    // small one (measured by error_rates_test.cc on windows disjoint from the pilot).
-    result.detectable = (1 + 1 / degrees) * (half + student_t_quantile(gate_power, degrees) * test.standard_error());
+    result.detectable = detectable_with(test, *result.limits);
     const double distance = std::fabs(test.mean() - bound.value);
     if (distance > 0) result.windows_needed = windows_needed(distance, *result.detectable, result.windows, alpha);
   }
   return result;
+}
+
+double detectable_difference(std::span<const double> pilot_sums, std::span<const std::int64_t> counts, SumKind kind,
+                             double confidence, std::int64_t windows, ResampleOptions options) {
+  const auto n = static_cast<std::int64_t>(pilot_sums.size());
+  quant::require(n >= min_windows_for_interval && windows >= min_windows_for_interval,
+                 "detectable_difference: pilot and plan need windows for an interval");
+  const MeanTest test(pilot_sums, counts, kind, options);
+  const double alpha = 1 - confidence;
+  return detectable_with(test, test.limits(alpha)) * std::sqrt(static_cast<double>(n) / static_cast<double>(windows)) *
+         errors_apart(windows, alpha) / errors_apart(n, alpha);
 }
 
 ResampleOptions resamples_for(std::size_t gates, double confidence) {

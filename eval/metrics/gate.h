@@ -41,6 +41,11 @@ struct GateStatistics {
 GateStatistics evaluate_bound(std::span<const double> sums, std::span<const std::int64_t> counts, SumKind kind,
                               GateBound bound, double confidence, ResampleOptions options = {});
 
+/// The least distance from a bound that `windows` windows show with gate_power, if they are like the pilot's (at least
+/// min_windows_for_interval of them, otherwise Error{internal}). On the scale of the mean.
+double detectable_difference(std::span<const double> pilot_sums, std::span<const std::int64_t> counts, SumKind kind,
+                             double confidence, std::int64_t windows, ResampleOptions options = {});
+
 /// Enough for m fail tests under Holm at this confidence, so that the smallest p-value is a tenth of the strictest level.
 ResampleOptions resamples_for(std::size_t gates, double confidence);
 

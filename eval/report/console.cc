@@ -90,4 +90,29 @@ std::string console_plan(const Plan& plan) {
   return text;
 }
 
+std::string console_pilot(const std::vector<PilotEffect>& effects, int width_in) {
+  const auto width = static_cast<std::size_t>(std::max(width_in, 72));
+  std::string text = "\nWhat the planned windows show 8 times of 10 when it is off a gate's bound by:\n";
+  for (const PilotEffect& e : effects) {
+    const std::string what = !e.least   ? e.why_not
+                             : e.factor ? std::format("a factor of {:.5g}", *e.least)
+                                        : std::format("{:.3g}", *e.least);
+    std::string line = std::format("  {} ({} / {}", e.gate, e.model, e.target);
+    if (e.gate != e.metric) line += ", " + e.metric;
+    line += "): " + what;
+    if (e.least) line += std::format(", {} windows, from a pilot of {}", e.windows, e.pilot_windows);
+    add_wrapped(text, line, width);
+  }
+  return text;
+}
+
+std::string console_time_budget(const Plan& plan, double seconds) {
+  std::int64_t windows = 0;
+  for (const PlannedRun& run : plan.runs) windows = std::max(windows, run.windows);
+  if (!(plan.seconds > 0)) return "";
+  const auto fit = static_cast<std::int64_t>(static_cast<double>(windows) * seconds / plan.seconds);
+  return std::format("\n{:.0f} s are about {} windows of each run (--windows {}); {} are planned\n", seconds, fit,
+                     std::max<std::int64_t>(fit, 1), windows);
+}
+
 }  // namespace qfid::eval

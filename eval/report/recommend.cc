@@ -75,7 +75,7 @@ std::string console_recommendation(const ExperimentRecord& record, const std::ve
                   std::format("{} {:<16} {}, {}", chosen ? "=>" : "  ", c.run->target,
                               speed_text(*c.run, c.tokens_per_second, baseline), size_text(c.weight_bytes)),
                   width);
-      add_wrapped(text, "                     " + verdict_text(c), width);
+      add_wrapped(text, "    " + verdict_text(c), width);
     }
     text += "\n";
   }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "eval/experiment/compare.h"
+#include "eval/experiment/pilot.h"
 #include "eval/experiment/recommend.h"
 #include "eval/experiment/record.h"
 #include "eval/experiment/runner.h"
@@ -17,6 +18,9 @@ namespace qfid::eval {
 /// The table a person sees after a run; no line longer than `width` columns (at least 72).
 std::string console_report(const ExperimentRecord& record, int width = 80);
 std::string console_plan(const Plan& plan);
+/// What the planned windows can see (qfid plan --pilot), and how many windows fit a time budget.
+std::string console_pilot(const std::vector<PilotEffect>& effects, int width = 80);
+std::string console_time_budget(const Plan& plan, double seconds);
 /// The verdicts in words, what blocks first; empty without gates.
 std::string console_gates(const std::vector<GateRecord>& gates, int width = 80);
 std::string markdown_gates(const std::vector<GateRecord>& gates);

@@ -44,6 +44,18 @@ TEST_CASE("three outcomes, for max and for min", "[gates]") {
   CHECK(*open.windows_needed > 32);
 }
 
+TEST_CASE("a pilot's detectable difference: what a verdict says at as many windows, less with more", "[gates]") {
+  const std::vector<double> sums = noisy();
+  const auto at = [&](std::int64_t windows) { return detectable_difference(sums, counts, SumKind::real, 0.99, windows); };
+  CHECK(at(32) == *verdict(sums, {1.01, true}).detectable);
+  CHECK(at(128) < at(32) / 2);  // half by the windows' number, the rest by the degrees of freedom
+  CHECK(at(128) > at(32) / 4);
+  CHECK(at(16) > at(32));
+  CHECK_THROWS_AS(at(15), quant::Error);
+  CHECK_THROWS_AS(detectable_difference(std::span(sums).first(15), std::span(counts).first(15), SumKind::real, 0.99, 32),
+                  quant::Error);
+}
+
 TEST_CASE("the verdict is where the bound lies to the limits", "[gates]") {
   const std::vector<double> sums = noisy();
   const Interval limits = *verdict(sums, {1, true}).limits;
