@@ -15,8 +15,11 @@ struct TokenComparison {
   double kl;                          ///< KL(base||test) = sum p (e^d - 1 - d), d = ln q - ln p (no cancellation)
   double kl_reverse;                  ///< KL(test||base), same form
   float p_base, p_test;               ///< probability of the target token
+  double jsd;                         ///< Jensen-Shannon divergence, (KL(base||m) + KL(test||m)) / 2, m = (base + test) / 2
   float top_p_base, margin_base;      ///< base's top probability; ln p_top1 - ln p_top2
+  float top5_overlap;                 ///< share of base's five most likely tokens (all, of fewer) among test's five
   std::int32_t top1_base, top1_test;  ///< argmax, ties to the lowest index
+  std::int32_t target;                ///< the token that came
 };
 
 /// One probability row-set's divergence: mean over query rows of KL(base||test), total variation, and the worst row.

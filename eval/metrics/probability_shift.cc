@@ -1,4 +1,4 @@
-// Shift of the correct token's probability, p_test - p_base: mean and root mean square.
+// Shift of the correct token's probability, p_test - p_base: mean, root mean square, extremes, percentiles.
 // Blind to: shifts among the other tokens.
 #include <cmath>
 
@@ -15,7 +15,9 @@ std::vector<Metric> probability_shift(const TokenData& data) {
       mean_metric(data, "delta_p.rms", "probability", [](const kernels::TokenComparison& t) { return shift(t) * shift(t); });
   square.value = std::sqrt(*square.value);
   if (square.ci) square.ci = Interval{std::sqrt(std::max(0.0, square.ci->low)), std::sqrt(square.ci->high)};
-  return {mean_metric(data, "delta_p.mean", "probability", shift), square};
+  std::vector<Metric> all{mean_metric(data, "delta_p.mean", "probability", shift), square};
+  add_percentiles(all, "delta_p", "probability", data.values(shift));
+  return all;
 }
 
 }  // namespace qfid::eval

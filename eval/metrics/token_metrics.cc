@@ -1,5 +1,6 @@
 #include "eval/metrics/token_metrics.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "eval/metrics/interval.h"
@@ -36,7 +37,9 @@ const std::vector<TokenMeasure>& token_measures() {
       {"paired_nll", true, paired_nll},
       {"kl_divergence", true, kl_divergence},
       {"top1_agreement", true, top1_agreement},
+      {"top5_overlap", true, top5_overlap},
       {"probability_shift", true, probability_shift},
+      {"confidence_buckets", true, confidence_buckets},
   };
   return all;
 }
@@ -56,6 +59,15 @@ Metric mean_metric(const TokenData& data, std::string name, std::string unit,
   Metric metric{std::move(name), mean.mean, mean.interval, std::move(unit), ""};
   if (!metric.ci) metric.note = "no interval below " + std::to_string(min_windows_for_interval) + " windows";
   return metric;
+}
+
+void add_percentiles(std::vector<Metric>& all, const std::string& name, const std::string& unit,
+                     std::vector<double> values) {
+  constexpr std::pair<const char*, double> places[] = {
+      {"min", 0},    {"p0.1", 0.001}, {"p1", 0.01},  {"p5", 0.05},  {"p10", 0.1},     {"p25", 0.25}, {"median", 0.5},
+      {"p75", 0.75}, {"p90", 0.9},    {"p95", 0.95}, {"p99", 0.99}, {"p99.9", 0.999}, {"max", 1}};
+  std::sort(values.begin(), values.end());
+  for (const auto& [place, q] : places) all.push_back({name + "." + place, quantile(values, q), std::nullopt, unit, ""});
 }
 
 Metric exponentiated(const Metric& mean, std::string name, std::string unit) {

@@ -38,15 +38,19 @@ std::vector<Metric> compute_token_metrics(const TokenData& data);
 /// Window-clustered mean as a metric; the note says why an interval is missing.
 Metric mean_metric(const TokenData& data, std::string name, std::string unit,
                    const std::function<double(const kernels::TokenComparison&)>& f);
+/// Extremes, median and percentiles .1 1 5 10 25 75 90 95 99 99.9 (linear at q (n - 1)) as NAME.min, NAME.p0.1, ...
+void add_percentiles(std::vector<Metric>& all, const std::string& name, const std::string& unit, std::vector<double> values);
 /// exp of a mean metric and of its endpoints.
 Metric exponentiated(const Metric& mean, std::string name, std::string unit);
 
 // The measures, a file each.
-std::vector<Metric> perplexity(const TokenData& data);         // perplexity.cc
-std::vector<Metric> paired_nll(const TokenData& data);         // paired_nll.cc
-std::vector<Metric> kl_divergence(const TokenData& data);      // kl_divergence.cc
-std::vector<Metric> top1_agreement(const TokenData& data);     // top1_agreement.cc
-std::vector<Metric> probability_shift(const TokenData& data);  // probability_shift.cc
+std::vector<Metric> perplexity(const TokenData& data);          // perplexity.cc
+std::vector<Metric> paired_nll(const TokenData& data);          // paired_nll.cc
+std::vector<Metric> kl_divergence(const TokenData& data);       // kl_divergence.cc
+std::vector<Metric> top1_agreement(const TokenData& data);      // top1_agreement.cc
+std::vector<Metric> top5_overlap(const TokenData& data);        // top5_overlap.cc
+std::vector<Metric> probability_shift(const TokenData& data);   // probability_shift.cc
+std::vector<Metric> confidence_buckets(const TokenData& data);  // confidence_buckets.cc
 
 WindowSums window_sums(const TokenData& data);
 TokenSeries token_series(const TokenData& data);

@@ -13,6 +13,7 @@ namespace qfid::kernels::gpu {
 struct LogitRow {
   float top, margin;
   std::int32_t index;
+  std::int32_t leaders[5];  ///< the five largest, ties by the lowest index; INT32_MAX where there are fewer
   double sum, lse;
 };
 void logit_rows(const float* x, std::int64_t rows, std::int64_t n, LogitRow* out, cudaStream_t stream);

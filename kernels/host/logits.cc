@@ -1,4 +1,4 @@
-// compare_logits: passes over two rows of logits (maximum, normalizer, divergences), eight lanes at a time.
+// compare_logits: passes over two rows of logits (leaders, normalizer, all divergences), eight lanes at a time.
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -23,23 +23,51 @@ struct Lanes {
   }
 };
 
+/// Largest of a block; NaN never is.
 struct Largest {
-  __attribute__((always_inline)) float operator()(const float* x, std::int64_t n) const {
+  static constexpr std::int64_t block = 64;
+  __attribute__((always_inline)) float operator()(const float* x) const {
     constexpr int width = 16;
     float top[width];
     for (int j = 0; j < width; ++j) top[j] = -INFINITY;
-    for (std::int64_t i = 0; i + width <= n; i += width) {
+    for (std::int64_t i = 0; i < block; i += width) {
 #pragma omp simd
       for (int j = 0; j < width; ++j) top[j] = x[i + j] > top[j] ? x[i + j] : top[j];
     }
-    for (std::int64_t i = n / width * width; i < n; ++i) top[0] = x[i] > top[0] ? x[i] : top[0];
     float largest = top[0];
-    for (int j = 1; j < width; ++j) largest = std::max(largest, top[j]);
+    for (int j = 1; j < width; ++j) largest = top[j] > largest ? top[j] : largest;
     return largest;
   }
 };
 
-float largest(const float* x, std::int64_t n) { return quant::dispatched(Largest{}, x, n); }
+/// The five largest in order, ties to the lowest index: a block is only looked into when it holds a larger one.
+struct Leaders {
+  static constexpr int kept = 5;
+  float value[kept] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY, -INFINITY};
+  std::int32_t index[kept] = {-1, -1, -1, -1, -1};
+
+  void add(float x, std::int64_t i) {
+    if (!(x > value[kept - 1])) return;
+    int at = kept - 1;
+    for (; at > 0 && x > value[at - 1]; --at) {
+      value[at] = value[at - 1];
+      index[at] = index[at - 1];
+    }
+    value[at] = x;
+    index[at] = static_cast<std::int32_t>(i);
+  }
+};
+
+struct FindLeaders {
+  __attribute__((always_inline)) void operator()(const float* x, std::int64_t n, Leaders& out) const {
+    std::int64_t i = 0;
+    for (; i + Largest::block <= n; i += Largest::block) {
+      if (!(Largest{}(x + i) > out.value[Leaders::kept - 1])) continue;
+      for (std::int64_t j = i; j < i + Largest::block; ++j) out.add(x[j], j);
+    }
+    for (; i < n; ++i) out.add(x[i], i);
+  }
+};
 
 struct SumExp {
   __attribute__((always_inline)) void operator()(const float* x, std::int64_t n, double top, double* e, Lanes& out) const {
@@ -53,12 +81,15 @@ struct SumExp {
   }
 };
 
-/// Largest logit, the lowest index of it, and the normalizer; e[i] = exp(x[i] - largest).
+/// The leaders, and the normalizer; e[i] = exp(x[i] - largest).
 HostReductions::LogitRow row_of(const float* x, std::int64_t n, double* e) {
   HostReductions::LogitRow row{};
-  row.top = largest(x, n);
-  const std::int64_t index = std::find(x, x + n, row.top) - x;
-  row.index = static_cast<std::int32_t>(index == n ? 0 : index);  // NaN: the caller finds a non-finite NLL
+  Leaders leaders;
+  quant::dispatched(FindLeaders{}, x, n, leaders);
+  row.top = leaders.value[0];
+  row.margin = leaders.value[0] - leaders.value[1];
+  row.index = std::max(0, leaders.index[0]);  // none (NaN): the caller finds a non-finite NLL
+  std::copy_n(leaders.index, Leaders::kept, row.leaders.begin());
   const auto top = static_cast<double>(row.top);
   Lanes sum;
   quant::dispatched(SumExp{}, x, n, top, e, sum);
@@ -68,12 +99,27 @@ HostReductions::LogitRow row_of(const float* x, std::int64_t n, double* e) {
   return row;
 }
 
-/// T = e^d - 1 - d gives both directions: p T, and q (e^-d - 1 + d) = p (d^2 + (d - 1) T), d = ln q - ln p.
+float overlap(const HostReductions::LogitRow& a, const HostReductions::LogitRow& b) {
+  int shared = 0, all = 0;
+  for (std::int32_t index : a.leaders) {
+    if (index < 0) continue;
+    ++all;
+    shared += static_cast<int>(std::count(b.leaders.begin(), b.leaders.end(), index));
+  }
+  return all == 0 ? 0.0F : static_cast<float>(shared) / static_cast<float>(all);
+}
+
+struct Sums {
+  Lanes forward, reverse, jsd;
+};
+
+/// T = e^d - 1 - d, d = ln q - ln p, gives both directions of KL: p T, and q (e^-d - 1 + d) = p (d^2 + (d - 1) T).
+/// Jensen-Shannon: with m = (p + q) / 2 and t = (q - p) / (q + p), m (t d + ln(1 - t^2)) / 2. Near 0 the sum is
+/// 2 t^2 - t^2: little cancels as long as the logarithm knows t^2 beside 1, of which `lost` is what 1 - t^2 rounded away.
 struct Divergence {
   __attribute__((always_inline)) void operator()(const float* base, const float* test, const double* e_test, std::int64_t n,
-                                                 double lse_base, double lse_test, double q_scale, Lanes& forward,
-                                                 Lanes& reverse) const {
-    Lanes f, r;
+                                                 double lse_base, double lse_test, double q_scale, Sums& out) const {
+    Sums s;
     for (std::int64_t i = 0; i + lanes <= n; i += lanes)
       for (int j = 0; j < lanes; ++j) {
         const double lp = static_cast<double>(base[i + j]) - lse_base, lq = static_cast<double>(test[i + j]) - lse_test;
@@ -81,32 +127,36 @@ struct Divergence {
         // Near and far from 0 by arithmetic, not by a choice, which would become a branch: a near term of 0 is 0.
         const bool small = std::fabs(d) <= 0.25;
         const double near = small ? d : 0.0, far = small ? 0.0 : 1.0, tangent = exp_minus_tangent_lane(near);
-        f.v[j] += p * tangent + far * (q - p - p * d);
-        r.v[j] += p * (near * near + (near - 1.0) * tangent) + far * (p - q + q * d);
+        s.forward.v[j] += p * tangent + far * (q - p - p * d);
+        s.reverse.v[j] += p * (near * near + (near - 1.0) * tangent) + far * (p - q + q * d);
+        const double total = q + p, inverse = 1.0 / total, t = (p * (near + tangent) + far * (q - p)) * inverse;
+        const double tt = t * t, rest = 4.0 * (p * inverse) * (q * inverse), lost = small ? (1.0 - rest) - tt : 0.0;
+        s.jsd.v[j] += total * (t * d + (log_lane(rest) + lost));
       }
-    forward = f;
-    reverse = r;
+    out = s;
   }
 };
 
-void divergences(const float* base, const float* test, const double* e_test, std::int64_t n,
-                 const HostReductions::LogitRow& b, const HostReductions::LogitRow& t, TokenComparison& out) {
-  Lanes forward, reverse;
-  quant::dispatched(Divergence{}, base, test, e_test, n, b.lse, t.lse, 1.0 / t.sum, forward, reverse);
-  out.kl = forward.fold();
-  out.kl_reverse = reverse.fold();
-  for (std::int64_t i = n / lanes * lanes; i < n; ++i) {
-    const double lp = base[i] - b.lse, lq = test[i] - t.lse, d = lq - lp;
-    out.kl +=
-        std::exp(lp) * (std::fabs(d) <= 1e-2 ? d * d / 2 * (1 + d / 3 * (1 + d / 4 * (1 + d / 5))) : std::expm1(d) - d);
-    out.kl_reverse +=
-        std::exp(lq) * (std::fabs(d) <= 1e-2 ? d * d / 2 * (1 - d / 3 * (1 - d / 4 * (1 - d / 5))) : std::expm1(-d) + d);
-  }
+/// The few at a row's end. e^d - 1 - d of either sign, and for Jensen-Shannon the two KL to the middle.
+void add_tail(double lp, double lq, TokenComparison& out) {
+  const auto tangent = [](double d) {
+    return std::fabs(d) <= 1e-2 ? d * d / 2 * (1 + d / 3 * (1 + d / 4 * (1 + d / 5))) : std::expm1(d) - d;
+  };
+  const double d = lq - lp, to_middle = std::log1p(std::expm1(d) / 2);
+  out.kl += std::exp(lp) * tangent(d);
+  out.kl_reverse += std::exp(lq) * tangent(-d);
+  out.jsd += 0.5 * (std::exp(lp) * tangent(to_middle) + std::exp(lq) * tangent(to_middle - d));
 }
 
-/// ln p of the largest logit less that of the runner-up.
-float margin(const float* x, std::int64_t n, const HostReductions::LogitRow& row) {
-  return row.top - std::max(largest(x, row.index), largest(x + row.index + 1, n - row.index - 1));
+void divergences(const float* base, const float* test, const double* e_test, std::int64_t n,
+                 const HostReductions::LogitRow& b, const HostReductions::LogitRow& t, TokenComparison& out) {
+  Sums sums;
+  quant::dispatched(Divergence{}, base, test, e_test, n, b.lse, t.lse, 1.0 / t.sum, sums);
+  out.kl = sums.forward.fold();
+  out.kl_reverse = sums.reverse.fold();
+  out.jsd = 0.25 * sums.jsd.fold();
+  for (std::int64_t i = n / lanes * lanes; i < n; ++i)
+    add_tail(static_cast<double>(base[i]) - b.lse, static_cast<double>(test[i]) - t.lse, out);
 }
 
 }  // namespace
@@ -133,10 +183,7 @@ std::vector<TokenComparison> HostReductions::compare_logits(const DeviceTensor& 
       const float* b = x.data() + i * n;
       const float* t = y.data() + i * n;
       LogitRow& base_row = base_rows_[static_cast<std::size_t>(i)];
-      if (!seen) {
-        base_row = row_of(b, n, e.data());
-        base_row.margin = margin(b, n, base_row);
-      }
+      if (!seen) base_row = row_of(b, n, e.data());
       const LogitRow test_row = b == t ? base_row : row_of(t, n, e.data());
       TokenComparison& out = all[static_cast<std::size_t>(i)];
       out.nll_base = base_row.lse - static_cast<double>(b[ids[i]]);
@@ -147,6 +194,8 @@ std::vector<TokenComparison> HostReductions::compare_logits(const DeviceTensor& 
       out.margin_base = base_row.margin;
       out.top1_base = base_row.index;
       out.top1_test = test_row.index;
+      out.top5_overlap = overlap(base_row, test_row);
+      out.target = ids[i];
       if (b != t) divergences(b, t, e.data(), n, base_row, test_row, out);
     }
   }

@@ -2,6 +2,8 @@
 // across independent outputs; each output is formed by one thread in one order.
 #pragma once
 
+#include <array>
+
 #include "kernels/reductions.h"
 
 namespace qfid::kernels::host {
@@ -22,6 +24,7 @@ class HostReductions : public Reductions {
   struct LogitRow {
     float top, margin;
     std::int32_t index;
+    std::array<std::int32_t, 5> leaders;  ///< the five largest, ties by the lowest index; -1 where there are fewer
     double sum, lse;
   };
 

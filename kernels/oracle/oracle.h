@@ -1,9 +1,13 @@
-// The oracle: attention and linears in double, straight from their definitions, sharing no code with the kernels. Slow, and
-// used only to judge them. Fed either with real numbers (full precision) or with the numbers that codes stand for.
+// The oracle: attention, linears and comparisons of logits in double, straight from their definitions, sharing no code with
+// the kernels. Slow, and used only to judge them. Fed either with real numbers (full precision) or with the numbers that
+// codes stand for.
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
+
+#include "kernels/reductions.h"
 
 namespace qfid::kernels::oracle {
 
@@ -31,5 +35,8 @@ HeadResult attention(const Head& head);
 /// x [rows, in], w [out, in], bias [out] or empty -> [rows, out].
 std::vector<double> linear(const std::vector<double>& x, const std::vector<double>& w, const std::vector<double>& bias,
                            std::int64_t rows, std::int64_t in, std::int64_t out);
+
+/// One row of Reductions::compare_logits, each field from its definition.
+TokenComparison compare_logits(std::span<const float> base, std::span<const float> test, std::int32_t target);
 
 }  // namespace qfid::kernels::oracle

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <utility>
 
+#include "kernels/oracle/oracle.h"
 #include "kernels/registry/registry.h"
 #include "quant/core/random.h"
 #include "tests/kernels/support.h"
@@ -23,11 +24,11 @@ Tensor filled(const Shape& shape, std::uint64_t seed, double scale) {
 
 }  // namespace
 
-TEST_CASE("compare_logits against the definitions in long double, down to a KL of 1e-12") {
+TEST_CASE("compare_logits against the definitions in long double, down to a KL of 1e-12 and up to one of 50") {
   for (const tests::NamedBackend& backend : tests::backends()) {
     CAPTURE(backend.name);
-    for (std::int64_t vocab : {5, 64, 1003})
-      for (double change : {1.0, 1e-2, 1e-4, 1e-6}) {
+    for (std::int64_t vocab : {3, 5, 64, 1003})
+      for (double change : {40.0, 1.0, 1e-2, 1e-4, 1e-6}) {
         const Tensor base = filled(Shape{1, 3, vocab}, 1, 3.0);
         Tensor test = base.clone();
         const Tensor noise = filled(Shape{1, 3, vocab}, 2, change);
@@ -37,32 +38,55 @@ TEST_CASE("compare_logits against the definitions in long double, down to a KL o
         const auto got =
             backend->reductions().compare_logits(backend->upload(base), backend->upload(test), backend->upload(targets));
         for (std::int64_t r = 0; r < 3; ++r) {
-          const float* x = base.view<float>().data() + r * vocab;
-          const float* y = std::as_const(test).view<float>().data() + r * vocab;
-          const auto lse = [&](const float* row) {
-            long double sum = 0;
-            for (std::int64_t i = 0; i < vocab; ++i) sum += std::exp(static_cast<long double>(row[i]));
-            return std::log(sum);
-          };
-          const long double lx = lse(x), ly = lse(y);
-          long double kl = 0, reverse = 0;
-          for (std::int64_t i = 0; i < vocab; ++i) {
-            const long double p = x[i] - lx, q = y[i] - ly, d = q - p;
-            kl += std::exp(p) * (std::expm1(d) - d);
-            reverse += std::exp(q) * (std::expm1(-d) + d);
-          }
+          const TokenComparison want = oracle::compare_logits(
+              base.view<float>().row(r), std::as_const(test).view<float>().row(r), targets.view<std::int32_t>()[r]);
           CAPTURE(vocab, change);
           const TokenComparison& t = got[static_cast<std::size_t>(r)];
-          const auto close = [](double a, long double b, double relative) {
-            return std::fabs(a - static_cast<double>(b)) <= relative * std::fabs(static_cast<double>(b));
-          };
-          CHECK(close(t.nll_base, lx - x[targets.view<std::int32_t>()[r]], 1e-12));
-          CHECK(close(t.nll_test, ly - y[targets.view<std::int32_t>()[r]], 1e-12));
-          CHECK(close(t.kl, kl, change < 1e-5 ? 1e-3 : 1e-6));
-          CHECK(close(t.kl_reverse, reverse, change < 1e-5 ? 1e-3 : 1e-6));
-          CHECK_FALSE(close(t.kl * 1.01, kl, 1e-3));
+          const auto close = [](double a, double b, double relative) { return std::fabs(a - b) <= relative * std::fabs(b); };
+          // The normalizers are doubles: their rounding, 1e-16, shifts every d, and a KL of d^2 by 1e-16 / d.
+          const double divergence = change < 1e-5 ? 1e-3 : 1e-6;
+          CHECK(close(t.nll_base, want.nll_base, 1e-12));
+          CHECK(close(t.nll_test, want.nll_test, 1e-12));
+          CHECK(close(t.kl, want.kl, divergence));
+          CHECK(close(t.kl_reverse, want.kl_reverse, divergence));
+          CHECK(close(t.jsd, want.jsd, divergence));
+          CHECK_FALSE(close(t.kl * 1.01, want.kl, divergence));
+          CHECK_FALSE(close(t.jsd * 1.01, want.jsd, divergence));
+          CHECK(t.jsd <= std::log(2.0));
+          CHECK(close(t.p_base, want.p_base, 1e-6));
+          CHECK(close(t.p_test, want.p_test, 1e-6));
+          CHECK(close(t.top_p_base, want.top_p_base, 1e-6));
+          CHECK(t.margin_base == want.margin_base);
+          CHECK(t.top5_overlap == want.top5_overlap);
+          CHECK(t.top1_base == want.top1_base);
+          CHECK(t.top1_test == want.top1_test);
+          CHECK(t.target == want.target);
         }
       }
+  }
+}
+
+TEST_CASE("top-5 overlap by hand: ties by the lowest index, order within the five doesn't matter, fewer than five tokens") {
+  for (const tests::NamedBackend& backend : tests::backends()) {
+    CAPTURE(backend.name);
+    const auto overlap = [&](std::vector<float> base, std::vector<float> test) {
+      Tensor x(DType::f32, Shape{1, 1, static_cast<std::int64_t>(base.size())}), y = x.clone();
+      std::copy(base.begin(), base.end(), x.view<float>().data());
+      std::copy(test.begin(), test.end(), y.view<float>().data());
+      const Tensor targets = Tensor::zeros(DType::i32, Shape{1, 1});
+      return backend->reductions()
+          .compare_logits(backend->upload(x), backend->upload(y), backend->upload(targets))[0]
+          .top5_overlap;
+    };
+    CHECK(overlap({9, 8, 7, 6, 5, 0, 0}, {5, 6, 7, 8, 9, 0, 0}) == 1.0F);
+    CHECK(overlap({9, 8, 7, 6, 5, 0, 0}, {9, 8, 7, 0, 0, 6, 5}) == 0.6F);
+    CHECK(overlap({0, 0, 0, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 0, 0}) == 1.0F);  // both keep 0 to 4
+    CHECK(overlap({1, 1, 1, 1, 1, 1, 1}, {0, 0, 0, 0, 0, 1, 1}) == 0.6F);  // 0 1 2 3 4 against 5 6 0 1 2
+    CHECK(overlap({3, 2}, {1, 2}) == 1.0F);                                // blind: all of fewer than five
+    std::vector<float> long_base(200, 0.0F), long_test(200, 0.0F);
+    for (std::size_t i : {3U, 70U, 71U, 130U, 199U}) long_base[i] = static_cast<float>(i);
+    for (std::size_t i : {4U, 70U, 71U, 131U, 199U}) long_test[i] = static_cast<float>(i);
+    CHECK(overlap(long_base, long_test) == 0.6F);
   }
 }
 

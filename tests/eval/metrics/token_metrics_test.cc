@@ -1,0 +1,158 @@
+// The model-level measures on tokens whose numbers can be worked out by hand, and what each can't see.
+#include "eval/metrics/token_metrics.h"
+
+#include <catch2/catch_test_macros.hpp>
+#include <cmath>
+
+using namespace qfid;
+using namespace qfid::eval;
+using kernels::TokenComparison;
+
+namespace {
+
+Metric named(const std::vector<Metric>& all, const std::string& name) {
+  for (const Metric& metric : all)
+    if (metric.name == name) return metric;
+  FAIL("no metric " << name);
+  return {};
+}
+double value(const TokenData& data, const std::string& name) {
+  return named(compute_token_metrics(data), name).value.value();
+}
+
+bool near(double a, double b) { return std::fabs(a - b) <= 1e-12 * std::fmax(1, std::fabs(b)); }
+
+/// Two windows: three tokens and one.
+TokenData some_tokens() {
+  TokenData data;
+  data.windows.resize(2);
+  TokenComparison t{};
+  t.nll_base = 1, t.nll_test = 1.5, t.kl = 0.1, t.kl_reverse = 0.2, t.jsd = 0.01, t.p_base = 0.5F, t.p_test = 0.25F;
+  t.top_p_base = 0.5F, t.margin_base = 1, t.top5_overlap = 1, t.top1_base = 7, t.top1_test = 8, t.target = 7;
+  data.windows[0].push_back(t);  // right, then wrong; decided
+  t.nll_base = 2, t.nll_test = 1, t.kl = 0.3, t.kl_reverse = 0.1, t.jsd = 0.02, t.p_base = 0.25F, t.p_test = 0.5F;
+  t.top_p_base = 0.25F, t.margin_base = 0.5F, t.top5_overlap = 0.6F, t.top1_base = 7, t.top1_test = 8, t.target = 8;
+  data.windows[0].push_back(t);  // wrong, then right; a near-tie
+  t.nll_base = 3, t.nll_test = 3, t.kl = 0, t.kl_reverse = 0, t.jsd = 0, t.p_base = t.p_test = 0.125F;
+  t.top_p_base = 0.2499F, t.margin_base = 0.1F, t.top5_overlap = 1, t.top1_base = 1, t.top1_test = 2, t.target = 3;
+  data.windows[0].push_back(t);  // wrong both times, differently
+  t.nll_base = 0, t.nll_test = 0.25, t.kl = 0.2, t.kl_reverse = 0.3, t.jsd = 0.05, t.p_base = 1, t.p_test = 0.75F;
+  t.top_p_base = 1, t.margin_base = 5, t.top5_overlap = 0.2F, t.top1_base = 4, t.top1_test = 4, t.target = 4;
+  data.windows[1].push_back(t);  // right both times
+  return data;
+}
+
+}  // namespace
+
+TEST_CASE("means and ratios of four tokens, by hand") {
+  const TokenData data = some_tokens();
+  CHECK(near(value(data, "nll.mean"), 5.75 / 4));
+  CHECK(near(value(data, "nll.difference"), (0.5 - 1 + 0 + 0.25) / 4));
+  CHECK(near(value(data, "perplexity.ratio"), std::exp(-0.0625)));
+  CHECK(near(value(data, "kl.mean"), 0.15));
+  CHECK(near(value(data, "kl_reverse.mean"), 0.15));
+  CHECK(near(value(data, "jsd.mean"), 0.02));
+  CHECK(near(value(data, "delta_p.mean"), -0.0625));
+  CHECK(near(value(data, "delta_p.rms"), std::sqrt(3 * 0.0625 / 4)));
+  CHECK(near(value(data, "top5.overlap"), (1 + static_cast<double>(0.6F) + 1 + static_cast<double>(0.2F)) / 4));
+}
+
+TEST_CASE("flips: for better, for worse, decided") {
+  const TokenData data = some_tokens();
+  CHECK(value(data, "top1.agreement") == 0.25);
+  CHECK(value(data, "top1.flips") == 0.75);
+  CHECK(value(data, "top1.decided_flips.m2") == 0.25);
+  CHECK(value(data, "top1.correct_to_wrong") == 0.25);
+  CHECK(value(data, "top1.wrong_to_correct") == 0.25);
+}
+
+TEST_CASE("percentiles lie linearly between order statistics; delta_p keeps its sign") {
+  const TokenData data = some_tokens();  // KL 0 .1 .2 .3
+  CHECK(value(data, "kl.min") == 0);
+  CHECK(value(data, "kl.max") == 0.3);
+  CHECK(near(value(data, "kl.median"), 0.15));
+  CHECK(near(value(data, "kl.p0.1"), 0.0003));
+  CHECK(near(value(data, "kl.p1"), 0.003));
+  CHECK(near(value(data, "kl.p5"), 0.015));
+  CHECK(near(value(data, "kl.p10"), 0.03));
+  CHECK(near(value(data, "kl.p25"), 0.075));
+  CHECK(near(value(data, "kl.p75"), 0.225));
+  CHECK(near(value(data, "kl.p90"), 0.27));
+  CHECK(near(value(data, "kl.p95"), 0.285));
+  CHECK(near(value(data, "kl.p99"), 0.297));
+  CHECK(near(value(data, "kl.p99.9"), 0.2997));
+  CHECK(value(data, "delta_p.min") == -0.25);  // -.25 -.25 0 .25
+  CHECK(value(data, "delta_p.p10") == -0.25);
+  CHECK(value(data, "delta_p.median") == -0.125);
+  CHECK(near(value(data, "delta_p.p90"), 0.175));
+  CHECK(value(data, "delta_p.max") == 0.25);
+}
+
+TEST_CASE("buckets of confidence: edges belong to the upper one, the last holds 1, empty ones are null") {
+  const std::vector<Metric> all = compute_token_metrics(some_tokens());
+  CHECK(*named(all, "top_p.0-0.25.share").value == 0.25);  // .2499
+  CHECK(*named(all, "top_p.0-0.25.kl").value == 0);
+  CHECK(*named(all, "top_p.0.25-0.5.share").value == 0.25);
+  CHECK(*named(all, "top_p.0.25-0.5.kl").value == 0.3);
+  CHECK(*named(all, "top_p.0.25-0.5.nll.difference").value == -1);
+  CHECK(*named(all, "top_p.0.5-0.75.kl").value == 0.1);
+  CHECK(*named(all, "top_p.0.5-0.75.nll.difference").value == 0.5);
+  CHECK(*named(all, "top_p.0.75-0.95.share").value == 0);
+  CHECK_FALSE(named(all, "top_p.0.75-0.95.kl").value);
+  CHECK(named(all, "top_p.0.75-0.95.kl").note == "no tokens");
+  CHECK(*named(all, "top_p.0.95-1.kl").value == 0.2);
+  double mean = 0;  // shares times means give the mean back
+  for (const char* range : {"0-0.25", "0.25-0.5", "0.5-0.75", "0.75-0.95", "0.95-1"})
+    mean += *named(all, std::string("top_p.") + range + ".share").value *
+            named(all, std::string("top_p.") + range + ".kl").value.value_or(0);
+  CHECK(near(mean, *named(all, "kl.mean").value));
+}
+
+TEST_CASE("a bucket has an interval only where 16 windows have tokens in it") {
+  TokenData data;
+  data.windows.assign(20, WindowTokens(2));
+  for (std::size_t w = 0; w < 20; ++w) {
+    data.windows[w][0].top_p_base = w < 15 ? 0.1F : 0.3F;
+    data.windows[w][1].top_p_base = 0.8F;
+    for (TokenComparison& t : data.windows[w]) t.kl = 0.1 * static_cast<double>(w);
+  }
+  const std::vector<Metric> all = compute_token_metrics(data);
+  CHECK_FALSE(named(all, "top_p.0-0.25.kl").ci);
+  CHECK(named(all, "top_p.0-0.25.kl").note == "15 tokens in 15 windows, no interval below 16");
+  CHECK(named(all, "top_p.0.75-0.95.kl").ci);
+  CHECK(named(all, "top_p.0.75-0.95.kl").note == "20 tokens");
+}
+
+TEST_CASE("what each measure can't see") {
+  const TokenData data = some_tokens();
+  const auto unseen = [&](auto change, std::initializer_list<const char*> blind, std::initializer_list<const char*> sees) {
+    TokenData other = data;
+    for (WindowTokens& window : other.windows)
+      for (TokenComparison& t : window) change(t);
+    for (const char* name : blind) {
+      CAPTURE(name);
+      CHECK(value(other, name) == value(data, name));
+    }
+    for (const char* name : sees) {
+      CAPTURE(name);
+      CHECK(value(other, name) != value(data, name));
+    }
+  };
+  // The target token's probability stays; the rest of the distribution is another.
+  unseen([](TokenComparison& t) { t.kl *= 3, t.kl_reverse *= 3, t.jsd *= 3, t.top5_overlap *= 0.5F; },
+         {"perplexity", "nll.difference", "delta_p.mean", "top1.agreement"}, {"kl.mean", "jsd.mean", "top5.overlap"});
+  // One token gains what another loses.
+  TokenData swapped = data;
+  swapped.windows[0][0].nll_test += 1;
+  swapped.windows[1][0].nll_test -= 1;
+  CHECK(near(value(swapped, "nll.difference"), value(data, "nll.difference")));
+  CHECK(value(swapped, "nll.correlation") != value(data, "nll.correlation"));
+  // A shift of all NLL: the correlation doesn't move.
+  unseen([](TokenComparison& t) { t.nll_test += 0.5; }, {"kl.mean", "top1.flips"}, {"nll.difference"});
+  TokenData shifted = data;
+  for (WindowTokens& window : shifted.windows)
+    for (TokenComparison& t : window) t.nll_test = 2 * t.nll_base + 1;
+  CHECK(near(value(shifted, "nll.correlation"), 1));
+  // Flips among wrong tokens are neither for better nor for worse.
+  unseen([](TokenComparison& t) { t.target = 99; }, {"top1.flips"}, {"top1.correct_to_wrong", "top1.wrong_to_correct"});
+}
