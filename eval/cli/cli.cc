@@ -133,6 +133,9 @@ int run_cli(int argc, const char* const* argv) {
           "--out", options.out,
           "Directory for results.json, report.html, report.md, layers.csv, tokens*.npy (default qfid-out/NAME)");
       command->add_option("--junit", options.junit, "Also write the gates' verdicts as JUnit XML");
+      command->add_option("--dump", options.dump, "Also write logits and taps as .npy files to this directory (large)");
+      command->add_option("--dump-limit", options.dump_limit, "GiB that --dump may write (default 4)")
+          ->check(CLI::PositiveNumber);
       command->add_flag("--quiet", options.quiet, "No progress, no table");
       command->callback([&] { work = [&] { return command_run(options); }; });
     } else if (add_result_command(*command, name, results, work)) {

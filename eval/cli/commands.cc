@@ -80,7 +80,7 @@ int command_completion(const std::string& shell) {
         << "_qfid() {\n  local cur=${COMP_WORDS[COMP_CWORD]}\n  if [ $COMP_CWORD -eq 1 ]; then COMPREPLY=($(compgen -W \""
         << names
         << " --help --version\" -- \"$cur\"))\n  elif [[ $cur == -* ]]; then COMPREPLY=($(compgen -W \"--set --model "
-           "--target --out --junit --quiet --baseline --gates --tokens --html --markdown --pr --annotations --openmetrics "
+           "--target --out --junit --dump --dump-limit --quiet --baseline --gates --tokens --html --markdown --pr --annotations --openmetrics "
            "--lm-eval --csv --layers --help\" -- \"$cur\"))\n"
            "  else COMPREPLY=($(compgen -f -- \"$cur\")); fi\n}\ncomplete -o filenames -F _qfid qfid\n";
   } else if (shell == "zsh") {

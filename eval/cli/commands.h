@@ -10,7 +10,8 @@ namespace qfid::eval {
 struct RunOptions {
   std::string config, out;
   std::vector<std::string> sets, models, targets;
-  std::string junit;
+  std::string junit, dump;
+  double dump_limit = 4;
   bool quiet = false;
 };
 

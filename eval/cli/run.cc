@@ -76,7 +76,8 @@ int exit_code_of(const ExperimentRecord& record) {
 }  // namespace
 
 int command_run(const RunOptions& options) {
-  const Spec spec = spec_of(options);
+  Spec spec = spec_of(options);
+  spec.dump = {options.dump, options.dump_limit};
   const std::filesystem::path out =
       options.out.empty() ? std::filesystem::path("qfid-out") / spec.name : std::filesystem::path(options.out);
   const SavedBaselines saved = load_baselines(spec.gates);

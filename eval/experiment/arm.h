@@ -2,6 +2,7 @@
 #pragma once
 
 #include <exception>
+#include <functional>
 #include <memory>
 #include <new>
 #include <string>
@@ -21,19 +22,22 @@ namespace qfid::eval {
 /// Keeps the taps an arm's measures want from inside attention. Each layer's tensors are dropped with the collector.
 class TapCollector : public kernels::TapSink {
  public:
-  TapCollector(bool want_probs, bool want_gate, bool want_v_gated)
-      : want_probs_(want_probs), want_gate_(want_gate), want_v_gated_(want_v_gated) {}
+  TapCollector(bool want_probs, bool want_gate, bool want_v_gated, bool want_p_codes = false)
+      : want_probs_(want_probs), want_gate_(want_gate), want_v_gated_(want_v_gated), want_p_codes_(want_p_codes) {}
   bool wants(kernels::TapPoint point) const override {
     return (point == kernels::TapPoint::probs && want_probs_) || (point == kernels::TapPoint::gate && want_gate_) ||
-           (point == kernels::TapPoint::v_gated && want_v_gated_);
+           (point == kernels::TapPoint::v_gated && want_v_gated_) || (point == kernels::TapPoint::p_codes && want_p_codes_);
   }
   void take(kernels::TapPoint point, const kernels::DeviceTensor& tensor) override {
-    (point == kernels::TapPoint::probs ? probs : point == kernels::TapPoint::gate ? gate : v_gated) = tensor;
+    (point == kernels::TapPoint::probs     ? probs
+     : point == kernels::TapPoint::gate    ? gate
+     : point == kernels::TapPoint::p_codes ? p_codes
+                                           : v_gated) = tensor;
   }
-  kernels::DeviceTensor probs, gate, v_gated;
+  kernels::DeviceTensor probs, gate, v_gated, p_codes;
 
  private:
-  bool want_probs_, want_gate_, want_v_gated_;
+  bool want_probs_, want_gate_, want_v_gated_, want_p_codes_;
 };
 
 struct Arm {
@@ -65,6 +69,8 @@ struct Arm {
   std::vector<Metric> footprint;
   AttentionSketches sketches;
   std::map<std::string, std::string> implementations;
+  /// Takes tensors that are dumped, by name; not callable when none are.
+  std::function<void(const std::string& name, const quant::Tensor& windows)> dump;
   RunStatus status = RunStatus::ok;
   std::string message;
   double forward_seconds = 0, metric_seconds = 0, local_seconds = 0;

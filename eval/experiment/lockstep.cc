@@ -84,13 +84,38 @@ void Lockstep::run(const Chunk& chunk) {
   score(chunk);
 }
 
+void Lockstep::dump(const Arm& arm, kernels::Backend& on, const std::string& place, const LayerTrace& trace,
+                    const TapCollector& taps, std::int64_t attention) {
+  if (!arm.dump) return;
+  const auto keep = [&](const char* tap, const DeviceTensor& tensor) {
+    if (tensor.defined()) arm.dump(place + "." + tap, on.download(tensor));
+  };
+  keep("attn_in", trace.attn_in);
+  keep("q", trace.q);
+  keep("k", trace.k);
+  keep("v", trace.v);
+  keep("gate", taps.gate);
+  keep("p_codes", taps.p_codes);
+  keep("output", trace.output);
+  keep("attn_out", trace.attn_out);
+  keep("ffn_in", trace.ffn_in);
+  keep("ffn_act", trace.ffn_act);
+  keep("ffn_out", trace.ffn_out);
+  keep("residual", trace.residual);
+  if (attention == 0) return;
+  keep("probs", taps.probs.defined() ? first_windows(on, taps.probs, attention) : taps.probs);
+  keep("v_gated", taps.v_gated.defined() ? first_windows(on, taps.v_gated, attention) : taps.v_gated);
+}
+
 void Lockstep::run_layer(int l, const Sample& sample) {
-  TapCollector taps(sample.attention > 0 || sample.local > 0, config_.gate.has_value(), config_.gate.has_value());
+  TapCollector taps(sample.attention > 0 || sample.local > 0, config_.gate.has_value(), config_.gate.has_value(),
+                    static_cast<bool>(baseline_.dump));
   BaselineLayer base;
   {
     const Stopwatch watch(baseline_.forward_seconds, *baseline_.backend);
     base.trace = baseline_.decoder->layer(l, baseline_.hidden, &taps);
   }
+  dump(baseline_, *baseline_.backend, std::format("layer{}", l), base.trace, taps, std::max(sample.attention, sample.local));
   base.probs = taps.probs;
   base.gate = taps.gate;
   base.v_gated = taps.v_gated;
@@ -102,13 +127,15 @@ void Lockstep::run_layer(int l, const Sample& sample) {
 }
 
 void Lockstep::run_arm_layer(int l, Arm& arm, const BaselineLayer& base, const Sample& sample) {
-  TapCollector taps(sample.attention > 0, config_.gate.has_value(), config_.gate.has_value() && sample.attention > 0);
+  TapCollector taps(sample.attention > 0, config_.gate.has_value(), config_.gate.has_value() && sample.attention > 0,
+                    static_cast<bool>(arm.dump));
   LayerTrace trace;
   {
     const Stopwatch watch(arm.forward_seconds, *arm.backend);
     trace = arm.decoder->layer(l, arm.hidden, &taps);
   }
   arm.hidden = trace.residual;
+  dump(arm, *arm.backend, std::format("layer{}", l), trace, taps, sample.attention);
   {
     measure_self(l, arm, trace, taps, sample);
     const Stopwatch watch(arm.metric_seconds, *arm.backend);
@@ -130,7 +157,10 @@ void Lockstep::measure_self(int l, Arm& arm, const LayerTrace& trace, const TapC
   kernels::Backend& b = *arm.backend;
   kernels::Reductions& reductions = b.reductions();
   const int n_heads = static_cast<int>(config_.num_attention_heads);
-  if (l == 0) arm.tables.add_rows(-1, "embedding", reductions.row_stats(trace.hidden_in));
+  if (l == 0) {
+    arm.tables.add_rows(-1, "embedding", reductions.row_stats(trace.hidden_in));
+    if (arm.dump) arm.dump("embedding", b.download(trace.hidden_in));
+  }
   arm.tables.add_rows(l, "attn_out", reductions.row_stats(trace.attn_out));
   arm.tables.add_rows(l, "ffn_out", reductions.row_stats(trace.ffn_out));
   arm.tables.add_rows(l, "residual", reductions.row_stats(trace.residual));
@@ -169,6 +199,7 @@ void Lockstep::measure_local(int l, Arm& arm, const BaselineLayer& base, const S
   const LayerTrace inputs = transferred(first_windows(*baseline_.backend, base.trace, sample.local), *baseline_.backend, b);
   TapCollector taps(true, false, false);
   const LayerTrace local = arm.decoder->local(l, inputs, &taps);
+  dump(arm, b, std::format("layer{}.local", l), local, taps, sample.local);
   compare(l, arm, b, "local", inputs, local);
   const DeviceTensor probs = transferred(first_windows(*baseline_.backend, base.probs, sample.local), *baseline_.backend, b);
   arm.tables.add_divergence(l, "local", b.reductions().row_divergence(probs, taps.probs),
@@ -186,6 +217,7 @@ void Lockstep::measure_kernel(int l, Arm& arm, const BaselineLayer& base, const 
   const LayerTrace inputs = transferred(first_windows(full, base.trace, windows), full, b);
   TapCollector taps(true, false, false);
   const LayerTrace emulated = arm.emulated->local(l, inputs, &taps);
+  dump(arm, b, std::format("layer{}.emulated", l), emulated, taps, windows);
   const LayerTrace real = transferred(first_windows(*arm.backend, local, windows), *arm.backend, b);
   compare(l, arm, b, "format", inputs, emulated);
   compare(l, arm, b, "kernel", emulated, real);
@@ -222,6 +254,13 @@ void Lockstep::compare(int l, Arm& arm, kernels::Backend& on, const std::string&
 void Lockstep::score(const Chunk& chunk) {
   const std::int64_t windows = chunk.inputs.shape()[0];
   const quant::Tensor& targets = chunk.targets;
+  if (baseline_.dump) {
+    baseline_.dump("targets", targets);
+    quant::Tensor scored(quant::DType::u8, targets.shape());
+    std::uint8_t* flag = scored.view<std::uint8_t>().data();
+    for (const std::vector<bool>& window : chunk.scored) flag = std::copy(window.begin(), window.end(), flag);
+    baseline_.dump("scored", scored);
+  }
   // One window at a time: logits are the largest tensors of an evaluation (T x vocabulary).
   for (std::int64_t b = 0; b < windows; ++b) {
     DeviceTensor base_logits;
@@ -256,6 +295,7 @@ void Lockstep::score(const Chunk& chunk) {
 void Lockstep::score_arm(Arm& arm, const Chunk& chunk, std::int64_t b, const DeviceTensor& base_logits,
                          const DeviceTensor& logits) {
   const std::vector<kernels::TokenComparison> all = arm.backend->reductions().compare_logits(base_logits, logits, targets_);
+  if (arm.dump) arm.dump("logits", arm.backend->download(logits));
   WindowTokens scored;
   const std::vector<bool>& mask = chunk.scored[static_cast<std::size_t>(b)];
   for (std::size_t t = 0; t < all.size(); ++t) {

@@ -49,6 +49,9 @@ class Lockstep {
   void score(const Chunk& chunk);
   void score_arm(Arm& arm, const Chunk& chunk, std::int64_t b, const kernels::DeviceTensor& base_logits,
                  const kernels::DeviceTensor& logits);
+  /// What is dumped of a layer, where that was asked for: "layer3.q", "layer3.local.q", "layer3.emulated.q".
+  static void dump(const Arm& arm, kernels::Backend& on, const std::string& place, const LayerTrace& trace,
+                   const TapCollector& taps, std::int64_t attention);
   kernels::DeviceTensor heads(const kernels::DeviceTensor& x) const;
 
   const ModelConfig& config_;

@@ -12,6 +12,7 @@
 #include "eval/experiment/lockstep.h"
 #include "eval/experiment/session.h"
 #include "eval/experiment/target_precision.h"
+#include "eval/experiment/tensor_dump.h"
 #include "eval/experiment/version.h"
 #include "eval/model/checkpoint.h"
 #include "kernels/registry/registry.h"
@@ -100,20 +101,29 @@ class Runner {
   /// Everything that can be known to fail is known before anything runs.
   void prepare() {
     std::string unavailable;
+    std::int64_t dumped = 0;
     const auto add = [&](const std::string& line) { unavailable += (unavailable.empty() ? "" : "\n") + line; };
     for (const ModelSpec& model : spec_.models) {
       const CheckedModel checked = check_model(spec_, model, tokens_);
       total_windows_ += checked.size.windows;
+      const auto add_dump = [&](const TargetSpec& target) {
+        dumped += dump_bytes(checked.config, spec_.metrics, target, checked.size.windows, checked.size.context);
+      };
+      add_dump(spec_.baseline);
       if (const std::string why = unsupported_reason(spec_.baseline, checked.config, backends_.of(spec_.baseline));
           !why.empty())
         add("baseline, model " + model.name + ": " + why);
       for (const TargetSpec& target : spec_.targets) {
         const std::string why = unsupported_reason(target, checked.config, backends_.of(target));
+        if (why.empty()) add_dump(target);
         if (!why.empty() && !target.skip_when_unavailable)
           add("target " + target.name + ", model " + model.name + ": " + why + " (when_unavailable: skip leaves it out)");
       }
     }
     if (!unavailable.empty()) throw Error(ErrorKind::unavailable, unavailable);
+    if (spec_.dump.directory.empty()) return;
+    require_dump_fits(spec_.dump, dumped);
+    dump_.emplace(spec_.dump.directory);
   }
 
   void provenance() {
@@ -161,6 +171,7 @@ class Runner {
     };
     Arm baseline(spec_.baseline, backends_.of(spec_.baseline), config, spec_.metrics);
     baseline.tokens.is_baseline = true;
+    dump_into(baseline, model);
     baseline.decoder =
         std::make_unique<Decoder>(resources_on(*baseline.backend), precision_of(spec_.baseline, config), SiteRanges{});
     record_.timings.load_seconds += seconds_since(load_start);
@@ -172,6 +183,7 @@ class Runner {
     for (std::size_t i = 0; i < spec_.targets.size(); ++i) {
       const TargetSpec& target = spec_.targets[i];
       Arm& arm = arms.emplace_back(target, backends_.of(target), config, spec_.metrics);
+      dump_into(arm, model);
       const std::string why = unsupported_reason(target, config, *arm.backend);
       if (!why.empty()) {
         arm.fail(RunStatus::skipped, why);
@@ -181,6 +193,13 @@ class Runner {
     }
     evaluate(model, config, windows, baseline, arms);
     finish(model, baseline, arms);
+  }
+
+  void dump_into(Arm& arm, const ModelSpec& model) {
+    if (dump_)
+      arm.dump = [this, name = model.name, target = arm.target->name](const std::string& tensor, const quant::Tensor& windows) {
+        dump_->add(name, target, tensor, windows);
+      };
   }
 
   /// The target's decoder, and its emulated twin where format and kernel are told apart.
@@ -299,6 +318,7 @@ class Runner {
   const ProgressCallback& progress_;
   const std::atomic<bool>& stop_;
   Clock::time_point start_ = Clock::now();
+  std::optional<TensorDump> dump_;
   Backends backends_;
   std::vector<std::int32_t> tokens_;
   std::int64_t total_windows_ = 0, done_windows_ = 0, done_tokens_ = 0;

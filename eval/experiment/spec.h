@@ -74,6 +74,12 @@ struct MetricsSpec {
   double sink_threshold = 0.3;
 };
 
+/// Logits and taps as files (tensor_dump.h): asked for on the command line, never part of a configuration.
+struct DumpSpec {
+  std::filesystem::path directory;  ///< empty = none
+  double limit_gib = 4;
+};
+
 struct RunSettings {
   std::optional<int> threads;      ///< absent = all cores this process may use
   std::int64_t chunk_windows = 4;  ///< windows per chunk; belongs to a run's identity
@@ -90,6 +96,7 @@ struct Spec {
   std::vector<TargetSpec> targets;
   MetricsSpec metrics;
   RunSettings run;
+  DumpSpec dump;
   std::vector<GateSpec> gates;
 };
 

@@ -207,3 +207,28 @@ TEST_CASE("long names: the table keeps to 80 columns") {
   CHECK(count > 5);
   CHECK(outcome.out.find("nnnn~") != std::string::npos);
 }
+
+TEST_CASE("a dump writes logits and taps that NumPy reads, within a limit known before anything runs") {
+  const Experiment x;
+  const std::string config = x.config(two_targets), dump = x.out("dump");
+  Outcome outcome =
+      qfid_here({"run", config, "--quiet", "--out", x.out("a"), "--dump", dump, "--dump-limit", "0.00001"});
+  CHECK(outcome.code == 2);
+  CHECK(outcome.err.find("more than --dump-limit 1e-05: fewer windows") != std::string::npos);
+  CHECK_FALSE(fs::exists(dump));
+  outcome = qfid_here({"run", config, "--quiet", "--out", x.out("a"), "--dump", dump});
+  REQUIRE(outcome.code == 0);
+  const std::string logits = read_file(fs::path(dump) / "m" / "int8" / "logits.npy");
+  CHECK(logits.starts_with("\x93NUMPY"));
+  const json windows = x.results("a")["runs"][0]["windows"]["tokens"];
+  const auto n = windows.size(), tokens = windows[0].get<std::size_t>();
+  CHECK(logits.find("'<f4'") != std::string::npos);
+  CHECK(logits.find("(" + std::to_string(n) + "," + std::to_string(tokens) + ",16,)") != std::string::npos);
+  CHECK(logits.size() == 128 + n * tokens * 16 * 4);
+  for (const char* name : {"layer0.q", "layer0.local.output", "layer0.emulated.ffn_out", "layer0.p_codes", "layer0.probs"})
+    CHECK(fs::exists(fs::path(dump) / "m" / "fp8" / (std::string(name) + ".npy")));
+  CHECK(fs::exists(fs::path(dump) / "m" / "baseline" / "scored.npy"));
+  // A second dump replaces the first.
+  REQUIRE(qfid_here({"run", config, "--quiet", "--out", x.out("a"), "--dump", dump}).code == 0);
+  CHECK(read_file(fs::path(dump) / "m" / "int8" / "logits.npy") == logits);
+}

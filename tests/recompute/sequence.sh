@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# tiny-softmax under INT8, 64 windows: dumped, and every number computed again by scripts that share nothing
+# with the program. Faults planted in the dump must be seen. Arguments: the program, the project's directory, a directory to
+# work in (1 GB), Python.
+set -uo pipefail
+qfid=$1 project=$2 work=$3 python=$4 here=$(cd "$(dirname "$0")" && pwd)
+export OMP_WAIT_POLICY=passive OPENBLAS_NUM_THREADS=1
+"$python" -c 'import numpy' 2>/dev/null || {
+  echo "SKIPPED: $python has no NumPy; nothing was recomputed"
+  exit 77
+}
+rm -rf "$work" && mkdir -p "$work" && cd "$work" || exit 99
+trap 'rm -rf "$work"/dump' EXIT
+cat >run.yaml <<YAML
+version: 1
+name: recompute
+models:
+  softmax: {path: $project/configs/models/tiny-softmax}
+data: {tokens: $project/configs/data/tiny-tokens.npy, windows: 64, context: 128}
+targets:
+  int8: {preset: int8-per-token}
+YAML
+"$qfid" run run.yaml --out results --dump dump --quiet || exit 1
+"$qfid" run run.yaml --out plain --quiet || exit 1
+cmp results/layers.csv plain/layers.csv || { echo "FAILED: dumping changed the numbers"; exit 1; }
+"$python" "$here/recompute.py" results dump softmax 2 || exit 1
+"$python" "$here/llamacpp.py" results dump softmax int8 || exit 1
+
+# must_see WHAT FILE FACTOR COMMAND...: the largest element of a dumped tensor times FACTOR, and the script finds it.
+must_see() {
+  local what=$1 file=$2 factor=$3
+  shift 3
+  cp "$file" kept.npy
+  "$python" - "$file" "$factor" <<'PYTHON' || exit 99
+import sys
+import numpy as np
+x = np.load(sys.argv[1], mmap_mode="r+").reshape(-1)
+x[np.argmax(x)] *= float(sys.argv[2])
+PYTHON
+  if "$python" "$@" >planted.txt; then
+    echo "FAILED: $what wasn't seen"
+    exit 1
+  fi
+  mv kept.npy "$file"
+}
+must_see "one value of one layer's output off by 1 %" dump/softmax/int8/layer3.output.npy 1.01 \
+  "$here/recompute.py" results dump softmax 2
+must_see "one logit off by 1 %" dump/softmax/int8/logits.npy 0.99 "$here/recompute.py" results dump softmax 2
+must_see "one logit off by 20 %" dump/softmax/int8/logits.npy 0.8 "$here/llamacpp.py" results dump softmax int8
