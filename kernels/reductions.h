@@ -37,6 +37,19 @@ struct RowStats {
   double sum = 0;                                       ///< sum of all elements (for means)
   std::int64_t below_tenth = 0, above_nine_tenths = 0;  ///< elements < .1 and > .9, of rows within [0, 1] (gates)
   std::int64_t elements = 0, non_finite = 0;
+  double window_kurtosis = 0;  ///< the same form over the whole window as one row (its rows with NaN or Inf left out)
+};
+
+/// What one head's attention looks like in one window; rows that are all zero are left out. Mass missing from a row (above
+/// 1e-5, f32's roundings) is a learnable sink's: one more outcome.
+struct AttentionSummary {
+  std::int64_t rows = 0;
+  double entropy_sum = 0;     ///< sum over rows of -sum p ln p, nats
+  double sink_mass_sum = 0;   ///< sum over rows of the missing mass
+  std::int64_t gap_rows = 0;  ///< rows that see at least two earlier keys
+  double gap_sum = 0;         ///< over these: ln p of key 0 less the mean ln p of keys 1 to own - 1
+  std::int64_t top_key = 0;   ///< the key that receives most in total, ties to the lowest
+  double top_key_share = 0;   ///< its share of what all rows give
 };
 
 class Reductions {
@@ -51,6 +64,8 @@ class Reductions {
   virtual std::vector<RowDivergence> row_divergence(const DeviceTensor& base, const DeviceTensor& test) = 0;
   /// x f32 [B, T, ..., D] -> one RowStats a window.
   virtual std::vector<RowStats> row_stats(const DeviceTensor& x) = 0;
+  /// probs f32 [B, H, Tq, Tk], causal, bottom-right aligned -> [B*H]. Logarithms of p below the smallest normal f32 are its.
+  virtual std::vector<AttentionSummary> attention_summary(const DeviceTensor& probs) = 0;
   /// L2 norms over the last axis: f32 [B, T, G, D] -> [B*T*G] doubles.
   virtual std::vector<double> norms(const DeviceTensor& x) = 0;
   /// alpha_k[b,h] = mean over queries max(k, q0) <= q < t_max of probs[b,h,q,k] (k fixed) -> [B*H]. t_max <= q_len.

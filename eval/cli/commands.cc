@@ -80,8 +80,8 @@ int command_completion(const std::string& shell) {
         << "_qfid() {\n  local cur=${COMP_WORDS[COMP_CWORD]}\n  if [ $COMP_CWORD -eq 1 ]; then COMPREPLY=($(compgen -W \""
         << names
         << " --help --version\" -- \"$cur\"))\n  elif [[ $cur == -* ]]; then COMPREPLY=($(compgen -W \"--set --model "
-           "--target --out --junit --dump --dump-limit --quiet --baseline --gates --tokens --html --markdown --pr --annotations --openmetrics "
-           "--lm-eval --csv --layers --help\" -- \"$cur\"))\n"
+           "--target --out --junit --dump --dump-limit --quiet --baseline --gates --tokens --html --markdown --pr "
+           "--annotations --openmetrics --lm-eval --csv --layers --help\" -- \"$cur\"))\n"
            "  else COMPREPLY=($(compgen -f -- \"$cur\")); fi\n}\ncomplete -o filenames -F _qfid qfid\n";
   } else if (shell == "zsh") {
     std::cout << "#compdef qfid\n_arguments '1:command:(" << names << ")' '*:file:_files'\n";

@@ -161,7 +161,9 @@ void Lockstep::measure_self(int l, Arm& arm, const LayerTrace& trace, const TapC
     arm.tables.add_rows(-1, "embedding", reductions.row_stats(trace.hidden_in));
     if (arm.dump) arm.dump("embedding", b.download(trace.hidden_in));
   }
+  arm.tables.add_rows(l, "attn_in", reductions.row_stats(trace.attn_in));
   arm.tables.add_rows(l, "attn_out", reductions.row_stats(trace.attn_out));
+  arm.tables.add_rows(l, "ffn_in", reductions.row_stats(trace.ffn_in));
   arm.tables.add_rows(l, "ffn_out", reductions.row_stats(trace.ffn_out));
   arm.tables.add_rows(l, "residual", reductions.row_stats(trace.residual));
   if (taps.gate.defined()) arm.tables.add_rows(l, "gate", reductions.row_stats(taps.gate));
@@ -175,6 +177,7 @@ void Lockstep::measure_self(int l, Arm& arm, const LayerTrace& trace, const TapC
     if (length > 64) q64 = reductions.mean_attention_to(probs, 0, 64, length);
     if (length >= 64) t64 = reductions.mean_attention_to(probs, 0, 0, 64);
     arm.sinks.add_attention(l, q64, t64);
+    arm.sinks.add_summary(l, reductions.attention_summary(probs));
     if (w == 0 && sample.first) add_sketches(l, arm, probs);
     const DeviceTensor v = b.slice(heads(trace.v), w, w + 1);
     const std::vector<double> norms = reductions.norms(v);

@@ -14,6 +14,7 @@
 #include "eval/experiment/target_precision.h"
 #include "eval/experiment/tensor_dump.h"
 #include "eval/experiment/version.h"
+#include "eval/metrics/outlier_error.h"
 #include "eval/model/checkpoint.h"
 #include "kernels/registry/registry.h"
 #include "quant/core/error.h"
@@ -296,6 +297,9 @@ class Runner {
       run.metrics.insert(run.metrics.end(), more.begin(), more.end());
     run.layers = arm.tables.rows();
     for (LayerRow& row : arm.sinks.rows()) run.layers.push_back(std::move(row));
+    if (arm.target != &spec_.baseline)
+      for (Metric& metric : outlier_error(record_.find(model.name, "baseline")->layers, run.layers))
+        run.metrics.push_back(std::move(metric));
     run.windows = window_sums(arm.tokens);
     run.tokens = token_series(arm.tokens);
     return run;

@@ -48,6 +48,19 @@ void AttentionSinks::add_norms(int layer, const std::vector<double>& v, const st
   }
 }
 
+void AttentionSinks::add_summary(int layer, const std::vector<kernels::AttentionSummary>& heads) {
+  for (int h = 0; h < heads_; ++h) {
+    Cell& cell = cells_[static_cast<std::size_t>(layer * heads_ + h)];
+    const kernels::AttentionSummary& s = heads[static_cast<std::size_t>(h)];
+    if (s.rows == 0) continue;
+    cell.entropy.push_back(s.entropy_sum / static_cast<double>(s.rows));
+    cell.sink_mass.push_back(s.sink_mass_sum / static_cast<double>(s.rows));
+    if (s.gap_rows > 0) cell.gap.push_back(s.gap_sum / static_cast<double>(s.gap_rows));
+    cell.top_is_first.push_back(s.top_key == 0 ? 1 : 0);
+    cell.top_share.push_back(s.top_key_share);
+  }
+}
+
 std::vector<bool> AttentionSinks::sink_heads() const {
   std::vector<bool> sinks;
   for (const Cell& cell : cells_) sinks.push_back(mean(cell.alpha_q64).value_or(0) > threshold_);
@@ -87,6 +100,14 @@ std::vector<Metric> AttentionSinks::metrics(const std::vector<bool>& baseline_si
   };
   drains("v", &Cell::drain_v);
   drains("v_gated", &Cell::drain_gated);
+  const auto mean_of = [&](const char* name, std::vector<double> Cell::* series, const char* unit) {
+    all.push_back({std::string("attention.") + name, mean_drain(series, nullptr), std::nullopt, unit, note});
+  };
+  mean_of("entropy", &Cell::entropy, "nats");
+  mean_of("sink_mass", &Cell::sink_mass, "share");
+  mean_of("delta_logit", &Cell::gap, "nats");
+  mean_of("first_is_top", &Cell::top_is_first, "share");
+  mean_of("top_key_share", &Cell::top_share, "share");
   return all;
 }
 
@@ -103,7 +124,12 @@ std::vector<LayerRow> AttentionSinks::rows() const {
                       {{"alpha0.q64", mean(cell.alpha_q64)},
                        {"alpha0.T64", mean(cell.alpha_t64)},
                        {"drain_v", mean(cell.drain_v)},
-                       {"drain_v_gated", mean(cell.drain_gated)}}});
+                       {"drain_v_gated", mean(cell.drain_gated)},
+                       {"entropy", mean(cell.entropy)},
+                       {"sink_mass", mean(cell.sink_mass)},
+                       {"delta_logit", mean(cell.gap)},
+                       {"first_is_top", mean(cell.top_is_first)},
+                       {"top_key_share", mean(cell.top_share)}}});
     }
   return rows;
 }

@@ -5,12 +5,14 @@
 //   drain.*                 |v_0| over the mean |v_t|, t >= 1, before (v) and after (v_gated) a value-site gate, averaged
 //   over
 //                           (window, layer, head); .sinks: only over heads that are sinks in the named baseline
-// Blind to sinks at other keys than the first.
+//   attention.*             entropy, a learnable sink's mass, the logit of key 0 over the others', the key that gets most
+// Rates are blind to sinks at other keys than the first; attention.first_is_top says whether there are any.
 #pragma once
 
 #include <vector>
 
 #include "eval/metrics/metric.h"
+#include "kernels/reductions.h"
 
 namespace qfid::eval {
 
@@ -23,6 +25,9 @@ class AttentionSinks {
   /// One window's norms [T * heads], before and after the gate (equal without one).
   void add_norms(int layer, const std::vector<double>& v, const std::vector<double>& v_gated);
 
+  /// One window's summaries by head.
+  void add_summary(int layer, const std::vector<kernels::AttentionSummary>& heads);
+
   /// Heads whose mean alpha_0 (queries >= 64) over the windows exceeds the threshold: [layers * heads].
   std::vector<bool> sink_heads() const;
   /// `baseline_sinks`: sink_heads() of the baseline. Rates are null before any window was added.
@@ -33,6 +38,7 @@ class AttentionSinks {
  private:
   struct Cell {
     std::vector<double> alpha_q64, alpha_t64, drain_v, drain_gated;
+    std::vector<double> entropy, sink_mass, gap, top_is_first, top_share;
   };
   double rate(std::vector<double> Cell::* series) const;
   std::optional<double> mean_drain(std::vector<double> Cell::* series, const std::vector<bool>* only) const;

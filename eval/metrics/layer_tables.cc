@@ -10,9 +10,9 @@ namespace {
 
 using Values = std::vector<std::pair<std::string, std::optional<double>>>;
 
-constexpr std::array<const char*, 17> data_flow{"embedding", "attn_in", "q",       "k",        "v",      "v_gated",
-                                                "gate",      "probs",   "p_codes", "context",  "output", "attn_out",
-                                                "ffn_in",    "ffn_act", "ffn_out", "residual", "logits"};
+constexpr std::array<const char*, 18> data_flow{"embedding", "attn_in", "q",       "k",        "v",          "v_gated",
+                                                "gate",      "probs",   "p_codes", "context",  "output",     "attn_out",
+                                                "ffn_in",    "ffn_act", "ffn_out", "residual", "final_norm", "logits"};
 
 int order_of(const std::string& tap) {
   return static_cast<int>(std::find(data_flow.begin(), data_flow.end(), tap) - data_flow.begin());
@@ -101,6 +101,12 @@ void LayerTables::add_rows(int layer, const std::string& tap, const std::vector<
   for (const kernels::RowStats& window : stats) {
     merge(totals.stats, window);
     ++totals.windows;
+    totals.window_max_sum += window.max_abs;
+    if (totals.windows > outlier_free_batches) continue;
+    totals.early_window_kurtosis += window.window_kurtosis;
+    totals.early_row_kurtosis += window.kurtosis_sum;
+    ++totals.early_windows;
+    totals.early_rows += window.rows;
   }
 }
 
@@ -133,6 +139,34 @@ std::vector<LayerRow> LayerTables::rows() const {
   std::vector<LayerRow> rows;
   for (auto& [k, values] : all) rows.push_back({k.layer, k.tap, k.head, k.error, std::move(values)});
   return rows;
+}
+
+/// The numbers of Bondarenko et al. 2023 (validate_clm.py of its code): the outputs of each layer, of its norms, of out_proj
+/// and fc2, and of the final norm; a row is a whole window, but of fc2 and of the norm before fc1, which see flattened
+/// tokens. Largest mean over rows of any of them.
+std::vector<Metric> LayerTables::outlier_free_summary() const {
+  Metric inf_norm{"inf_norm.outlier_free", std::nullopt, std::nullopt, "", ""},
+      kurtosis{"kurtosis.outlier_free", std::nullopt, std::nullopt, "", ""};
+  const auto raise = [](Metric& metric, std::optional<double> value, const Key& k) {
+    if (!value || *value <= metric.value.value_or(-1)) return;
+    metric.value = value;
+    metric.note = k.tap == "final_norm" ? k.tap : std::to_string(k.layer) + "." + k.tap;
+  };
+  std::int64_t batches = 0;
+  for (const auto& [k, totals] : rows_) {
+    if (k.tap == "gate" || k.tap == "embedding") continue;
+    const bool tokens = k.tap == "ffn_in" || k.tap == "ffn_out";
+    batches = totals.early_windows;
+    raise(inf_norm,
+          tokens ? ratio(totals.stats.inf_norm_sum, totals.stats.rows) : ratio(totals.window_max_sum, totals.windows), k);
+    raise(kurtosis,
+          tokens ? ratio(totals.early_row_kurtosis, totals.early_rows)
+                 : ratio(totals.early_window_kurtosis, totals.early_windows),
+          k);
+  }
+  if (!inf_norm.value) return {};
+  kurtosis.note += ", first " + std::to_string(batches) + " batches of one window";
+  return {inf_norm, kurtosis};
 }
 
 /// The gates of all layers and heads together.
@@ -204,6 +238,7 @@ std::vector<Metric> LayerTables::summary() const {
                    "nonzero inputs of linears and attention coded as 0"});
     all.push_back({"codes.nan", static_cast<double>(codes.nan), std::nullopt, "", "NaN among those inputs"});
   }
+  for (Metric& metric : outlier_free_summary()) all.push_back(std::move(metric));
   for (Metric& metric : gate_summary()) all.push_back(std::move(metric));
   for (Metric& metric : kernel_summary()) all.push_back(std::move(metric));
   return all;

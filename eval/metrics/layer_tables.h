@@ -12,6 +12,9 @@
 
 namespace qfid::eval {
 
+/// Bondarenko et al. average kurtosis over this many evaluation batches (here of one window) of a causal model.
+inline constexpr int outlier_free_batches = 101;
+
 class LayerTables {
  public:
   /// `stats` as Reductions::distortion returns them: [windows * groups]. Rows by head when groups > 1, and all heads pooled.
@@ -47,7 +50,11 @@ class LayerTables {
   struct RowTotals {
     kernels::RowStats stats;
     std::int64_t windows = 0;
+    double window_max_sum = 0;                                 ///< of each window's largest |x|
+    double early_window_kurtosis = 0, early_row_kurtosis = 0;  ///< of the first outlier_free_batches windows
+    std::int64_t early_windows = 0, early_rows = 0;
   };
+  std::vector<Metric> outlier_free_summary() const;
   std::vector<Metric> gate_summary() const;
   std::vector<Metric> kernel_summary() const;
   static Key key(int layer, const std::string& tap, const std::string& error, int head);

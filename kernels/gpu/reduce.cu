@@ -95,6 +95,40 @@ __device__ void join(RowStats& a, const RowStats& b) {
   a.non_finite += b.non_finite;
 }
 
+/// Central moments of both together (Pebay 2008).
+__device__ void join(StatsRow& a, const StatsRow& b) {
+  join(a.stats, b.stats);
+  if (b.n == 0) return;
+  const double n = a.n + b.n, d = b.mean - a.mean, d2 = d * d, ab = a.n * b.n;
+  const double m4 = a.m4 + b.m4 + d2 * d2 * ab * (a.n * a.n - ab + b.n * b.n) / (n * n * n) +
+                    6 * d2 * (a.n * a.n * b.m2 + b.n * b.n * a.m2) / (n * n) + 4 * d * (a.n * b.m3 - b.n * a.m3) / n;
+  const double m3 = a.m3 + b.m3 + d2 * d * ab * (a.n - b.n) / (n * n) + 3 * d * (a.n * b.m2 - b.n * a.m2) / n;
+  a.m2 += b.m2 + d2 * ab / n;
+  a.m3 = m3;
+  a.m4 = m4;
+  a.mean += d * b.n / n;
+  a.n = n;
+}
+
+__device__ void join(AttentionSummary& a, const SummaryRow& b) {
+  if (b.mass == 0) return;
+  ++a.rows;
+  const double missing = 1 - b.mass > 1e-5 ? 1 - b.mass : 0;
+  a.sink_mass_sum += missing;
+  a.entropy_sum += b.entropy - (missing > 0 ? missing * log(missing) : 0);
+  if (b.own < 2) return;
+  ++a.gap_rows;
+  a.gap_sum += b.gap;
+}
+
+__device__ void join(AttentionSummary& a, const AttentionSummary& b) {
+  a.rows += b.rows;
+  a.sink_mass_sum += b.sink_mass_sum;
+  a.entropy_sum += b.entropy_sum;
+  a.gap_rows += b.gap_rows;
+  a.gap_sum += b.gap_sum;
+}
+
 __device__ void join(RowDivergence& a, const DivergenceRow& b) {
   if (b.seen == 0) return;
   ++a.rows;
@@ -157,7 +191,7 @@ __global__ void divergence_kernel(const float* p, const float* q, std::int64_t r
   if ((threadIdx.x & 31U) == 0) out[r] = {kl, tv / 2, seen};
 }
 
-__global__ void stats_kernel(const float* x, std::int64_t rows, std::int64_t n, RowStats* out) {
+__global__ void stats_kernel(const float* x, std::int64_t rows, std::int64_t n, StatsRow* out) {
   const std::int64_t r = my_warp();
   if (r >= rows) return;
   const int lane = static_cast<int>(threadIdx.x & 31U);
@@ -176,13 +210,15 @@ __global__ void stats_kernel(const float* x, std::int64_t rows, std::int64_t n, 
   }
   const auto count = static_cast<double>(n);
   const double mean = warp_sum(sum) / count;
-  double second = 0, fourth = 0;
+  double second = 0, third = 0, fourth = 0;
   for (std::int64_t i = lane; i < n; i += 32) {
     const double d = static_cast<double>(row[i]) - mean, d2 = d * d;
     second += d2;
+    third += d2 * d;
     fourth += d2 * d2;
   }
   second = warp_sum(second);
+  third = warp_sum(third);
   fourth = warp_sum(fourth);
   high = warp_max(high);
   low = -warp_max(-low);
@@ -195,7 +231,7 @@ __global__ void stats_kernel(const float* x, std::int64_t rows, std::int64_t n, 
   s.elements = n;
   if (!isfinite(mean)) {  // a row with NaN or Inf has no moments; what is wrong in it is counted instead
     s.non_finite = bad;
-    out[r] = s;
+    out[r] = {s, 0, 0, 0, 0, 0};
     return;
   }
   const double norm = fmax(fabs(static_cast<double>(low)), fabs(static_cast<double>(high)));
@@ -207,7 +243,39 @@ __global__ void stats_kernel(const float* x, std::int64_t rows, std::int64_t n, 
     s.below_tenth = below;
     s.above_nine_tenths = above;
   }
-  out[r] = s;
+  out[r] = {s, count, mean, second, third, fourth};
+}
+
+__device__ double floored_log(float p) { return log(static_cast<double>(p < FLT_MIN ? FLT_MIN : p)); }
+
+__global__ void summary_kernel(const float* probs, std::int64_t rows, std::int64_t queries, std::int64_t keys,
+                               SummaryRow* out) {
+  const std::int64_t r = my_warp();
+  if (r >= rows) return;
+  const float* p = probs + r * keys;
+  const std::int64_t own = r % queries + keys - queries;
+  double mass = 0, entropy = 0, logs = 0;
+  for (std::int64_t i = threadIdx.x & 31U; i <= own; i += 32) {
+    const double ln = floored_log(p[i]);
+    mass += static_cast<double>(p[i]);
+    entropy -= static_cast<double>(p[i]) * ln;
+    logs += i > 0 && i < own ? ln : 0.0;
+  }
+  mass = warp_sum(mass);
+  entropy = warp_sum(entropy);
+  logs = warp_sum(logs);
+  if ((threadIdx.x & 31U) == 0)
+    out[r] = {mass, entropy, own < 2 ? 0.0 : floored_log(p[0]) - logs / static_cast<double>(own - 1), own};
+}
+
+__global__ void column_sums_kernel(const float* probs, std::int64_t groups, std::int64_t queries, std::int64_t keys,
+                                   double* out) {
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= groups * keys) return;
+  double sum = 0;
+  for (std::int64_t q = 0; q < queries; ++q)
+    sum += static_cast<double>(probs[(i / keys * queries + q) * keys + i % keys]);
+  out[i] = sum;
 }
 
 __global__ void norms_kernel(const float* x, std::int64_t rows, std::int64_t n, double* out) {
@@ -258,12 +326,30 @@ void fold_divergence(const DivergenceRow* rows, std::int64_t groups, std::int64_
   fold(rows, groups, per_group, out, stream);
 }
 
-void stats_rows(const float* x, std::int64_t rows, std::int64_t n, RowStats* out, cudaStream_t stream) {
+void summary_rows(const float* probs, std::int64_t groups, std::int64_t queries, std::int64_t keys, SummaryRow* out,
+                  cudaStream_t stream) {
+  if (groups * queries == 0) return;
+  summary_kernel<<<blocks_for(groups * queries * 32, threads), threads, 0, stream>>>(probs, groups * queries, queries, keys,
+                                                                                     out);
+  launched("summary_rows");
+}
+void fold_summary(const SummaryRow* rows, std::int64_t groups, std::int64_t queries, AttentionSummary* out,
+                  cudaStream_t stream) {
+  fold(rows, groups, queries, out, stream);
+}
+void column_sums(const float* probs, std::int64_t groups, std::int64_t queries, std::int64_t keys, double* out,
+                 cudaStream_t stream) {
+  if (groups * keys == 0) return;
+  column_sums_kernel<<<blocks_for(groups * keys, threads), threads, 0, stream>>>(probs, groups, queries, keys, out);
+  launched("column_sums");
+}
+
+void stats_rows(const float* x, std::int64_t rows, std::int64_t n, StatsRow* out, cudaStream_t stream) {
   if (rows == 0) return;
   stats_kernel<<<blocks_for(rows * 32, threads), threads, 0, stream>>>(x, rows, n, out);
   launched("stats_rows");
 }
-void fold_stats(const RowStats* rows, std::int64_t groups, std::int64_t per_group, RowStats* out, cudaStream_t stream) {
+void fold_stats(const StatsRow* rows, std::int64_t groups, std::int64_t per_group, StatsRow* out, cudaStream_t stream) {
   fold(rows, groups, per_group, out, stream);
 }
 

@@ -34,9 +34,25 @@ void divergence_rows(const float* p, const float* q, std::int64_t rows, std::int
 void fold_divergence(const DivergenceRow* rows, std::int64_t groups, std::int64_t per_group, RowDivergence* out,
                      cudaStream_t stream);
 
-/// RowStats of each row, then of each group of rows.
-void stats_rows(const float* x, std::int64_t rows, std::int64_t n, RowStats* out, cudaStream_t stream);
-void fold_stats(const RowStats* rows, std::int64_t groups, std::int64_t per_group, RowStats* out, cudaStream_t stream);
+/// RowStats of each row, then of each group of rows, with the central moments of their elements.
+struct StatsRow {
+  RowStats stats;
+  double n, mean, m2, m3, m4;
+};
+void stats_rows(const float* x, std::int64_t rows, std::int64_t n, StatsRow* out, cudaStream_t stream);
+void fold_stats(const StatsRow* rows, std::int64_t groups, std::int64_t per_group, StatsRow* out, cudaStream_t stream);
+
+struct SummaryRow {
+  double mass, entropy, gap;
+  std::int64_t own;  ///< the row's own key
+};
+void summary_rows(const float* probs, std::int64_t groups, std::int64_t queries, std::int64_t keys, SummaryRow* out,
+                  cudaStream_t stream);
+void fold_summary(const SummaryRow* rows, std::int64_t groups, std::int64_t queries, AttentionSummary* out,
+                  cudaStream_t stream);
+/// out [groups, keys]: sums over queries.
+void column_sums(const float* probs, std::int64_t groups, std::int64_t queries, std::int64_t keys, double* out,
+                 cudaStream_t stream);
 
 void row_norms(const float* x, std::int64_t rows, std::int64_t n, double* out, cudaStream_t stream);
 /// out[g] = mean over queries [first, last) of probs[g, q, key].

@@ -1,6 +1,7 @@
 #include "kernels/gpu/reductions.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace qfid::kernels::gpu {
 
@@ -53,11 +54,39 @@ std::vector<RowDivergence> GpuReductions::row_divergence(const DeviceTensor& bas
 std::vector<RowStats> GpuReductions::row_stats(const DeviceTensor& x) {
   const std::int64_t windows = x.shape[0], n = x.shape[-1];
   const std::int64_t rows = windows == 0 || n == 0 ? 0 : x.shape.elements() / n / windows;
-  const auto each = c_.array<RowStats>(windows * rows);
-  const auto out = c_.array<RowStats>(windows);
+  const auto each = c_.array<StatsRow>(windows * rows);
+  const auto out = c_.array<StatsRow>(windows);
   stats_rows(data<const float>(x), windows * rows, n, each.get(), c_.stream());
   fold_stats(each.get(), windows, rows, out.get(), c_.stream());
-  return c_.fetched(out.get(), windows);
+  std::vector<RowStats> all;
+  for (const StatsRow& window : c_.fetched(out.get(), windows)) {
+    all.push_back(window.stats);
+    if (window.n == 0) continue;
+    const double variance = window.n > 1 ? window.m2 / (window.n - 1) : 0;
+    all.back().window_kurtosis = window.m4 / window.n / (variance * variance + 1e-6);
+  }
+  return all;
+}
+
+std::vector<AttentionSummary> GpuReductions::attention_summary(const DeviceTensor& probs) {
+  const Shape& s = probs.shape;
+  quant::require(s.rank() == 4 && s[3] > 0, "attention_summary: probabilities must be [B, H, Tq, Tk]");
+  const std::int64_t groups = s[0] * s[1], queries = s[2], keys = s[3];
+  const auto rows = c_.array<SummaryRow>(groups * queries);
+  const auto out = c_.array<AttentionSummary>(groups);
+  const auto columns = c_.array<double>(groups * keys);
+  summary_rows(data<const float>(probs), groups, queries, keys, rows.get(), c_.stream());
+  fold_summary(rows.get(), groups, queries, out.get(), c_.stream());
+  column_sums(data<const float>(probs), groups, queries, keys, columns.get(), c_.stream());
+  std::vector<AttentionSummary> all = c_.fetched(out.get(), groups);
+  const std::vector<double> sums = c_.fetched(columns.get(), groups * keys);
+  for (std::int64_t g = 0; g < groups; ++g) {
+    const auto first = sums.begin() + g * keys, top = std::max_element(first, first + keys);
+    const double given = std::accumulate(first, first + keys, 0.0);
+    all[static_cast<std::size_t>(g)].top_key = top - first;
+    if (given > 0) all[static_cast<std::size_t>(g)].top_key_share = *top / given;
+  }
+  return all;
 }
 
 std::vector<double> GpuReductions::norms(const DeviceTensor& x) {

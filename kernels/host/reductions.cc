@@ -99,6 +99,7 @@ struct CountRow {
 
 RowStats window_stats(const float* x, std::int64_t rows, std::int64_t n) {
   RowStats stats;
+  quant::Moments window;
   for (std::int64_t r = 0; r < rows; ++r, x += n) {
     quant::Moments moments;
     moments.add(std::span(x, static_cast<std::size_t>(n)));
@@ -109,6 +110,7 @@ RowStats window_stats(const float* x, std::int64_t rows, std::int64_t n) {
       continue;
     }
     const double inf_norm = moments.inf_norm();
+    window.merge(moments);
     stats.max_abs = std::max(stats.max_abs, inf_norm);
     stats.inf_norm_sum += inf_norm;
     stats.kurtosis_sum += moments.kurtosis();
@@ -118,6 +120,7 @@ RowStats window_stats(const float* x, std::int64_t rows, std::int64_t n) {
     stats.below_tenth += counts.below;
     stats.above_nine_tenths += counts.above;
   }
+  if (window.count() > 0) stats.window_kurtosis = window.kurtosis();
   return stats;
 }
 

@@ -10,6 +10,7 @@
 #include "eval/experiment/footprint.h"
 #include "eval/metrics/attention_sinks.h"
 #include "eval/metrics/layer_tables.h"
+#include "eval/metrics/outlier_error.h"
 #include "eval/metrics/token_metrics.h"
 #include "eval/report/report.h"
 
@@ -64,7 +65,7 @@ LayerTables full_tables() {
   kernels::RowStats rows;
   rows.rows = rows.elements = 1;
   tables.add_rows(-1, "embedding", {rows});
-  for (const char* tap : {"attn_out", "ffn_out", "residual", "gate"}) tables.add_rows(0, tap, {rows});
+  for (const char* tap : {"attn_in", "attn_out", "ffn_in", "ffn_out", "residual", "gate"}) tables.add_rows(0, tap, {rows});
   tables.add_prob_counts(0, {{1, 0, 0}}, 1);
   for (const char* error : {"format", "kernel"}) tables.add_distortion(0, "output", error, {some}, 1);
   for (const char* site : {"q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2", "gate_proj", "lm_head", "attention.q",
@@ -77,6 +78,9 @@ AttentionSinks full_sinks() {
   AttentionSinks sinks(1, 1, 0.3);
   sinks.add_attention(0, {0.5}, {0.5});
   sinks.add_norms(0, {1, 2}, {1, 2});
+  kernels::AttentionSummary summary;
+  summary.rows = summary.gap_rows = 1;
+  sinks.add_summary(0, {summary});
   return sinks;
 }
 
@@ -136,6 +140,7 @@ TEST_CASE("every metric is documented, and no other", "[docs]") {
   DecoderPrecision precision;
   precision.layers.resize(1);
   for (const Metric& metric : footprint_metrics(config, precision)) produced.insert(metric.name);
+  for (const Metric& metric : outlier_error({}, full_tables().rows())) produced.insert(metric.name);
   const Names documented = table_words(document("metrics.md"), "## Model level", "Measures that compare", 0);
   CHECK(difference(produced, documented) == "");
   CHECK(difference(documented, produced) == "");

@@ -142,3 +142,56 @@ TEST_CASE("row statistics, norms and attention to a key") {
     CHECK(backend->reductions().mean_attention_to(backend->upload(probs), 0, 1, 3)[0] == 0.625);
   }
 }
+
+TEST_CASE("kurtosis of a window as one row, by hand; rows with NaN are left out of it") {
+  for (const tests::NamedBackend& backend : tests::backends()) {
+    CAPTURE(backend.name);
+    Tensor x(DType::f32, Shape{2, 2, 4});
+    const float values[16] = {1, 2, 3, 4, 11, 12, 13, 14, 1, 2, 3, 4, 11, 12, 13, 14};
+    std::copy(values, values + 16, x.view<float>().data());
+    x.view<float>()[12] = NAN;
+    const auto stats = backend->reductions().row_stats(backend->upload(x));
+    const auto kurtosis = [](const float* first, int n) {
+      double mean = 0, second = 0, fourth = 0;
+      for (int i = 0; i < n; ++i) mean += static_cast<double>(first[i]) / n;
+      for (int i = 0; i < n; ++i) {
+        const double d = static_cast<double>(first[i]) - mean;
+        second += d * d / (n - 1);
+        fourth += d * d * d * d / n;
+      }
+      return fourth / (second * second + 1e-6);
+    };
+    CHECK(std::fabs(stats[0].window_kurtosis - kurtosis(values, 8)) < 1e-12);
+    CHECK(std::fabs(stats[1].window_kurtosis - kurtosis(values, 4)) < 1e-12);
+    CHECK(std::fabs(stats[0].kurtosis_sum / 2 - kurtosis(values, 4)) <
+          1e-12);  // rows alike: the token form can't see the jump
+    CHECK(std::fabs(kurtosis(values, 8) - kurtosis(values, 4)) > 0.01);
+  }
+}
+
+TEST_CASE("a head's attention by hand: entropy, a learnable sink's mass, the gap of the first key, the key that gets most") {
+  for (const tests::NamedBackend& backend : tests::backends()) {
+    CAPTURE(backend.name);
+    Tensor p = Tensor::zeros(DType::f32, Shape{1, 2, 4, 4});
+    const float rows[2][16] = {{1, 0, 0, 0, 0.5F, 0.5F, 0, 0, 0.5F, 0.25F, 0.25F, 0, 0.25F, 0.125F, 0.125F, 0.5F},
+                               {0, 0, 0, 0, 0.25F, 0.25F, 0, 0, 0, 0.5F, 0, 0, 0.125F, 0.5F, 0.125F, 0.25F}};
+    std::copy(&rows[0][0], &rows[0][0] + 32, p.view<float>().data());
+    const auto got = backend->reductions().attention_summary(backend->upload(p));
+    REQUIRE(got.size() == 2);
+    const double two = std::log(2.0);
+    CHECK(got[0].rows == 4);
+    CHECK(std::fabs(got[0].entropy_sum - (0 + two + 1.5 * two + 1.75 * two)) < 1e-12);
+    CHECK(got[0].sink_mass_sum == 0);
+    CHECK(got[0].gap_rows == 2);
+    CHECK(std::fabs(got[0].gap_sum - (two + two)) < 1e-12);  // ln 1/2 - ln 1/4, ln 1/4 - ln 1/8
+    CHECK(got[0].top_key == 0);
+    CHECK(std::fabs(got[0].top_key_share - 2.25 / 4) < 1e-12);
+    CHECK(got[1].rows == 3);  // the first row is all zero
+    CHECK(std::fabs(got[1].sink_mass_sum - 1) < 1e-12);
+    CHECK(std::fabs(got[1].entropy_sum - (1.5 * two + two + 1.75 * two)) < 1e-12);
+    CHECK(got[1].top_key == 1);
+    CHECK(std::fabs(got[1].top_key_share - 1.25 / 2) < 1e-12);
+    CHECK(got[1].gap_rows == 2);  // of them one whose first key got nothing: the smallest normal f32 stands in
+    CHECK(got[1].gap_sum < -80);
+  }
+}

@@ -51,8 +51,57 @@ def attention(probs, v, v_gated):
     for h in range(p.shape[1]):
         rows.append({"alpha0.q64": p[:, h, 64:, 0].mean(1).mean() if p.shape[2] > 64 else None,
                      "alpha0.T64": p[:, h, :64, 0].mean(1).mean() if p.shape[2] >= 64 else None,
-                     "drain_v": drains[0][:, h].mean(), "drain_v_gated": drains[1][:, h].mean()})
+                     "drain_v": drains[0][:, h].mean(), "drain_v_gated": drains[1][:, h].mean(), **summary(p[:, h])})
     return rows
+
+
+def summary(p):
+    """One head's attention in each window, [w, q, k], averaged over windows."""
+    logs, n = np.log(np.maximum(p, TINY)), p.shape[-1]
+    missing = 1 - p.sum(-1)
+    missing = np.where(missing > 1e-5, missing, 0)
+    entropy = -(p * logs).sum(-1) - missing * np.log(np.where(missing > 0, missing, 1))
+    gap = np.stack([logs[:, q, 0] - logs[:, q, 1:q].mean(-1) for q in range(2, n)], -1)
+    given = p.sum(1)
+    return {"entropy": entropy.mean(), "sink_mass": missing.mean(), "delta_logit": gap.mean(),
+            "first_is_top": (given.argmax(-1) == 0).mean(), "top_key_share": (given.max(-1) / given.sum(-1)).mean()}
+
+
+def outlier_free(run):
+    """Bondarenko et al.'s largest means over rows: a row is a window, but a token for ffn_in and ffn_out."""
+    norms, kurtoses = [], []
+    for l in range(run.layers):
+        for tap in ("attn_in", "attn_out", "ffn_in", "ffn_out", "residual"):
+            x = np.asarray(run.tensor(f"layer{l}.{tap}"), np.float64)
+            x = x.reshape(-1, x.shape[-1]) if tap.startswith("ffn") else x.reshape(x.shape[0], -1)
+            norms.append(np.abs(x).max(-1).mean())
+            d = x - x.mean(-1, keepdims=True)
+            s2 = (d * d).sum(-1) / (x.shape[-1] - 1)
+            kurtoses.append(((d ** 4).mean(-1) / (s2 * s2 + 1e-6)).mean())  # 64 windows: all are among the first 101
+    return {"inf_norm.outlier_free": max(norms), "kurtosis.outlier_free": max(kurtoses)}
+
+
+def spearman(x, y):
+    rank = lambda v: np.array([(np.sum(v < a) + np.sum(v <= a) - 1) / 2 for a in v])
+    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return None
+    return np.corrcoef(rank(np.array(x)), rank(np.array(y)))[0, 1]
+
+
+def outlier_error(rows, base, layers, heads):
+    out = {}
+    for outlier in ("kurtosis", "inf_norm"):
+        value = lambda l, tap: base[l, tap, "none", None][outlier]
+        pairs = [(value(l, "ffn_in" if tap == "ffn_act" else "attn_in"), rows[l, tap, "local", None]["nmse"])
+                 for l in range(layers) for tap in ("q", "k", "v", "ffn_act")]
+        out[f"outlier_error.{outlier}.nmse"] = spearman(*zip(*pairs))
+        pairs = [(value(l, "attn_in"), rows[l, "probs", "local", None]["kl"]) for l in range(layers)]
+        out[f"outlier_error.{outlier}.kl"] = spearman(*zip(*pairs))
+    for name, tap, column in (("nmse", "output", "nmse"), ("kl", "probs", "kl")):
+        pairs = [(base[l, "attention_to_first", "none", h]["alpha0.q64"], rows[l, tap, "local", h][column])
+                 for l in range(layers) for h in range(heads)]
+        out[f"outlier_error.sink.{name}"] = spearman(*zip(*pairs))
+    return out
 
 
 class Layers:
@@ -84,7 +133,7 @@ class Layers:
 
     def layer(self, l):
         own = lambda tap: self.run.tensor(f"layer{l}.{tap}")
-        for tap in ("attn_out", "ffn_out", "residual"):
+        for tap in ("attn_in", "attn_out", "ffn_in", "ffn_out", "residual"):
             self.one_tensor(l, tap, own(tap))
         codes = np.asarray(own("p_codes"))
         visible = np.tril(np.ones(codes.shape[-2:], bool))
@@ -151,6 +200,9 @@ def summaries(layers, run, threshold):
                 # |real - emulated|^2 = nmse |emulated|^2, and |emulated|^2 / |full|^2 = (gain / cosine)^2
                 ratios.append(np.sqrt(r["nmse"] / form["nmse"]) * form["gain"] / form["cosine"])
         out["kernel.damage.share.max"] = max(ratios)
+    out.update(outlier_free(run))
+    for name in ("entropy", "sink_mass", "delta_logit", "first_is_top", "top_key_share"):
+        out["attention." + name] = np.mean([r[name] for (_, tap, _, _), r in rows.items() if tap == "attention_to_first"])
     out.update(sinks(layers, run, threshold))
     return out
 

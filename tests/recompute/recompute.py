@@ -17,10 +17,11 @@ except ImportError:
     sys.exit(77)
 
 from common import Agreement, Run
-from layer_level import Layers, summaries
+from layer_level import Layers, outlier_error, summaries
 from model_level import Tokens, measures
 
 RELATIVE = 1e-6
+SIZES = {"weights.bytes", "kv_cache.bytes_per_token"}  # of formats, not of tensors that ran: nothing to recompute here
 
 
 def scale_of(column, row):
@@ -32,13 +33,18 @@ def scale_of(column, row):
     return 0.0
 
 
-def check_model_level(run, layers, agree):
+def check_model_level(run, layers, base_rows, agree):
     base, test = run.tensor("logits", "baseline"), run.tensor("logits")
     tokens = Tokens(base, test, run.tensor("targets", "baseline"), run.tensor("scored", "baseline"))
     found = measures(tokens, run.record["confidence"], run.target != "baseline")
     for name, value in summaries(layers, run, 0.3).items():
         found[name] = (value, None, None)
+    if run.target != "baseline":
+        for name, value in outlier_error(layers.rows, base_rows, run.layers, layers.heads).items():
+            found[name] = (value, None, None)
     for name, metric in run.run["metrics"].items():
+        if name in SIZES:
+            continue
         if name not in found:
             agree.wrong.append((name, metric["value"], "no rule here recomputes it"))
             continue
@@ -84,7 +90,7 @@ def check_layers(run, results, layers, agree):
 
 def main():
     results, dump, model, heads = sys.argv[1:5]
-    failed = False
+    failed, base_rows = False, None  # the baseline is each model's first run
     first = Run(results, dump, model, "baseline")
     for entry in [r for r in first.record["runs"] if r["model"] == model]:
         run = Run(results, dump, model, entry["target"])
@@ -93,7 +99,8 @@ def main():
         agree = Agreement(RELATIVE)
         layers = Layers(run, run.layers, int(heads), "int8" in entry["description"])
         check_layers(run, results, layers, agree)
-        check_model_level(run, layers, agree)
+        base_rows = layers.rows if entry["target"] == "baseline" else base_rows
+        check_model_level(run, layers, base_rows, agree)
         print(f"{model} / {run.target}: {agree.checked} numbers, worst relative difference {agree.worst:.2g}")
         for name, found, expected in agree.wrong[:20]:
             print(f"  differs: {name}: qfid {found}, recomputed {expected}")

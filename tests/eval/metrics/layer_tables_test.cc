@@ -86,3 +86,30 @@ TEST_CASE("codes, gates, P codes and outliers by hand") {
   CHECK(*cell(tables, "fc1", "none", -1, "saturated_share") == 0.05);
   CHECK(*cell(tables, "p_codes", "none", 0, "masked_rows") == 1);
 }
+
+TEST_CASE("outlier_free: largest mean over rows; tokens for fc2 and its norm, windows else; kurtosis of the first 101 windows") {
+  LayerTables tables;
+  kernels::RowStats window;
+  window.rows = 2;
+  window.elements = 8;
+  window.max_abs = 10;
+  window.inf_norm_sum = 12;
+  window.kurtosis_sum = 8;
+  window.window_kurtosis = 5;
+  tables.add_rows(0, "residual", std::vector<kernels::RowStats>(101, window));
+  CHECK(*named(tables.summary(), "inf_norm.outlier_free") == 10);  // of the window, not 6 of its tokens
+  CHECK(*named(tables.summary(), "kurtosis.outlier_free") == 5);
+  window.window_kurtosis = 500;
+  window.max_abs = 112;
+  tables.add_rows(0, "residual", {window});  // the 102nd: its kurtosis doesn't count, its norm does
+  CHECK(*named(tables.summary(), "kurtosis.outlier_free") == 5);
+  CHECK(*named(tables.summary(), "inf_norm.outlier_free") == 11);
+  window.inf_norm_sum = 24;
+  window.kurtosis_sum = 12;
+  tables.add_rows(0, "ffn_out", {window});
+  CHECK(*named(tables.summary(), "inf_norm.outlier_free") == 12);  // a token's mean; the window's largest, 112, isn't seen
+  CHECK(*named(tables.summary(), "kurtosis.outlier_free") == 6);
+  window.inf_norm_sum = 1e6;
+  tables.add_rows(-1, "embedding", {window});  // not among its modules
+  CHECK(*named(tables.summary(), "inf_norm.outlier_free") == 12);
+}

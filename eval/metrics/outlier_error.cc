@@ -1,0 +1,101 @@
+#include "eval/metrics/outlier_error.h"
+
+#include <algorithm>
+#include <cmath>
+#include <format>
+#include <numeric>
+#include <string_view>
+
+#include "quant/core/error.h"
+
+namespace qfid::eval {
+
+namespace {
+
+std::vector<double> ranks(std::span<const double> x) {
+  std::vector<std::size_t> order(x.size());
+  std::iota(order.begin(), order.end(), 0U);
+  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return x[a] < x[b]; });
+  std::vector<double> all(x.size());
+  for (std::size_t i = 0, end = 0; i < order.size(); i = end) {
+    while (end < order.size() && x[order[end]] == x[order[i]]) ++end;
+    for (std::size_t j = i; j < end; ++j) all[order[j]] = static_cast<double>(i + end - 1) / 2;
+  }
+  return all;
+}
+
+std::optional<double> cell(const std::vector<LayerRow>& rows, int layer, std::string_view tap, std::string_view error,
+                           int head, std::string_view column) {
+  for (const LayerRow& row : rows)
+    if (row.layer == layer && row.head == head && row.tap == tap && row.error == error)
+      for (const auto& [name, value] : row.values)
+        if (name == column) return value;
+  return std::nullopt;
+}
+
+struct Places {
+  std::vector<double> outlier, error;
+  void add(std::optional<double> x, std::optional<double> y) {
+    if (!x || !y) return;
+    outlier.push_back(*x);
+    error.push_back(*y);
+  }
+  Metric metric(const std::string& name, const char* what) const {
+    Metric metric{"outlier_error." + name, rank_correlation(outlier, error), std::nullopt, "",
+                  std::format("over {} {}", outlier.size(), what)};
+    if (!metric.value) metric.note += ": too few, or all equal";
+    return metric;
+  }
+};
+
+}  // namespace
+
+std::optional<double> rank_correlation(std::span<const double> x, std::span<const double> y) {
+  quant::require(x.size() == y.size(), "rank_correlation: unequal lengths");
+  if (x.size() < 3) return std::nullopt;
+  const std::vector<double> a = ranks(x), b = ranks(y);
+  const double middle = static_cast<double>(x.size() - 1) / 2;
+  double aa = 0, bb = 0, ab = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    aa += (a[i] - middle) * (a[i] - middle);
+    bb += (b[i] - middle) * (b[i] - middle);
+    ab += (a[i] - middle) * (b[i] - middle);
+  }
+  if (aa == 0 || bb == 0) return std::nullopt;
+  return ab / std::sqrt(aa * bb);
+}
+
+std::vector<Metric> outlier_error(const std::vector<LayerRow>& baseline, const std::vector<LayerRow>& target) {
+  int layers = 0, heads = 0;
+  for (const LayerRow& row : target) {
+    if (row.error != "local") continue;
+    layers = std::max(layers, row.layer + 1);
+    heads = std::max(heads, row.head + 1);
+  }
+  if (layers == 0) return {};
+  Places sink_nmse, sink_kl;
+  for (int l = 0; l < layers; ++l)
+    for (int h = 0; h < heads; ++h) {
+      const auto alpha = cell(baseline, l, "attention_to_first", "none", h, "alpha0.q64");
+      sink_nmse.add(alpha, cell(target, l, "output", "local", h, "nmse"));
+      sink_kl.add(alpha, cell(target, l, "probs", "local", h, "kl"));
+    }
+  std::vector<Metric> all;
+  for (const char* outlier : {"kurtosis", "inf_norm"}) {
+    Places nmse, kl;
+    for (int l = 0; l < layers; ++l) {
+      const auto in = cell(baseline, l, "attn_in", "none", -1, outlier),
+                 ffn = cell(baseline, l, "ffn_in", "none", -1, outlier);
+      for (const char* tap : {"q", "k", "v"}) nmse.add(in, cell(target, l, tap, "local", -1, "nmse"));
+      nmse.add(ffn, cell(target, l, "ffn_act", "local", -1, "nmse"));
+      kl.add(in, cell(target, l, "probs", "local", -1, "kl"));
+    }
+    all.push_back(nmse.metric(std::string(outlier) + ".nmse", "linears (q, k, v, fc1 of each layer)"));
+    all.push_back(kl.metric(std::string(outlier) + ".kl", "layers"));
+  }
+  all.push_back(sink_nmse.metric("sink.nmse", "heads"));
+  all.push_back(sink_kl.metric("sink.kl", "heads"));
+  return all;
+}
+
+}  // namespace qfid::eval
