@@ -198,7 +198,8 @@ class Runner {
 
   void dump_into(Arm& arm, const ModelSpec& model) {
     if (dump_)
-      arm.dump = [this, name = model.name, target = arm.target->name](const std::string& tensor, const quant::Tensor& windows) {
+      arm.dump = [this, name = model.name, target = arm.target->name](const std::string& tensor,
+                                                                      const quant::Tensor& windows) {
         dump_->add(name, target, tensor, windows);
       };
   }

@@ -87,7 +87,8 @@ TEST_CASE("codes, gates, P codes and outliers by hand") {
   CHECK(*cell(tables, "p_codes", "none", 0, "masked_rows") == 1);
 }
 
-TEST_CASE("outlier_free: largest mean over rows; tokens for fc2 and its norm, windows else; kurtosis of the first 101 windows") {
+TEST_CASE(
+    "outlier_free: largest mean over rows; tokens for fc2 and its norm, windows else; kurtosis of the first 101 windows") {
   LayerTables tables;
   kernels::RowStats window;
   window.rows = 2;
