@@ -15,15 +15,17 @@ void exact_scores(const CodedHead& head, std::int64_t i, CodedRow& row) {
   for (std::int64_t j = 0; j < head.kv_len; ++j) {
     if (head.visible[at(i, j, head.kv_len)] == 0) continue;
     ++row.visible;
-    double dot = 0, magnitude = 0;
+    double dot = 0, magnitude = 0, square = 0;
     for (std::int64_t c = 0; c < head.d; ++c) {
       const double product = head.q[at(i, c, head.d)] * head.k[at(j, c, head.d)];
       dot += product;
       magnitude += std::fabs(product);
+      square += product * product;
     }
     const double scale = head.q_scale[at(0, i, 0)] * head.k_scale[at(0, j, 0)] * head.scale;
     row.score[at(0, j, 0)] = dot * scale + (head.bias.empty() ? 0.0 : head.bias[at(i, j, head.kv_len)]);
     row.score_magnitude[at(0, j, 0)] = magnitude * std::fabs(scale);
+    row.score_size[at(0, j, 0)] = std::sqrt(square) * std::fabs(scale);
   }
 }
 
@@ -45,9 +47,10 @@ double references(const CodedHead& head, std::int64_t i, const std::vector<doubl
 CodedRow coded_row(const CodedHead& head, std::int64_t i, std::span<const double> p, std::span<const double> stored) {
   const auto keys = static_cast<std::size_t>(head.kv_len), channels = static_cast<std::size_t>(head.dv);
   CodedRow row;
-  for (std::vector<double>* list : {&row.score, &row.score_magnitude, &row.e, &row.prob}) list->assign(keys, 0.0);
+  for (std::vector<double>* list : {&row.score, &row.score_magnitude, &row.score_size, &row.e, &row.prob}) list->assign(keys, 0.0);
   row.output.assign(channels, 0.0);
   row.magnitude.assign(channels, 0.0);
+  row.size.assign(channels, 0.0);
   exact_scores(head, i, row);
   if (row.visible == 0) return row;
   std::vector<double> score = row.score, reference(keys);
@@ -63,6 +66,7 @@ CodedRow coded_row(const CodedHead& head, std::int64_t i, std::span<const double
       const double term = shrink * p[j] * head.v[j * channels + c];
       row.output[c] += term;
       row.magnitude[c] += std::fabs(term);
+      row.size[c] += term * term;
     }
   }
   row.lse = row.maximum + std::log(row.l);
@@ -72,6 +76,7 @@ CodedRow coded_row(const CodedHead& head, std::int64_t i, std::span<const double
   for (std::size_t c = 0; c < channels; ++c) {
     row.output[c] *= head.v_scale[c] / (head.p_scale * row.l);
     row.magnitude[c] *= head.v_scale[c] / (head.p_scale * row.l);
+    row.size[c] = std::sqrt(row.size[c]) * head.v_scale[c] / (head.p_scale * row.l);
   }
   return row;
 }

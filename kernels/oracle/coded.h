@@ -28,11 +28,13 @@ struct CodedRow {
   std::int64_t visible = 0;             ///< keys this row sees; with none, all below is 0
   std::vector<double> score;            ///< exact, after the additive mask [kv_len]; 0 where masked
   std::vector<double> score_magnitude;  ///< sum_c |q_c k_c| times all scales [kv_len]
+  std::vector<double> score_size;       ///< sqrt(sum_c (q_c k_c)^2) times all scales [kv_len]
   std::vector<double> e;                ///< exp(S - reference of the key's block): what is coded [kv_len]
   std::vector<double> prob;             ///< exp(S - maximum) / l [kv_len]
   double maximum = 0, l = 0, lse = 0;
   std::vector<double> output;     ///< before any gate [dv]
   std::vector<double> magnitude;  ///< sum_j |p_j||v_j|, scaled as the output is [dv]
+  std::vector<double> size;       ///< sqrt(sum_j (p_j v_j)^2), scaled alike [dv]
 };
 
 /// p: the numbers of the row's P codes [kv_len]. stored: the scores as the kernel stored them, where storing rounds them;

@@ -8,6 +8,7 @@
 
 #include "kernels/oracle/coded.h"
 #include "tests/kernels/attention_cases.h"
+#include "tests/support/tolerance.h"
 
 namespace qfid::tests {
 
@@ -38,6 +39,12 @@ struct Excess {
   Excess& operator+=(const Excess& other);
 };
 
+/// Rows and columns of scores, or of the context, that one scale makes.
+struct Part {
+  bool context = false;  ///< else scores
+  std::vector<std::size_t> rows, columns;
+};
+
 /// One head of a run. `coded` may be changed (to plant a fault) between calls of judge().
 class HeadExpectation {
  public:
@@ -45,6 +52,13 @@ class HeadExpectation {
   /// Everything about query row i.
   Excess judge(std::int64_t i) const;
   Excess judge_all() const;
+  /// Gain of the scores or the context over a part of them.
+  Gain gain(const Part& part) const;
+  /// Largest excess of the gains of every row and column of the scores and of the context, and of all of them.
+  double worst_gain() const;
+  /// Root mean square of what each score of row i may be off by [kv_len].
+  std::vector<double> score_noise(const oracle::CodedRow& row) const;
+  std::vector<double> score_noise(std::int64_t i) const { return score_noise(row(i)); }
   /// What the run says about query row i: codes are those of P and, where scores are stored rounded, those too.
   struct Values {
     std::vector<double> codes, probs, context;
@@ -62,10 +76,13 @@ class HeadExpectation {
   friend class Expectation;
   struct Errors;
   oracle::CodedRow row(std::int64_t i) const;
+  void add_scores(std::int64_t i, const oracle::CodedRow& row, std::size_t j, double noise, Gain& gain) const;
+  void add_context(std::int64_t i, const oracle::CodedRow& row, const Errors& error, std::size_t c, Gain& gain) const;
   std::vector<double> output_error(const oracle::CodedRow& row, const Errors& error) const;
   double score_codes(std::int64_t i, const oracle::CodedRow& row, const Errors& error) const;
   double context_at(std::int64_t i, std::int64_t c) const;
-  Errors errors(std::int64_t i, const oracle::CodedRow& row) const;
+  /// given: of what follows from the scores that the run itself says it had.
+  Errors errors(std::int64_t i, const oracle::CodedRow& row, bool given) const;
   void judge_keys(std::int64_t i, const oracle::CodedRow& row, const Errors& error, Excess& excess) const;
   std::span<const double> row_of(const std::vector<double>& tap, std::int64_t i) const;
 

@@ -1,4 +1,5 @@
-// One head of a run against what its codes make it: scores, P codes, log-sum-exp, probabilities, context.
+// One head of a run against what its codes make it: scores; and what its scores make of them: P codes, log-sum-exp,
+// probabilities, context.
 #include <cmath>
 #include <limits>
 
@@ -28,7 +29,7 @@ double stored_excess(double found, double exact, double error, double bias) {
 
 /// Of one row, from tests/support/tolerance.h.
 struct HeadExpectation::Errors {
-  std::vector<double> score;  ///< of what E is computed from (0 where the stored scores themselves are)
+  std::vector<double> score;  ///< of what E is computed from (0 where those are the run's own scores)
   std::vector<double> accumulated;
   double maximum = 0, l = 0, blocks = 1;
   double e(double score_error, double depth) const { return e_relative(score_error, maximum, depth); }
@@ -56,18 +57,17 @@ std::span<const double> HeadExpectation::row_of(const std::vector<double>& tap, 
 }
 
 oracle::CodedRow HeadExpectation::row(std::int64_t i) const {
-  const bool stored = problem_->schemes.scores_storage != DType::f32;
-  return oracle::coded_row(coded, i, row_of(codes_, i), stored ? row_of(scores_, i) : std::span<const double>());
+  return oracle::coded_row(coded, i, row_of(codes_, i), row_of(scores_, i));
 }
 
-HeadExpectation::Errors HeadExpectation::errors(std::int64_t i, const oracle::CodedRow& row) const {
+HeadExpectation::Errors HeadExpectation::errors(std::int64_t i, const oracle::CodedRow& row, bool given) const {
   Errors error;
   const bool emulated = problem_->mode == ExecutionMode::emulated;
   const bool stored = problem_->schemes.scores_storage != DType::f32;
   for (std::size_t j = 0; j < row.score.size(); ++j) {
     error.accumulated.push_back(
         tests::score(static_cast<double>(coded.d), qk_epsilon_, row.score_magnitude[j], row.score[j], emulated));
-    error.score.push_back(stored ? 0.0 : error.accumulated.back());
+    error.score.push_back(given || stored ? 0.0 : error.accumulated.back());
     if (coded.visible[static_cast<std::size_t>(i * coded.kv_len) + j] != 0)
       error.maximum = std::max(error.maximum, error.score.back());
   }
@@ -121,7 +121,7 @@ double HeadExpectation::context_at(std::int64_t i, std::int64_t c) const {
 
 Excess HeadExpectation::judge(std::int64_t i) const {
   const oracle::CodedRow row = this->row(i);
-  const Errors error = errors(i, row);
+  const Errors error = errors(i, row, true);
   Excess excess;
   judge_keys(i, row, error, excess);
   const std::int64_t at = (b_ * problem_->q_heads + h_) * coded.q_len + i;
@@ -169,7 +169,7 @@ HeadExpectation::Values HeadExpectation::values(std::int64_t i) const {
 
 HeadExpectation::Allowance HeadExpectation::allowance(std::int64_t i) const {
   const oracle::CodedRow row = this->row(i);
-  const Errors error = errors(i, row);
+  const Errors error = errors(i, row, false);
   Excess keys;
   judge_keys(i, row, error, keys);
   Allowance allowed{output_error(row, error), 0, keys.expected + score_codes(i, row, error)};
@@ -178,6 +178,71 @@ HeadExpectation::Allowance HeadExpectation::allowance(std::int64_t i) const {
       allowed.log_prob =
           std::max(allowed.log_prob, error.e(error.score[j], row.maximum - row.score[j]) + error.l + f32_epsilon);
   return allowed;
+}
+
+std::vector<double> HeadExpectation::score_noise(const oracle::CodedRow& row) const {
+  const bool stored = problem_->schemes.scores_storage != DType::f32;
+  std::vector<double> noise;
+  for (std::size_t j = 0; j < row.score.size(); ++j) {
+    const double size = std::fabs(row.score[j]);
+    noise.push_back(accumulation_rms(static_cast<double>(coded.d), qk_epsilon_, row.score_size[j], row.score[j]) +
+                    6 * f32_epsilon * (row.score_magnitude[j] + size) + (stored ? bf16_rounding_rms * size : 0.0));
+  }
+  return noise;
+}
+
+void HeadExpectation::add_scores(std::int64_t i, const oracle::CodedRow& row, std::size_t j, double noise,
+                                 Gain& gain) const {
+  const std::size_t at = static_cast<std::size_t>(i * coded.kv_len) + j;
+  if (coded.visible[at] == 0) return;
+  const double bias = coded.bias.empty() ? 0.0 : coded.bias[at];
+  gain.add(scores_[at] - bias, row.score[j] - bias, noise + f32_epsilon * std::fabs(bias));
+}
+
+void HeadExpectation::add_context(std::int64_t i, const oracle::CodedRow& row, const Errors& error, std::size_t c,
+                                  Gain& gain) const {
+  if (row.visible == 0) return;
+  const auto n = static_cast<double>(row.visible);
+  const double roundings = attention_output(row.output[c], row.magnitude[c], n, f32_epsilon, error.l, error.blocks,
+                                            error.maximum, problem_->mode == ExecutionMode::emulated);
+  gain.add(context_at(i, static_cast<std::int64_t>(c)), row.output[c],
+           accumulation_rms(n, pv_epsilon_, row.size[c], row.output[c]) + roundings);
+}
+
+Gain HeadExpectation::gain(const Part& part) const {
+  Gain gain;
+  for (const std::size_t r : part.rows) {
+    const auto i = static_cast<std::int64_t>(r);
+    const oracle::CodedRow row = this->row(i);
+    const std::vector<double> noise = score_noise(row);
+    const Errors error = errors(i, row, true);
+    for (const std::size_t c : part.columns) {
+      if (part.context) add_context(i, row, error, c, gain);
+      if (!part.context) add_scores(i, row, c, noise[c], gain);
+    }
+  }
+  return gain;
+}
+
+double HeadExpectation::worst_gain() const {
+  const auto keys = static_cast<std::size_t>(coded.kv_len), channels = static_cast<std::size_t>(coded.dv);
+  std::vector<Gain> all(2), by_key(keys), by_channel(channels);
+  double worst = 0;
+  for (std::int64_t i = 0; i < coded.q_len; ++i) {
+    const oracle::CodedRow row = this->row(i);
+    const std::vector<double> noise = score_noise(row);
+    const Errors error = errors(i, row, true);
+    Gain scores, context;
+    for (std::size_t j = 0; j < keys; ++j)
+      for (Gain* gain : {&scores, &by_key[j], &all[0]}) add_scores(i, row, j, noise[j], *gain);
+    for (std::size_t c = 0; c < channels; ++c)
+      for (Gain* gain : {&context, &by_channel[c], &all[1]}) add_context(i, row, error, c, *gain);
+    raise(worst, scores.excess());
+    raise(worst, context.excess());
+  }
+  for (const std::vector<Gain>* gains : {&all, &by_key, &by_channel})
+    for (const Gain& gain : *gains) raise(worst, gain.excess());
+  return worst;
 }
 
 Excess HeadExpectation::judge_all() const {

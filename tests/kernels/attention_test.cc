@@ -64,13 +64,19 @@ void agree(const NamedBackend& backend, const Named& scheme, const Case& c, Exec
   CHECK(expected.wrong_outputs() == 0);
   CHECK(expected.wrong_counts() == 0);
   Excess all;
+  double gain = 0;
   for (std::int64_t b = 0; b < c.batch; ++b)
-    for (std::int64_t h = 0; h < c.q_heads; ++h) all += expected.head(b, h).judge_all();
+    for (std::int64_t h = 0; h < c.q_heads; ++h) {
+      const HeadExpectation head = expected.head(b, h);
+      all += head.judge_all();
+      raise(gain, head.worst_gain());
+    }
   CHECK(all.scores <= 1.0);
   CHECK(all.codes <= 1.0);
   CHECK(all.lse <= 1.0);
   CHECK(all.probs <= 1.0);
   CHECK(all.context <= 1.0);
+  CHECK(gain <= 1.0);
   CHECK(all.differing <= at_most(all.expected));
   tally.differing += all.differing;
   tally.expected += all.expected;

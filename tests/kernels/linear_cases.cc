@@ -97,4 +97,39 @@ double worst_excess(const std::string& backend, const LinearProblem& p, const Li
   return worst;
 }
 
+double LinearGains::worst() const {
+  double all = 0;
+  for (const std::vector<Gain>* some : {&outputs, &rows})
+    for (const Gain& gain : *some) raise(all, gain.excess());
+  return all;
+}
+
+LinearGains gains(const std::string& backend, const LinearProblem& p, const LinearInputs& in, const Tensor& y,
+                  std::int64_t faulty_output, std::int64_t faulty_row) {
+  const LinearOperands o = operands_of(p, in);
+  const auto rows = static_cast<std::int64_t>(o.x_scale.size());
+  const auto squares = [](std::vector<double> x) {
+    for (double& v : x) v *= v;
+    return x;
+  };
+  const std::vector<double> sums = oracle::linear(o.x, o.w, {}, rows, p.in, p.out),
+                            sizes = oracle::linear(squares(o.x), squares(o.w), {}, rows, p.in, p.out);
+  const double epsilon =
+      accumulator_epsilon(backend, p.activations.format, p.weights.format, p.mode == ExecutionMode::emulated);
+  LinearGains all{std::vector<Gain>(static_cast<std::size_t>(p.out)), std::vector<Gain>(o.x_scale.size())};
+  for (std::int64_t i = 0; i < rows * p.out; ++i) {
+    const auto r = static_cast<std::size_t>(i / p.out), c = static_cast<std::size_t>(i % p.out),
+               n = static_cast<std::size_t>(i);
+    double scale = static_cast<double>(o.x_scale[r]) * static_cast<double>(o.w_scale[c]);
+    if (i % p.out == faulty_output || i / p.out == faulty_row) scale *= fault;
+    const double bias = in.bias.empty() ? 0.0 : static_cast<double>(in.bias.view<float>()[i % p.out]);
+    const double exact = sums[n] * scale, size = std::sqrt(sizes[n]) * scale;
+    const double noise = accumulation_rms(static_cast<double>(p.in), epsilon, size, exact) +
+                         4 * f32_epsilon * (std::fabs(exact) + std::fabs(bias));
+    for (Gain* gain : {&all.outputs[c], &all.rows[r]})
+      gain->add(static_cast<double>(y.view<float>()[i]) - bias, exact, noise);
+  }
+  return all;
+}
+
 }  // namespace qfid::tests

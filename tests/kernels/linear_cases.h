@@ -6,6 +6,7 @@
 
 #include "kernels/linear.h"
 #include "tests/kernels/support.h"
+#include "tests/support/tolerance.h"
 
 namespace qfid::tests {
 
@@ -43,5 +44,12 @@ Tensor exact_integer_linear(const LinearProblem& p, const LinearInputs& in);
 /// scale of row r of the expectation.
 double worst_excess(const std::string& backend, const LinearProblem& p, const LinearInputs& in, const Tensor& y,
                     std::int64_t faulty_output = -1, std::int64_t faulty_row = -1);
+/// Gains of every output and of every row, bias left out; a fault as above.
+struct LinearGains {
+  std::vector<Gain> outputs, rows;
+  double worst() const;
+};
+LinearGains gains(const std::string& backend, const LinearProblem& p, const LinearInputs& in, const Tensor& y,
+                  std::int64_t faulty_output = -1, std::int64_t faulty_row = -1);
 
 }  // namespace qfid::tests

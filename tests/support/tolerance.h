@@ -92,6 +92,34 @@ inline constexpr double fault = 1.01;
 /// Real against emulated, per head (numerics: gain within 1e-3 of 1).
 inline constexpr double gain_real_emulated = 1e-3;
 
+/// A number stored in bf16 is off by at most 2^-9 of itself, evenly.
+inline constexpr double bf16_rounding_rms = 0x1p-9 / 1.7320508;
+
+/// Root mean square of what an accumulator leaves in a sum of n terms of random sign: a rounding a step, of partial sums as
+/// large as sqrt(sum t^2) or as the result itself. FP8's 14 bits are promoted to f32 every 128 terms.
+inline double accumulation_rms(double n, double epsilon, double size, double result) {
+  const double steps = epsilon == 0x1p-13 ? std::fmin(n, 128) : n;
+  return epsilon * std::sqrt(steps) * std::fmax(size, std::fabs(result));
+}
+
+/// Gain of numbers that one scale makes, <found, exact> / <exact, exact>, judged where single elements can't show 1 %: many
+/// of them can. It may miss 1 by what a kernel may add to the format (1e-3: cutting toward zero is of one sign) and by four
+/// deviations of independent errors r of the elements: sqrt(sum exact^2 r^2) / sum exact^2.
+struct Gain {
+  double dot = 0, square = 0, noise = 0;
+  void add(double found, double exact, double r) {
+    dot += found * exact;
+    square += exact * exact;
+    noise += exact * exact * r * r;
+  }
+  double tolerance() const { return gain_real_emulated + 4 * std::sqrt(noise) / square; }
+  /// Over the tolerance; exact numbers that are all 0 say nothing.
+  double excess() const { return square == 0 ? 0 : std::fabs(dot / square - 1) / tolerance(); }
+  /// Whether a fault of 1 % must be seen: twice the tolerance is less. Else sums have cancelled to where the accumulator's
+  /// own error is of that size; in f32 that never happens.
+  bool resolves() const { return square > 0 && 2 * tolerance() < 0.01; }
+};
+
 /// KL(p||q) of rows whose logarithms differ by at most d: sum p (e^x - 1 - x), |x| <= d < 1, is at most d^2 (e - 2).
 inline double kl_of_log_error(double d) { return d * d; }
 
