@@ -120,10 +120,11 @@ class Run {
 
   void transpose_values(const float* v) {
     const ProbScheme& scheme = p_.schemes.p;
-    const bool running = scheme.reference != PReference::row_max;
-    block_ = running ? std::min(scheme.block, std::max<std::int64_t>(1, s_.kv_len)) : std::max<std::int64_t>(1, s_.kv_len);
+    // Over one block a running maximum is the row's.
+    running_ = scheme.reference != PReference::row_max && scheme.block < s_.kv_len;
+    block_ = running_ ? scheme.block : std::max<std::int64_t>(1, s_.kv_len);
     blocks_ = (s_.kv_len + block_ - 1) / block_;
-    block_p_ = running ? padded(block_) : s_.kv_p;
+    block_p_ = running_ ? padded(block_) : s_.kv_p;
     v_tokens_ = blocks_ * block_p_;
     const Source source{v, s_.B, s_.kv_len, s_.kv_heads, s_.dv};
     v_ = scaled_operand(c_, source, p_.schemes.v, a_.ranges.v, tally(2));
@@ -201,8 +202,11 @@ class Run {
     p_codes_ = c_.allocate(static_cast<std::size_t>(code_bytes(lines * p_columns, a_.pv.a)));
     acc_ = c_.allocate(static_cast<std::size_t>(lines * s_.dv_p * 4));
     l_ = c_.array<float>(lines);
-    if (p_.schemes.p.format == Format::uint8) colsum_ = c_.array<std::int32_t>(batches * s_.dv_p);
-    if (p_.schemes.p.reference != PReference::row_max) {
+    if (p_.schemes.p.format == Format::uint8) {
+      colsum_ = c_.array<std::int32_t>((whole_sums() ? pairs : batches) * s_.dv_p);
+      if (whole_sums()) sum_columns(0, pairs, 0, v_tokens_);
+    }
+    if (running_) {
       m_ = c_.array<float>(lines);
       shrink_ = c_.array<float>(lines);
       sum_ = c_.array<float>(lines * s_.dv_p);
@@ -268,17 +272,16 @@ class Run {
                              sink_logits_.get()};
     const ProbJob job{scheme.format, a_.pv.a, scheme.effective_scale(), scheme.quantized_sum, p_codes_.get(), l_.get(),
                       reinterpret_cast<std::int64_t*>(counts_.get() + 9)};
-    const bool running = scheme.reference != PReference::row_max;
-    if (running) {
+    if (running_) {
       running_blocks(chunk, inputs, job);
     } else {
       softmax_rows(chunk, inputs, job, taps_, c_.stream());
       values(chunk, 0, chunk.ld, chunk.ld);
     }
-    const FinishInputs last{running ? static_cast<const void*>(sum_.get()) : acc_.get(),
-                            running ? Number::f32 : a_.pv.acc,
+    const FinishInputs last{running_ ? static_cast<const void*>(sum_.get()) : acc_.get(),
+                            running_ ? Number::f32 : a_.pv.acc,
                             s_.dv_p,
-                            running ? nullptr : colsum_.get(),
+                            running_ || !colsum_ ? nullptr : colsum_.get() + (whole_sums() ? chunk.first_batch * s_.dv_p : 0),
                             v_.scales,
                             l_.get(),
                             scheme.effective_scale(),
@@ -295,9 +298,15 @@ class Run {
     const std::int64_t first = chunk.first_batch * s_.dv_p * v_tokens_;
     const auto* v = static_cast<const std::byte*>(v_.codes.get()) + code_bytes(first + begin, a_.pv.b);
     a_.pv_name = gemms_.run(shape, {p_codes_.get(), v, nullptr, acc_.get()}).implementation();
-    if (colsum_)
-      column_sums(static_cast<const std::int8_t*>(v_.codes.get()) + first, chunk.batches, s_.dv_p, v_tokens_, begin,
-                  begin + width, colsum_.get(), c_.stream());
+    if (colsum_ && !whole_sums()) sum_columns(first, chunk.batches, begin, begin + width);
+  }
+
+  /// Every product takes all of V: its columns are summed once.
+  bool whole_sums() const { return !running_ && !p_.causal; }
+
+  void sum_columns(std::int64_t first, std::int64_t batches, std::int64_t begin, std::int64_t end) {
+    column_sums(static_cast<const std::int8_t*>(v_.codes.get()) + first, batches, s_.dv_p, v_tokens_, begin, end,
+                colsum_.get(), c_.stream());
   }
 
   void running_blocks(const RowChunk& chunk, const ScoreInputs& inputs, const ProbJob& job) {
@@ -366,6 +375,7 @@ class Run {
   std::vector<std::pair<TapPoint, DeviceTensor>> made_;
   ScoreTaps taps_;
   std::int32_t* raw_scores_ = nullptr;
+  bool running_ = false;
   std::int64_t block_ = 1, blocks_ = 0, block_p_ = 16, v_tokens_ = 16;
 };
 

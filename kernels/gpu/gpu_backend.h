@@ -22,7 +22,7 @@ ProductTypes product_types(quant::Format a, quant::Format b, int capability);
 /// How much of the scores attention works on at a time. Chunks that stay in L2 lose more to products too small to fill the
 /// device than they save (docs/results): these are several times larger.
 struct ChunkSize {
-  std::int64_t bytes = std::int64_t{256} << 20;
+  std::int64_t bytes = std::int64_t{512} << 20;
   std::int64_t rows = 2048;  ///< query rows of one (window, key head) pair
 };
 
@@ -37,6 +37,7 @@ class GpuBackend : public Backend {
   DeviceTensor upload(const quant::Tensor& host) override;
   quant::Tensor download(const DeviceTensor& tensor) override;
   void synchronize() override;
+  std::int64_t logits_at_once() const override { return std::int64_t{256} << 20; }
 
   std::unique_ptr<PreparedLinear> prepare(const LinearProblem& problem, const LinearWeights& weights) override;
   DeviceTensor linear(PreparedLinear& prepared, const DeviceTensor& src, quant::CodeCounts* counts) override;

@@ -86,44 +86,6 @@ __device__ inline float accumulated(const ScoreInputs& in, std::int64_t i) {
   return static_cast<const float*>(in.acc)[i];
 }
 
-/// Four of them as they lie in memory: loading is kept apart from using, so that a row's loads are all under way before the
-/// first is needed. half: bf16.
-template <bool half>
-struct RawFour {
-  int v[half ? 2 : 4];
-};
-
-/// i a multiple of 4.
-template <bool half>
-__device__ RawFour<half> raw_four(const ScoreInputs& in, std::int64_t i) {
-  RawFour<half> raw;
-  if constexpr (half) {
-    const int2 v = *reinterpret_cast<const int2*>(static_cast<const std::uint16_t*>(in.acc) + i);
-    raw.v[0] = v.x;
-    raw.v[1] = v.y;
-  } else {
-    const int4 v = *reinterpret_cast<const int4*>(static_cast<const std::int32_t*>(in.acc) + i);
-    raw.v[0] = v.x;
-    raw.v[1] = v.y;
-    raw.v[2] = v.z;
-    raw.v[3] = v.w;
-  }
-  return raw;
-}
-
-template <bool half>
-__device__ void numbers_of(const RawFour<half>& raw, bool integer, float (&x)[4]) {
-#pragma unroll
-  for (int n = 0; n < 4; ++n) {
-    if constexpr (half) {
-      const auto word = static_cast<unsigned>(raw.v[n / 2]);
-      x[n] = __uint_as_float(n % 2 == 0 ? word << 16 : word & 0xFFFF0000U);
-    } else {
-      x[n] = integer ? static_cast<float>(raw.v[n]) : __int_as_float(raw.v[n]);
-    }
-  }
-}
-
 /// Score j from its accumulator; the caller has checked that j is visible.
 __device__ inline float score(float acc, int j, const RowScores& s) {
   const float factor = s.uniform ? s.factor : (s.sq * s.sk[j]) * s.c;

@@ -8,6 +8,8 @@
 #include <format>
 #include <functional>
 #include <iostream>
+#include <string>
+#include <vector>
 
 #include "kernels/gpu/gpu_backend.h"
 #include "kernels/registry/registry.h"
@@ -95,13 +97,16 @@ void attention(Backend& backend, const Big& s) {
   }
 }
 
-/// How the size of a chunk of scores changes the time: three shapes of chunk for one format.
-void chunks(gpu::GpuBackend& backend, const Big& s, const Variant& v) {
-  const Shape shape{s.batch, s.length, s.heads, s.d};
+struct Prepared {
+  std::unique_ptr<PreparedAttention> attention;
   AttentionInputs in;
-  in.q = backend.upload(filled(shape, 1));
-  in.k = backend.upload(filled(shape, 2));
-  in.v = backend.upload(filled(shape, 3));
+};
+Prepared prepared_of(Backend& backend, const Big& s, const Variant& v) {
+  const Shape shape{s.batch, s.length, s.heads, s.d};
+  Prepared prepared;
+  prepared.in.q = backend.upload(filled(shape, 1));
+  prepared.in.k = backend.upload(filled(shape, 2));
+  prepared.in.v = backend.upload(filled(shape, 3));
   AttentionProblem p;
   p.q_heads = p.kv_heads = s.heads;
   p.head_dim = p.v_head_dim = s.d;
@@ -109,7 +114,13 @@ void chunks(gpu::GpuBackend& backend, const Big& s, const Variant& v) {
   p.schemes.p = parse_prob_scheme(v.p);
   p.schemes.v = quant::parse_scheme(v.v);
   p.schemes.scores_storage = v.scores;
-  const auto prepared = backend.prepare(p, {});
+  prepared.attention = backend.prepare(p, {});
+  return prepared;
+}
+
+/// How the size of a chunk of scores changes the time: three shapes of chunk for one format.
+void chunks(gpu::GpuBackend& backend, const Big& s, const Variant& v) {
+  const auto [prepared, in] = prepared_of(backend, s, v);
   std::cout << std::format("\n### Chunks of scores, {}, S = {}: ms\n\n| MiB | 128 rows | 256 | 512 | 1024 | 2048 |\n"
                            "|---|---|---|---|---|---|\n", v.name, s.length);
   for (std::int64_t mib : {32, 64, 128, 256, 512}) {
@@ -159,18 +170,9 @@ void product(gpu::GpuBackend& backend, gpu::Number a, gpu::Number dst, std::int6
             << std::flush;
 }
 
-}  // namespace
 
-int main() {
-  gpu::GpuBackend backend(0);
-  if (const Support here = backend.available(); !here) {
-    std::cerr << "backend gpu isn't here: " << here.reason << "\n";
-    return 4;
-  }
-  const BackendInfo info = backend.info();
-  std::cout << "Device: " << info.device << ", " << info.isa;
-  for (const auto& [name, version] : info.libraries) std::cout << ", " << name << " " << version;
-  std::cout << "\n\n## Products: the pinned algorithm against the best of those offered\n\n"
+void products(gpu::GpuBackend& backend) {
+  std::cout << "\n## Products: the pinned algorithm against the best of those offered\n\n"
             << "| product | offered | pinned, TFLOP/s | best, TFLOP/s | pinned / best | algorithm |\n|---|---|---|---|---|---|\n";
   for (const auto& [m, n, k] : {std::tuple{32768, 384, 384}, std::tuple{32768, 1536, 384}, std::tuple{32768, 384, 1536},
                                 std::tuple{4096, 4096, 4096}, std::tuple{8192, 8192, 8192}}) {
@@ -179,8 +181,35 @@ int main() {
     product(backend, gpu::Number::s8, gpu::Number::s32, m, n, k);
     product(backend, gpu::Number::e4m3, gpu::Number::f32, m, n, k);
   }
-  for (const Variant& v : {variants[4], variants[7], variants[9]}) chunks(backend, {4, 16, 8192, 128}, v);
-  chunks(backend, {64, 12, 1024, 64}, variants[7]);
-  for (const Big& shape : {Big{4, 16, 8192, 128}, Big{16, 16, 2048, 128}, Big{64, 12, 1024, 64}}) attention(backend, shape);
+}
+
+}  // namespace
+
+/// Arguments: which parts to run, of products, chunks, attention; none = all. profile: three calls at the first shape, to be
+/// looked at by a profiler.
+int main(int argc, char** argv) {
+  const std::vector<std::string> parts(argv + 1, argv + argc);
+  const auto asked = [&](const char* part) { return parts.empty() || std::ranges::find(parts, part) != parts.end(); };
+  gpu::GpuBackend backend(0);
+  if (const Support here = backend.available(); !here) {
+    std::cerr << "backend gpu isn't here: " << here.reason << "\n";
+    return 4;
+  }
+  const BackendInfo info = backend.info();
+  std::cout << "Device: " << info.device << ", " << info.isa;
+  for (const auto& [name, version] : info.libraries) std::cout << ", " << name << " " << version;
+  std::cout << "\n";
+  if (asked("products")) products(backend);
+  if (asked("chunks")) {
+    for (const Variant& v : {variants[4], variants[7], variants[9]}) chunks(backend, {4, 16, 8192, 128}, v);
+    chunks(backend, {64, 12, 1024, 64}, variants[7]);
+  }
+  if (asked("attention"))
+    for (const Big& shape : {Big{4, 16, 8192, 128}, Big{16, 16, 2048, 128}, Big{64, 12, 1024, 64}}) attention(backend, shape);
+  if (!parts.empty() && asked("profile"))
+    for (const Variant& v : {variants[4], variants[7], variants[9]}) {
+      const auto [prepared, in] = prepared_of(backend, {4, 16, 8192, 128}, v);
+      backend.attention(*prepared, in, nullptr);
+    }
   return 0;
 }
