@@ -43,6 +43,9 @@ class Backend {
   virtual quant::Tensor download(const DeviceTensor& tensor) = 0;
   /// Waits until everything asked for so far is done: for clocks. Host backends always are.
   virtual void synchronize() {}
+  /// Bytes of logits worth making at once (at least a window is): a device wants much to do between two waits, a host has no
+  /// use for more than one.
+  virtual std::int64_t logits_at_once() const { return 0; }
 
   virtual std::unique_ptr<PreparedLinear> prepare(const LinearProblem& problem, const LinearWeights& weights) = 0;
   /// src f32 [B, T, in] -> f32 [B, T, out]. counts (may be null) += the activation cast's counts.

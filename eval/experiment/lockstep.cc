@@ -32,7 +32,7 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-constexpr DeviceTensor LayerTrace::* trace_fields[] = {
+constexpr DeviceTensor LayerTrace::*trace_fields[] = {
     &LayerTrace::hidden_in, &LayerTrace::attn_in,     &LayerTrace::q,       &LayerTrace::k,
     &LayerTrace::v,         &LayerTrace::gate_logits, &LayerTrace::output,  &LayerTrace::attn_out,
     &LayerTrace::ffn_in,    &LayerTrace::ffn_act,     &LayerTrace::ffn_out, &LayerTrace::residual};
@@ -43,7 +43,7 @@ DeviceTensor first_windows(kernels::Backend& backend, const DeviceTensor& x, std
 
 LayerTrace first_windows(kernels::Backend& b, const LayerTrace& t, std::int64_t n) {
   LayerTrace part = t;
-  for (DeviceTensor LayerTrace::* field : trace_fields)
+  for (DeviceTensor LayerTrace::*field : trace_fields)
     if ((t.*field).defined()) part.*field = first_windows(b, t.*field, n);
   return part;
 }
@@ -51,7 +51,7 @@ LayerTrace first_windows(kernels::Backend& b, const LayerTrace& t, std::int64_t 
 LayerTrace transferred(const LayerTrace& t, kernels::Backend& from, kernels::Backend& to) {
   LayerTrace copy = t;
   if (&from == &to) return copy;
-  for (DeviceTensor LayerTrace::* field : trace_fields) copy.*field = eval::transferred(t.*field, from, to);
+  for (DeviceTensor LayerTrace::*field : trace_fields) copy.*field = eval::transferred(t.*field, from, to);
   return copy;
 }
 
@@ -234,7 +234,7 @@ void Lockstep::compare(int l, Arm& arm, kernels::Backend& on, const std::string&
                        const LayerTrace& test) {
   kernels::Reductions& reductions = on.reductions();
   const int n_heads = static_cast<int>(config_.num_attention_heads);
-  const auto add = [&](const char* tap, DeviceTensor LayerTrace::* field, bool by_head) {
+  const auto add = [&](const char* tap, DeviceTensor LayerTrace::*field, bool by_head) {
     const DeviceTensor& x = base.*field;
     const DeviceTensor& y = test.*field;
     if (!x.defined() || !y.defined()) return;
@@ -254,8 +254,15 @@ void Lockstep::compare(int l, Arm& arm, kernels::Backend& on, const std::string&
   add("residual", &LayerTrace::residual, false);
 }
 
+/// Windows whose logits are made together: logits are the largest tensors of an evaluation (T x vocabulary).
+std::int64_t Lockstep::windows_at_once(std::int64_t windows, std::int64_t length) const {
+  std::int64_t bytes = baseline_.backend->logits_at_once();
+  for (const Arm& arm : arms_) bytes = std::min(bytes, arm.backend->logits_at_once());
+  return std::clamp<std::int64_t>(bytes / (4 * length * config_.vocab_size), 1, windows);
+}
+
 void Lockstep::score(const Chunk& chunk) {
-  const std::int64_t windows = chunk.inputs.shape()[0];
+  const std::int64_t windows = chunk.inputs.shape()[0], step = windows_at_once(windows, chunk.inputs.shape()[1]);
   const quant::Tensor& targets = chunk.targets;
   if (baseline_.dump) {
     baseline_.dump("targets", targets);
@@ -264,15 +271,15 @@ void Lockstep::score(const Chunk& chunk) {
     for (const std::vector<bool>& window : chunk.scored) flag = std::copy(window.begin(), window.end(), flag);
     baseline_.dump("scored", scored);
   }
-  // One window at a time: logits are the largest tensors of an evaluation (T x vocabulary).
-  for (std::int64_t b = 0; b < windows; ++b) {
+  for (std::int64_t b = 0; b < windows; b += step) {
+    const std::int64_t end = std::min(b + step, windows);
     DeviceTensor base_logits;
     {
       const Stopwatch watch(baseline_.forward_seconds, *baseline_.backend);
       quant::CodeCounts none;
-      base_logits = baseline_.decoder->logits(baseline_.backend->slice(baseline_.hidden, b, b + 1), none);
+      base_logits = baseline_.decoder->logits(baseline_.backend->slice(baseline_.hidden, b, end), none);
     }
-    const auto upload_targets = [&](kernels::Backend& backend) { return backend.slice(backend.upload(targets), b, b + 1); };
+    const auto upload_targets = [&](kernels::Backend& backend) { return backend.slice(backend.upload(targets), b, end); };
     {
       const Stopwatch watch(baseline_.metric_seconds, *baseline_.backend);
       targets_ = upload_targets(*baseline_.backend);
@@ -285,7 +292,7 @@ void Lockstep::score(const Chunk& chunk) {
         quant::CodeCounts counts;
         {
           const Stopwatch watch(arm.forward_seconds, *arm.backend);
-          logits = arm.decoder->logits(arm.backend->slice(arm.hidden, b, b + 1), counts);
+          logits = arm.decoder->logits(arm.backend->slice(arm.hidden, b, end), counts);
         }
         if (counts.elements > 0) arm.tables.add_codes(-1, "lm_head", counts);
         const Stopwatch watch(arm.metric_seconds, *arm.backend);
@@ -295,20 +302,25 @@ void Lockstep::score(const Chunk& chunk) {
   }
 }
 
+/// Windows from b on, as many as there are logits of.
 void Lockstep::score_arm(Arm& arm, const Chunk& chunk, std::int64_t b, const DeviceTensor& base_logits,
                          const DeviceTensor& logits) {
   const std::vector<kernels::TokenComparison> all = arm.backend->reductions().compare_logits(base_logits, logits, targets_);
   if (arm.dump) arm.dump("logits", arm.backend->download(logits));
-  WindowTokens scored;
-  const std::vector<bool>& mask = chunk.scored[static_cast<std::size_t>(b)];
-  for (std::size_t t = 0; t < all.size(); ++t) {
-    if (!mask[t]) continue;
-    if (!std::isfinite(all[t].nll_test) || !std::isfinite(all[t].kl))
-      return arm.fail(RunStatus::failed, std::format("non-finite logits: window {}, position {}: NLL {}, KL {}",
-                                                     chunk.first_window + b, t, all[t].nll_test, all[t].kl));
-    scored.push_back(all[t]);
+  const std::size_t length = static_cast<std::size_t>(logits.shape[1]);
+  for (std::int64_t w = 0; w < logits.shape[0]; ++w) {
+    WindowTokens scored;
+    const std::vector<bool>& mask = chunk.scored[static_cast<std::size_t>(b + w)];
+    for (std::size_t t = 0; t < length; ++t) {
+      const kernels::TokenComparison& token = all[static_cast<std::size_t>(w) * length + t];
+      if (!mask[t]) continue;
+      if (!std::isfinite(token.nll_test) || !std::isfinite(token.kl))
+        return arm.fail(RunStatus::failed, std::format("non-finite logits: window {}, position {}: NLL {}, KL {}",
+                                                       chunk.first_window + b + w, t, token.nll_test, token.kl));
+      scored.push_back(token);
+    }
+    arm.tokens.windows.push_back(std::move(scored));
   }
-  arm.tokens.windows.push_back(std::move(scored));
 }
 
 }  // namespace qfid::eval

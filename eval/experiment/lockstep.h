@@ -47,6 +47,7 @@ class Lockstep {
   void compare(int l, Arm& arm, kernels::Backend& on, const std::string& error, const LayerTrace& base,
                const LayerTrace& test);
   void score(const Chunk& chunk);
+  std::int64_t windows_at_once(std::int64_t windows, std::int64_t length) const;
   void score_arm(Arm& arm, const Chunk& chunk, std::int64_t b, const kernels::DeviceTensor& base_logits,
                  const kernels::DeviceTensor& logits);
   /// What is dumped of a layer, where that was asked for: "layer3.q", "layer3.local.q", "layer3.emulated.q".
