@@ -45,7 +45,8 @@ struct Packed {
     const Tensor expected = reference->download(reference->linear(*slow, reference->upload(x), nullptr));
     const Tensor got = backend->download(backend->linear(*linear, backend->upload(x), nullptr));
     const auto k = static_cast<double>(p.in);
-    const double epsilon = tests::accumulator_epsilon(name, p.activations.format, p.weights.format);
+    const double epsilon =
+        tests::accumulator_epsilon(name, p.activations.format, p.weights.format, p.mode == kernels::ExecutionMode::emulated);
     wrong = difference(expected, got, quant::is_integer(p.weights.format), tests::gain_real_emulated,
                        std::max(tests::accumulation_nmse(k), tests::accumulation_nmse(epsilon, k)));
   }
