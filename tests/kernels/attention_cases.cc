@@ -211,4 +211,10 @@ std::vector<Named> quantized_schemes() {
   return all;
 }
 
+std::vector<Named> all_schemes() {
+  std::vector<Named> all = quantized_schemes();
+  all.push_back({"f32", {}});
+  return all;
+}
+
 }  // namespace qfid::tests

@@ -35,6 +35,8 @@ AttentionRanges static_ranges(const Case& c, const AttentionSchemes& schemes);
 AttentionSchemes schemes(const std::string& q, const std::string& k, const std::string& p, const std::string& v);
 /// Each format, granularity, timing and option.
 std::vector<Named> quantized_schemes();
+/// Those and f32.
+std::vector<Named> all_schemes();
 
 AttentionProblem problem_of(const Case& c, const AttentionSchemes& schemes, ExecutionMode mode = ExecutionMode::real);
 

@@ -18,12 +18,6 @@ using namespace qfid::tests;
 
 namespace {
 
-std::vector<Named> all_schemes() {
-  std::vector<Named> all = quantized_schemes();
-  all.push_back({"f32", {}});
-  return all;
-}
-
 /// Windows [b, b + 1) and tokens [0, n) of [B, T, H, D].
 Tensor part(const Tensor& t, std::int64_t b, std::int64_t n) {
   Tensor result(t.dtype(), Shape{1, n, t.shape()[2], t.shape()[3]});

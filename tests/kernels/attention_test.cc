@@ -19,12 +19,6 @@ std::vector<Case> all_cases() {
   return all;
 }
 
-std::vector<Named> all_schemes() {
-  std::vector<Named> all = quantized_schemes();
-  all.push_back({"f32", {}});
-  return all;
-}
-
 /// Largest excess of |o - oracle| over its tolerance; `factor` scales the output (to show the test's power).
 double worst_excess(const Case& c, const Inputs& in, const Run& r, double factor = 1.0) {
   double worst = 0;

@@ -13,12 +13,6 @@ using namespace qfid::tests;
 
 namespace {
 
-std::vector<Named> all_schemes() {
-  std::vector<Named> all = quantized_schemes();
-  all.push_back({"f32", {}});
-  return all;
-}
-
 /// Largest difference of full-precision outputs from the oracle over its tolerance.
 double excess(const Case& c, const Inputs& judged, const Tensor& output, double score_growth) {
   double worst = 0;
