@@ -53,9 +53,7 @@ class Evaluation {
       : record_(record), saved_(saved) {
     for (const GateSpec& spec : gates)
       for (const RunRecord& run : record.runs)
-        if (run.target != "baseline" && matches(spec.models, run.model) && matches(spec.targets, run.target) &&
-            run.target != spec.relative_target)
-          entries_.push_back({&spec, &run, {}, ""});
+        if (concerns(spec, run.model, run.target)) entries_.push_back({&spec, &run, {}, ""});
   }
 
   std::vector<GateRecord> run(const std::string& day) {
@@ -111,10 +109,8 @@ class Evaluation {
     entry.why_not = sums_of(*entry.run, spec, sums);
     if (!entry.why_not.empty()) return;
     const GateMetric& metric = gate_metric(spec.metric);
-    const bool relative = !g.relative_to.empty();
-    const SumKind kind = relative && metric.kind == SumKind::events ? SumKind::event_differences : metric.kind;
     const GateBound bound{metric.exponential ? std::log(spec.bound) : spec.bound, spec.upper};
-    g.statistics = evaluate_bound(sums, entry.run->windows.tokens, kind, bound, spec.confidence,
+    g.statistics = evaluate_bound(sums, entry.run->windows.tokens, sum_kind(spec), bound, spec.confidence,
                                   resamples_for(entries_.size(), spec.confidence));
   }
 
@@ -207,6 +203,17 @@ const GateMetric& gate_metric(std::string_view name) {
   for (const GateMetric& metric : gate_metrics())
     if (metric.name == name) return metric;
   throw quant::Error(quant::ErrorKind::internal, "no gate metric " + std::string(name));
+}
+
+bool concerns(const GateSpec& gate, const std::string& model, const std::string& target) {
+  return target != "baseline" && target != gate.relative_target && matches(gate.models, model) &&
+         matches(gate.targets, target);
+}
+
+SumKind sum_kind(const GateSpec& gate) {
+  const SumKind kind = gate_metric(gate.metric).kind;
+  const bool relative = !gate.relative_target.empty() || !gate.relative_written.empty();
+  return relative && kind == SumKind::events ? SumKind::event_differences : kind;
 }
 
 std::vector<double> gate_sums(const RunRecord& run, const RunRecord& baseline, const GateMetric& metric) {

@@ -22,6 +22,11 @@ const std::vector<GateMetric>& gate_metrics();
 /// Error{internal} for an unknown name (the key table has checked it).
 const GateMetric& gate_metric(std::string_view name);
 
+/// Whether the gate is meant for this target of this model: patterns match, and it isn't what the gate compares with.
+bool concerns(const GateSpec& gate, const std::string& model, const std::string& target);
+/// What the sums that the gate tests are: paired differences of counts where it is relative.
+SumKind sum_kind(const GateSpec& gate);
+
 /// Window sums of a metric of one run, paired with its model's baseline. Windows must match.
 std::vector<double> gate_sums(const RunRecord& run, const RunRecord& baseline, const GateMetric& metric);
 

@@ -75,9 +75,7 @@ PilotEffect effect_of(const GateSpec& gate, const PlannedRun& planned, const Exp
     effect.why_not = std::format("pilot and plan need {} windows or more", min_windows_for_interval);
   if (!effect.why_not.empty()) return effect;
   const GateMetric& metric = gate_metric(gate.metric);
-  const bool relative = !gate.relative_target.empty();
-  const SumKind kind = relative && metric.kind == SumKind::events ? SumKind::event_differences : metric.kind;
-  const double least = detectable_difference(sums, run->windows.tokens, kind, gate.confidence, planned.windows,
+  const double least = detectable_difference(sums, run->windows.tokens, sum_kind(gate), gate.confidence, planned.windows,
                                              resamples_for(tests, gate.confidence));
   effect.factor = metric.exponential;
   effect.least = metric.exponential ? std::exp(least) : least;
@@ -92,9 +90,7 @@ std::vector<PilotEffect> effects_of_pilot(const Spec& spec, const Plan& plan, co
   std::vector<std::pair<GateSpec, const PlannedRun*>> pairs;
   for (const GateSpec& gate : gates_or_usual(spec))
     for (const PlannedRun& run : plan.runs)
-      if (run.target != "baseline" && run.target != gate.relative_target && matches(gate.models, run.model) &&
-          matches(gate.targets, run.target))
-        pairs.emplace_back(gate, &run);
+      if (concerns(gate, run.model, run.target)) pairs.emplace_back(gate, &run);
   std::vector<PilotEffect> effects;
   for (const auto& [gate, run] : pairs) effects.push_back(effect_of(gate, *run, pilot, pairs.size()));
   return effects;
