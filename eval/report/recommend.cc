@@ -1,6 +1,7 @@
 // The answer of `qfid recommend`: for people, and as JSON.
 #include <nlohmann/json.hpp>
 
+#include "eval/report/findings.h"
 #include "eval/report/format.h"
 #include "eval/report/report.h"
 
@@ -8,11 +9,11 @@ namespace qfid::eval {
 
 namespace {
 
-std::string speed_text(const RunRecord& run, std::optional<double> tokens_per_second, const RunRecord* baseline) {
-  if (!tokens_per_second) return "not timed";
-  std::string text = std::format("{:.0f} tokens/s", *tokens_per_second);
-  if (baseline != nullptr && baseline->seconds > 0 && run.seconds > 0)
-    text += std::format(" ({:.2f}x the baseline's)", baseline->seconds / run.seconds);
+std::string speed_text(const ExperimentRecord& record, const Candidate& c) {
+  if (!c.tokens_per_second) return "not timed";
+  std::string text = std::format("{:.0f} tokens/s", *c.tokens_per_second);
+  if (const std::optional<double> time = time_ratio(record, *c.run))
+    text += std::format(" ({:.2f}x the baseline's)", 1 / *time);
   return text;
 }
 
@@ -68,12 +69,11 @@ std::string console_recommendation(const ExperimentRecord& record, const std::ve
                 std::format("  selected on the first {} windows, confirmed on the other {}", r.selection_windows,
                             r.confirmation_windows),
                 width);
-    const RunRecord* baseline = record.find(r.model, "baseline");
     for (const Candidate& c : r.candidates) {
       const bool chosen = r.choice && &c == &r.candidates[*r.choice];
       add_wrapped(text,
-                  std::format("{} {:<16} {}, {}", chosen ? "=>" : "  ", c.run->target,
-                              speed_text(*c.run, c.tokens_per_second, baseline), size_text(c.weight_bytes)),
+                  std::format("{} {:<16} {}, {}", chosen ? "=>" : "  ", c.run->target, speed_text(record, c),
+                              size_text(c.weight_bytes)),
                   width);
       add_wrapped(text, "    " + verdict_text(c), width);
     }
