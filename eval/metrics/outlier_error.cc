@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <format>
+#include <map>
 #include <numeric>
 #include <string_view>
+#include <tuple>
 
 #include "quant/core/error.h"
 
@@ -24,14 +26,23 @@ std::vector<double> ranks(std::span<const double> x) {
   return all;
 }
 
-std::optional<double> cell(const std::vector<LayerRow>& rows, int layer, std::string_view tap, std::string_view error,
-                           int head, std::string_view column) {
-  for (const LayerRow& row : rows)
-    if (row.layer == layer && row.head == head && row.tap == tap && row.error == error)
-      for (const auto& [name, value] : row.values)
-        if (name == column) return value;
-  return std::nullopt;
-}
+/// Numbers of one run's rows by place and column; where several rows stand for a place, the first that has the column.
+class Cells {
+ public:
+  explicit Cells(const std::vector<LayerRow>& rows) {
+    for (const LayerRow& row : rows)
+      for (const auto& [column, value] : row.values)
+        values_.try_emplace({row.layer, row.head, row.tap, row.error, column}, value);
+  }
+  std::optional<double> at(int layer, std::string_view tap, std::string_view error, int head,
+                           std::string_view column) const {
+    const auto found = values_.find({layer, head, tap, error, column});
+    return found == values_.end() ? std::nullopt : found->second;
+  }
+
+ private:
+  std::map<std::tuple<int, int, std::string_view, std::string_view, std::string_view>, std::optional<double>> values_;
+};
 
 struct Places {
   std::vector<double> outlier, error;
@@ -73,22 +84,22 @@ std::vector<Metric> outlier_error(const std::vector<LayerRow>& baseline, const s
     heads = std::max(heads, row.head + 1);
   }
   if (layers == 0) return {};
+  const Cells base(baseline), test(target);
   Places sink_nmse, sink_kl;
   for (int l = 0; l < layers; ++l)
     for (int h = 0; h < heads; ++h) {
-      const auto alpha = cell(baseline, l, "attention_to_first", "none", h, "alpha0.q64");
-      sink_nmse.add(alpha, cell(target, l, "output", "local", h, "nmse"));
-      sink_kl.add(alpha, cell(target, l, "probs", "local", h, "kl"));
+      const auto alpha = base.at(l, "attention_to_first", "none", h, "alpha0.q64");
+      sink_nmse.add(alpha, test.at(l, "output", "local", h, "nmse"));
+      sink_kl.add(alpha, test.at(l, "probs", "local", h, "kl"));
     }
   std::vector<Metric> all;
   for (const char* outlier : {"kurtosis", "inf_norm"}) {
     Places nmse, kl;
     for (int l = 0; l < layers; ++l) {
-      const auto in = cell(baseline, l, "attn_in", "none", -1, outlier),
-                 ffn = cell(baseline, l, "ffn_in", "none", -1, outlier);
-      for (const char* tap : {"q", "k", "v"}) nmse.add(in, cell(target, l, tap, "local", -1, "nmse"));
-      nmse.add(ffn, cell(target, l, "ffn_act", "local", -1, "nmse"));
-      kl.add(in, cell(target, l, "probs", "local", -1, "kl"));
+      const auto in = base.at(l, "attn_in", "none", -1, outlier), ffn = base.at(l, "ffn_in", "none", -1, outlier);
+      for (const char* tap : {"q", "k", "v"}) nmse.add(in, test.at(l, tap, "local", -1, "nmse"));
+      nmse.add(ffn, test.at(l, "ffn_act", "local", -1, "nmse"));
+      kl.add(in, test.at(l, "probs", "local", -1, "kl"));
     }
     all.push_back(nmse.metric(std::string(outlier) + ".nmse", "linears (q, k, v, fc1 of each layer)"));
     all.push_back(kl.metric(std::string(outlier) + ".kl", "layers"));
