@@ -46,7 +46,7 @@ struct AttentionSummary {
   std::int64_t rows = 0;
   double entropy_sum = 0;     ///< sum over rows of -sum p ln p, nats
   double sink_mass_sum = 0;   ///< sum over rows of the missing mass
-  std::int64_t gap_rows = 0;  ///< rows that see at least two earlier keys
+  std::int64_t gap_rows = 0;  ///< causal rows that see at least two earlier keys
   double gap_sum = 0;         ///< over these: ln p of key 0 less the mean ln p of keys 1 to own - 1
   std::int64_t top_key = 0;   ///< the key that receives most in total, ties to the lowest
   double top_key_share = 0;   ///< its share of what all rows give
@@ -64,8 +64,9 @@ class Reductions {
   virtual std::vector<RowDivergence> row_divergence(const DeviceTensor& base, const DeviceTensor& test) = 0;
   /// x f32 [B, T, ..., D] -> one RowStats a window.
   virtual std::vector<RowStats> row_stats(const DeviceTensor& x) = 0;
-  /// probs f32 [B, H, Tq, Tk], causal, bottom-right aligned -> [B*H]. Logarithms of p below the smallest normal f32 are its.
-  virtual std::vector<AttentionSummary> attention_summary(const DeviceTensor& probs) = 0;
+  /// probs f32 [B, H, Tq, Tk], causal (bottom-right aligned) or with every key seen -> [B*H]. Logarithms of p below the
+  /// smallest normal f32 are its.
+  virtual std::vector<AttentionSummary> attention_summary(const DeviceTensor& probs, bool causal) = 0;
   /// L2 norms over the last axis: f32 [B, T, G, D] -> [B*T*G] doubles.
   virtual std::vector<double> norms(const DeviceTensor& x) = 0;
   /// alpha_k[b,h] = mean over queries max(k, q0) <= q < t_max of probs[b,h,q,k] (k fixed) -> [B*H]. t_max <= q_len.

@@ -36,7 +36,7 @@ const std::vector<CommandInfo>& command_list() {
 int command_inspect(const std::string& model) {
   const ModelConfig config = read_config(model);
   Checkpoint checkpoint = Checkpoint::open(model);
-  const std::vector<std::string> unused = check_opt(checkpoint, config);  // sorted, as names() is
+  const std::vector<std::string> unused = check_weights(checkpoint, config);  // sorted, as names() is
   std::cout << std::format(
       "{}: {} ({}), {} layers, hidden {}, {} heads of {}, ffn {}, vocabulary {}, {} positions, {} parameters\ncontent "
       "{}\n\n",
@@ -46,7 +46,7 @@ int command_inspect(const std::string& model) {
   for (const std::string& name : checkpoint.names()) {
     const TensorInfo& info = checkpoint.info(name);
     std::cout << std::format("{:<60} {:<5} {:<14} {}\n", printable(name), info.dtype, shape_text(info.shape),
-                             std::binary_search(unused.begin(), unused.end(), name) ? "UNUSED" : opt_role(name));
+                             std::binary_search(unused.begin(), unused.end(), name) ? "UNUSED" : tensor_role(config, name));
   }
   return 0;
 }

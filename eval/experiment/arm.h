@@ -55,14 +55,14 @@ struct Arm {
     message = std::move(what);
     decoder.reset();
     emulated.reset();
-    hidden = {};
+    hidden = key_mask = {};
   }
 
   const TargetSpec* target;
   kernels::Backend* backend;
   std::unique_ptr<Decoder> decoder;
   std::unique_ptr<Decoder> emulated;  ///< the same schemes on the reference backend, products in f32; null = not asked for
-  kernels::DeviceTensor hidden;
+  kernels::DeviceTensor hidden, key_mask;  ///< of the chunk under way
   TokenData tokens;
   LayerTables tables;
   AttentionSinks sinks;

@@ -68,22 +68,27 @@ void observe_layer(SiteObserver& observer, int l, const DecoderPrecision::Layer&
 }  // namespace
 
 std::vector<SiteRanges> calibrate(Decoder& baseline, const ModelConfig& config,
-                                  const std::vector<DecoderPrecision>& precisions, const DeviceTensor& ids) {
+                                  const std::vector<DecoderPrecision>& precisions, const quant::Tensor& ids) {
   std::vector<SiteRanges> all(precisions.size());
-  DeviceTensor hidden = baseline.embed(ids);
+  DeviceTensor hidden = baseline.embed(baseline.backend().upload(ids));
+  const DeviceTensor key_mask = baseline.key_mask(ids);
   for (int l = 0; l < baseline.layers(); ++l) {
     GatedValues gated;
     const bool value_site = config.gate && config.gate->site == kernels::GateSite::value;
-    const LayerTrace trace = baseline.layer(l, hidden, value_site ? &gated : nullptr);
+    const LayerTrace trace = baseline.layer(l, hidden, value_site ? &gated : nullptr, key_mask);
     for (std::size_t i = 0; i < precisions.size(); ++i) {
       SiteObserver observer(baseline.backend(), all[i]);
       observe_layer(observer, l, precisions[i].layers[static_cast<std::size_t>(l)], trace, gated.tensor(), config);
     }
     hidden = trace.residual;
   }
-  const DeviceTensor last = baseline.final_hidden(hidden);
-  for (std::size_t i = 0; i < precisions.size(); ++i)
-    SiteObserver(baseline.backend(), all[i]).see("lm_head", precisions[i].lm_head.activations, last);
+  NamedCounts none;
+  const DeviceTensor last = baseline.final_hidden(hidden, none);
+  for (std::size_t i = 0; i < precisions.size(); ++i) {
+    SiteObserver observer(baseline.backend(), all[i]);
+    if (!config.causal) observer.see("head_dense", precisions[i].head_dense.activations, hidden);
+    observer.see("lm_head", precisions[i].lm_head.activations, last);
+  }
   return all;
 }
 

@@ -10,6 +10,6 @@ namespace qfid::eval {
 
 /// ids i32 [windows, T]. One SiteRanges per precision, empty when it holds no static scheme.
 std::vector<SiteRanges> calibrate(Decoder& baseline, const ModelConfig& config,
-                                  const std::vector<DecoderPrecision>& precisions, const kernels::DeviceTensor& ids);
+                                  const std::vector<DecoderPrecision>& precisions, const quant::Tensor& ids);
 
 }  // namespace qfid::eval

@@ -18,8 +18,10 @@ double stored_bytes(const quant::QuantScheme& scheme, const quant::Shape& shape,
 
 double weight_bytes(const ModelConfig& config, const DecoderPrecision& precision) {
   const auto hidden = static_cast<double>(config.hidden_size), layers = static_cast<double>(config.num_hidden_layers);
-  double bytes = 4 * hidden * static_cast<double>(config.vocab_size + config.max_position_embeddings + 2);
-  bytes += 4 * hidden * (4 * layers + 2);  // norms
+  const std::int64_t rows = config.vocab_size + config.max_position_embeddings + config.position_offset;
+  double bytes = 4 * hidden * static_cast<double>(rows + config.type_vocab_size);
+  bytes += 4 * hidden * (4 * layers + (config.causal ? 2 : 4));             // norms
+  if (!config.causal) bytes += 4 * static_cast<double>(config.vocab_size);  // lm_head's bias
   if (config.learnable_sink) bytes += 4 * layers * static_cast<double>(config.num_attention_heads);
   for (const ModuleProblem& entry : linear_problems(config, precision)) {
     const kernels::LinearProblem& p = entry.problem;

@@ -36,7 +36,8 @@ std::vector<KeyRow> build() {
       {"targets.*.fast_accum", boolean, false, "", "false",
        "FP8 products on a GPU keep fewer accumulator bits along K: faster, less exact."},
       {"targets.*.mode", choice, false, "real|emulated|library", "real",
-       "real: products run in the format. emulated: dequantized, in f32 (backend reference or cpu). library: the library's own FP8 "
+       "real: products run in the format. emulated: dequantized, in f32 (backend reference or cpu). library: the library's "
+       "own FP8 "
        "matmul."},
       {"targets.*.preset", string, false, "", "none",
        "Preset to start from: a built-in name or one of this file's presets."},
@@ -46,7 +47,7 @@ std::vector<KeyRow> build() {
       {"targets.*.overrides.*", map, false, "", "", "One override."},
       {"targets.*.overrides.*.match", string, true, "", "",
        "Module pattern: *, ?, number ranges [0-2]; modules are layers.N.q_proj, k_proj, v_proj, out_proj, fc1, fc2, "
-       "gate_proj, attention, and lm_head."},
+       "gate_proj, attention, and lm_head; an encoder's also head_dense."},
       {"metrics", map, false, "", "defaults", "What is measured on how much."},
       {"metrics.local_windows", integer, false, "0..1000000", "16", "Windows on which local errors are measured; 0 = none."},
       {"metrics.kernel_windows", integer, false, "0..1000000", "1",
@@ -63,8 +64,8 @@ std::vector<KeyRow> build() {
        "Windows that go through a layer together; part of a run's identity."},
       {"gates", names, false, "", "none", "What must hold to ship, by name (docs/gates.md); every gate must pass."},
       {"gates.*", map, false, "", "", "One gate, for every model and target that its patterns match."},
-      {"gates.*.metric", choice, true,
-       "perplexity.ratio|nll.difference|kl.mean|kl_reverse.mean|top1.agreement|top1.flips", "", "What is bounded."},
+      {"gates.*.metric", choice, true, "perplexity.ratio|nll.difference|kl.mean|kl_reverse.mean|top1.agreement|top1.flips",
+       "", "What is bounded."},
       {"gates.*.max", number, false, "-1000000..1000000", "none", "The metric's upper bound. A gate has max or min."},
       {"gates.*.min", number, false, "-1000000..1000000", "none", "The metric's lower bound."},
       {"gates.*.models", string, false, "", "*", "Pattern of model names: * and ?."},

@@ -32,10 +32,10 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-constexpr DeviceTensor LayerTrace::*trace_fields[] = {
-    &LayerTrace::hidden_in, &LayerTrace::attn_in,     &LayerTrace::q,       &LayerTrace::k,
-    &LayerTrace::v,         &LayerTrace::gate_logits, &LayerTrace::output,  &LayerTrace::attn_out,
-    &LayerTrace::ffn_in,    &LayerTrace::ffn_act,     &LayerTrace::ffn_out, &LayerTrace::residual};
+constexpr DeviceTensor LayerTrace::* trace_fields[] = {
+    &LayerTrace::key_mask, &LayerTrace::hidden_in,   &LayerTrace::attn_in, &LayerTrace::q,        &LayerTrace::k,
+    &LayerTrace::v,        &LayerTrace::gate_logits, &LayerTrace::output,  &LayerTrace::attn_out, &LayerTrace::ffn_in,
+    &LayerTrace::ffn_act,  &LayerTrace::ffn_out,     &LayerTrace::residual};
 
 DeviceTensor first_windows(kernels::Backend& backend, const DeviceTensor& x, std::int64_t windows) {
   return x.shape[0] == windows ? x : backend.slice(x, 0, windows);
@@ -43,7 +43,7 @@ DeviceTensor first_windows(kernels::Backend& backend, const DeviceTensor& x, std
 
 LayerTrace first_windows(kernels::Backend& b, const LayerTrace& t, std::int64_t n) {
   LayerTrace part = t;
-  for (DeviceTensor LayerTrace::*field : trace_fields)
+  for (DeviceTensor LayerTrace::* field : trace_fields)
     if ((t.*field).defined()) part.*field = first_windows(b, t.*field, n);
   return part;
 }
@@ -51,7 +51,7 @@ LayerTrace first_windows(kernels::Backend& b, const LayerTrace& t, std::int64_t 
 LayerTrace transferred(const LayerTrace& t, kernels::Backend& from, kernels::Backend& to) {
   LayerTrace copy = t;
   if (&from == &to) return copy;
-  for (DeviceTensor LayerTrace::*field : trace_fields) copy.*field = eval::transferred(t.*field, from, to);
+  for (DeviceTensor LayerTrace::* field : trace_fields) copy.*field = eval::transferred(t.*field, from, to);
   return copy;
 }
 
@@ -66,6 +66,11 @@ DeviceTensor Lockstep::heads(const DeviceTensor& x) const {
   return x.reshaped(Shape{x.shape[0], x.shape[1], config_.num_attention_heads, config_.head_dim()});
 }
 
+void Lockstep::embed(Arm& arm, const quant::Tensor& ids) {
+  arm.hidden = arm.decoder->embed(arm.backend->upload(ids));
+  arm.key_mask = arm.decoder->key_mask(ids);
+}
+
 void Lockstep::run(const Chunk& chunk) {
   const std::int64_t windows = chunk.inputs.shape()[0];
   const auto left = [&](std::int64_t sample) { return std::clamp<std::int64_t>(sample - chunk.first_window, 0, windows); };
@@ -73,12 +78,12 @@ void Lockstep::run(const Chunk& chunk) {
                       left(std::min(metrics_.kernel_windows, metrics_.local_windows)), chunk.first_window == 0};
   {
     const Stopwatch watch(baseline_.forward_seconds, *baseline_.backend);
-    baseline_.hidden = baseline_.decoder->embed(baseline_.backend->upload(chunk.inputs));
+    embed(baseline_, chunk.inputs);
   }
   for (Arm& arm : arms_)
     attempt(arm, [&] {
       const Stopwatch watch(arm.forward_seconds, *arm.backend);
-      arm.hidden = arm.decoder->embed(arm.backend->upload(chunk.inputs));
+      embed(arm, chunk.inputs);
     });
   for (int l = 0; l < baseline_.decoder->layers(); ++l) run_layer(l, sample);
   score(chunk);
@@ -113,7 +118,7 @@ void Lockstep::run_layer(int l, const Sample& sample) {
   BaselineLayer base;
   {
     const Stopwatch watch(baseline_.forward_seconds, *baseline_.backend);
-    base.trace = baseline_.decoder->layer(l, baseline_.hidden, &taps);
+    base.trace = baseline_.decoder->layer(l, baseline_.hidden, &taps, baseline_.key_mask);
   }
   dump(baseline_, *baseline_.backend, std::format("layer{}", l), base.trace, taps, std::max(sample.attention, sample.local));
   base.probs = taps.probs;
@@ -132,7 +137,7 @@ void Lockstep::run_arm_layer(int l, Arm& arm, const BaselineLayer& base, const S
   LayerTrace trace;
   {
     const Stopwatch watch(arm.forward_seconds, *arm.backend);
-    trace = arm.decoder->layer(l, arm.hidden, &taps);
+    trace = arm.decoder->layer(l, arm.hidden, &taps, arm.key_mask);
   }
   arm.hidden = trace.residual;
   dump(arm, *arm.backend, std::format("layer{}", l), trace, taps, sample.attention);
@@ -177,7 +182,7 @@ void Lockstep::measure_self(int l, Arm& arm, const LayerTrace& trace, const TapC
     if (length > 64) q64 = reductions.mean_attention_to(probs, 0, 64, length);
     if (length >= 64) t64 = reductions.mean_attention_to(probs, 0, 0, 64);
     arm.sinks.add_attention(l, q64, t64);
-    arm.sinks.add_summary(l, reductions.attention_summary(probs));
+    arm.sinks.add_summary(l, reductions.attention_summary(probs, config_.causal));
     if (w == 0 && sample.first) add_sketches(l, arm, probs);
     const DeviceTensor v = b.slice(heads(trace.v), w, w + 1);
     const std::vector<double> norms = reductions.norms(v);
@@ -234,7 +239,7 @@ void Lockstep::compare(int l, Arm& arm, kernels::Backend& on, const std::string&
                        const LayerTrace& test) {
   kernels::Reductions& reductions = on.reductions();
   const int n_heads = static_cast<int>(config_.num_attention_heads);
-  const auto add = [&](const char* tap, DeviceTensor LayerTrace::*field, bool by_head) {
+  const auto add = [&](const char* tap, DeviceTensor LayerTrace::* field, bool by_head) {
     const DeviceTensor& x = base.*field;
     const DeviceTensor& y = test.*field;
     if (!x.defined() || !y.defined()) return;
@@ -276,7 +281,7 @@ void Lockstep::score(const Chunk& chunk) {
     DeviceTensor base_logits;
     {
       const Stopwatch watch(baseline_.forward_seconds, *baseline_.backend);
-      quant::CodeCounts none;
+      NamedCounts none;
       base_logits = baseline_.decoder->logits(baseline_.backend->slice(baseline_.hidden, b, end), none);
     }
     const auto upload_targets = [&](kernels::Backend& backend) { return backend.slice(backend.upload(targets), b, end); };
@@ -289,12 +294,12 @@ void Lockstep::score(const Chunk& chunk) {
     for (Arm& arm : arms_)
       attempt(arm, [&] {
         DeviceTensor logits;
-        quant::CodeCounts counts;
+        NamedCounts counts;
         {
           const Stopwatch watch(arm.forward_seconds, *arm.backend);
           logits = arm.decoder->logits(arm.backend->slice(arm.hidden, b, end), counts);
         }
-        if (counts.elements > 0) arm.tables.add_codes(-1, "lm_head", counts);
+        for (const auto& [site, cast] : counts) arm.tables.add_codes(-1, site, cast);
         const Stopwatch watch(arm.metric_seconds, *arm.backend);
         targets_ = upload_targets(*arm.backend);
         score_arm(arm, chunk, b, transferred(base_logits, *baseline_.backend, *arm.backend), logits);

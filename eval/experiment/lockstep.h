@@ -36,6 +36,7 @@ class Lockstep {
     kernels::DeviceTensor probs, gate, v_gated;
   };
 
+  static void embed(Arm& arm, const quant::Tensor& ids);
   void run_layer(int l, const Sample& sample);
   void run_arm_layer(int l, Arm& arm, const BaselineLayer& base, const Sample& sample);
   void measure_self(int l, Arm& arm, const LayerTrace& trace, const TapCollector& taps, const Sample& sample);

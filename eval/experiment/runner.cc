@@ -155,7 +155,7 @@ class Runner {
     const Clock::time_point load_start = Clock::now();
     const ModelConfig config = read_config(model.path);
     Checkpoint checkpoint = Checkpoint::open(model.path);
-    const DecoderWeights weights = load_opt(checkpoint, config);
+    const DecoderWeights weights = load_weights(checkpoint, config);
     record_.models.push_back({model.name, model.written, config.family, checkpoint.content_hash(), checkpoint.parameters(),
                               variant_name(config), weights.unused_tensors});
     for (const std::string& name : weights.unused_tensors)
@@ -198,10 +198,8 @@ class Runner {
 
   void dump_into(Arm& arm, const ModelSpec& model) {
     if (dump_)
-      arm.dump = [this, name = model.name, target = arm.target->name](const std::string& tensor,
-                                                                      const quant::Tensor& windows) {
-        dump_->add(name, target, tensor, windows);
-      };
+      arm.dump = [this, name = model.name, target = arm.target->name](
+                     const std::string& tensor, const quant::Tensor& windows) { dump_->add(name, target, tensor, windows); };
   }
 
   /// The target's decoder, and its emulated twin where format and kernel are told apart.
@@ -228,7 +226,7 @@ class Runner {
     std::vector<DecoderPrecision> precisions;
     for (const TargetSpec& target : spec_.targets) precisions.push_back(precision_of(target, config));
     const quant::Tensor ids = ids_of(windows, 0, windows.size(), &Window::input);
-    std::vector<SiteRanges> ranges = calibrate(baseline, config, precisions, baseline.backend().upload(ids));
+    std::vector<SiteRanges> ranges = calibrate(baseline, config, precisions, ids);
     record_.timings.calibration_seconds += seconds_since(start);
     return ranges;
   }

@@ -77,7 +77,7 @@ EvaluationSize evaluation_size(const Spec& spec, const ModelConfig& config, std:
 CheckedModel check_model(const Spec& spec, const ModelSpec& model, std::span<const std::int32_t> tokens) {
   CheckedModel checked{read_config(model.path), {}};
   Checkpoint checkpoint = Checkpoint::open(model.path);
-  check_opt(checkpoint, checked.config);
+  check_weights(checkpoint, checked.config);
   checked.size = evaluation_size(spec, checked.config, static_cast<std::int64_t>(tokens.size()));
   windows_at(spec, checked.config, tokens, spec.data.first_token, checked.size.windows, checked.size.context);
   if (spec.data.calibration)

@@ -48,7 +48,7 @@ bool matches(std::string_view pattern, std::string_view text) {
 }
 
 LinearSchemes TargetSpec::linear_at(const std::string& module) const {
-  const bool only_by_override = module == "lm_head" || module.ends_with("gate_proj");
+  const bool only_by_override = module == "lm_head" || module == "head_dense" || module.ends_with("gate_proj");
   LinearSchemes schemes = only_by_override ? LinearSchemes{} : linear;
   for (const OverrideSpec& entry : overrides)
     if (entry.linear && matches(entry.match, module)) schemes = *entry.linear;

@@ -35,9 +35,9 @@ struct DataSpec {
   std::optional<CalibrationSpec> calibration;
 };
 
-/// Linear sites: q_proj k_proj v_proj out_proj fc1 fc2 (covered by `linear:`), gate_proj lm_head (by override only).
-/// Module paths are "layers.3.q_proj", "layers.3.attention", "layers.3.gate_proj", "lm_head"; patterns use * and ?, and
-/// number ranges in brackets: "layers.[0-2].*". Overrides apply in order, later ones win.
+/// Linear sites: q_proj k_proj v_proj out_proj fc1 fc2 (covered by `linear:`), gate_proj lm_head head_dense (by override
+/// only). Module paths are "layers.3.q_proj", "layers.3.attention", "layers.3.gate_proj", "lm_head"; patterns use * and ?,
+/// and number ranges in brackets: "layers.[0-2].*". Overrides apply in order, later ones win.
 bool matches(std::string_view pattern, std::string_view text);
 
 struct OverrideSpec {

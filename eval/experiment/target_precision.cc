@@ -22,13 +22,14 @@ DecoderPrecision precision_of(const TargetSpec& target, const ModelConfig& confi
     precision.layers.push_back(layer);
   }
   precision.lm_head = target.linear_at("lm_head");
+  if (!config.causal) precision.head_dense = target.linear_at("head_dense");
   return precision;
 }
 
 bool is_full_precision(const DecoderPrecision& precision) {
   return std::all_of(precision.layers.begin(), precision.layers.end(),
                      [](const DecoderPrecision::Layer& layer) { return layer == DecoderPrecision::Layer{}; }) &&
-         precision.lm_head == LinearSchemes{};
+         precision.lm_head == LinearSchemes{} && precision.head_dense == LinearSchemes{};
 }
 
 std::string describe(const TargetSpec& target) {

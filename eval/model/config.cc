@@ -47,6 +47,14 @@ class ConfigReader {
     return fallback;
   }
 
+  float positive(const char* key, float fallback) {
+    if (!object_.contains(key)) return fallback;
+    const json& value = object_[key];
+    if (value.is_number() && value.get<float>() > 0 && value.get<float>() < 1) return value.get<float>();
+    problem(key, "expected a number above 0 and below 1, found " + value.dump().substr(0, 40));
+    return fallback;
+  }
+
   template <std::size_t n>
   std::string word(const json& from, const std::string& key, const std::array<std::string_view, n>& allowed,
                    const std::string& shown) {
@@ -73,7 +81,8 @@ class ConfigReader {
   std::string path_, problems_;
 };
 
-constexpr std::array<std::string_view, 1> families{"opt"};
+constexpr std::array<std::string_view, 2> families{"opt", "bert"};
+constexpr std::array<std::string_view, 1> position_kinds{"absolute"};
 constexpr std::array<std::string_view, 5> activations{"relu", "gelu", "gelu_new", "gelu_pytorch_tanh", "silu"};
 constexpr std::array<std::string_view, 2> inputs{"value", "hidden"}, sites{"value", "output"};
 constexpr std::array<std::string_view, 1> sinks{"learnable"};
@@ -105,6 +114,59 @@ void read_attention(ConfigReader& reader, ModelConfig& config) {
                                                                                        : kernels::GateSite::output};
 }
 
+kernels::Activation read_activation(ConfigReader& reader, const char* key) {
+  const std::string name = reader.word(reader.object(), key, activations, key);
+  return name == "relu"   ? kernels::Activation::relu
+         : name == "gelu" ? kernels::Activation::gelu_erf
+         : name == "silu" ? kernels::Activation::silu
+                          : kernels::Activation::gelu_tanh;
+}
+
+constexpr std::int64_t large = 1 << 24;
+
+void read_sizes(ConfigReader& reader, ModelConfig& config, const char* ffn_key) {
+  config.vocab_size = reader.whole("vocab_size", 1, large);
+  config.hidden_size = reader.whole("hidden_size", 1, 1 << 20);
+  config.num_hidden_layers = reader.whole("num_hidden_layers", 1, 10000);
+  config.ffn_dim = reader.whole(ffn_key, 1, large);
+  config.num_attention_heads = reader.whole("num_attention_heads", 1, 1 << 16);
+  config.max_position_embeddings = reader.whole("max_position_embeddings", 1, large);
+  // What relates two numbers is judged where both are good.
+  if (reader.sound() && config.hidden_size % config.num_attention_heads != 0)
+    reader.problem("num_attention_heads", std::to_string(config.num_attention_heads) + " doesn't divide hidden_size " +
+                                              std::to_string(config.hidden_size));
+}
+
+void read_opt_config(ConfigReader& reader, ModelConfig& config) {
+  read_sizes(reader, config, "ffn_dim");
+  if (reader.sound()) {
+    config.bos_token_id = reader.whole("bos_token_id", 0, config.vocab_size - 1, 2);
+    if (reader.whole("word_embed_proj_dim", 1, 1 << 20, config.hidden_size) != config.hidden_size)
+      reader.problem("word_embed_proj_dim", "differs from hidden_size: projected embeddings are not supported");
+  }
+  config.enable_bias = reader.flag("enable_bias", true);
+  if (!reader.flag("do_layer_norm_before", true))
+    reader.problem("do_layer_norm_before", "must be true: post-norm decoders are not supported");
+  if (!reader.flag("layer_norm_elementwise_affine", true)) reader.problem("layer_norm_elementwise_affine", "must be true");
+  if (reader.flag("_remove_final_layer_norm", false)) reader.problem("_remove_final_layer_norm", "must be false");
+  config.activation = read_activation(reader, "activation_function");
+}
+
+void read_bert_config(ConfigReader& reader, ModelConfig& config) {
+  config.causal = false;
+  config.post_norm = true;
+  config.position_offset = 0;
+  read_sizes(reader, config, "intermediate_size");
+  config.type_vocab_size = reader.whole("type_vocab_size", 1, 1 << 16, 2);
+  if (reader.sound()) config.pad_token_id = reader.whole("pad_token_id", 0, config.vocab_size - 1, 0);
+  config.norm_eps = reader.positive("layer_norm_eps", 1e-12F);
+  if (reader.flag("is_decoder", false)) reader.problem("is_decoder", "must be false: causal BERT models are not supported");
+  if (reader.flag("add_cross_attention", false)) reader.problem("add_cross_attention", "must be false");
+  if (reader.object().contains("position_embedding_type"))
+    reader.word(reader.object(), "position_embedding_type", position_kinds, "position_embedding_type");
+  config.activation = read_activation(reader, "hidden_act");
+}
+
 }  // namespace
 
 ModelConfig read_config(const std::filesystem::path& directory) {
@@ -114,35 +176,15 @@ ModelConfig read_config(const std::filesystem::path& directory) {
   if (!object.is_object()) throw quant::Error(quant::ErrorKind::input, path.string() + ": expected an object");
   ConfigReader reader(object, path.string());
   ModelConfig config;
-  constexpr std::int64_t large = 1 << 24;
-  config.vocab_size = reader.whole("vocab_size", 1, large);
-  config.hidden_size = reader.whole("hidden_size", 1, 1 << 20);
-  config.num_hidden_layers = reader.whole("num_hidden_layers", 1, 10000);
-  config.ffn_dim = reader.whole("ffn_dim", 1, large);
-  config.num_attention_heads = reader.whole("num_attention_heads", 1, 1 << 16);
-  config.max_position_embeddings = reader.whole("max_position_embeddings", 1, large);
-  // What relates two numbers is judged where both are good.
-  if (reader.sound()) {
-    config.bos_token_id = reader.whole("bos_token_id", 0, config.vocab_size - 1, 2);
-    if (config.hidden_size % config.num_attention_heads != 0)
-      reader.problem("num_attention_heads", std::to_string(config.num_attention_heads) + " doesn't divide hidden_size " +
-                                                std::to_string(config.hidden_size));
-    if (reader.whole("word_embed_proj_dim", 1, 1 << 20, config.hidden_size) != config.hidden_size)
-      reader.problem("word_embed_proj_dim", "differs from hidden_size: projected embeddings are not supported");
-  }
   config.family = reader.word(object, "model_type", families, "model_type");
-  config.tie_word_embeddings = reader.flag("tie_word_embeddings", true);
-  config.enable_bias = reader.flag("enable_bias", true);
-  if (!reader.flag("do_layer_norm_before", true))
-    reader.problem("do_layer_norm_before", "must be true: post-norm decoders are not supported");
-  if (!reader.flag("layer_norm_elementwise_affine", true)) reader.problem("layer_norm_elementwise_affine", "must be true");
-  if (reader.flag("_remove_final_layer_norm", false)) reader.problem("_remove_final_layer_norm", "must be false");
-  const std::string activation = reader.word(object, "activation_function", activations, "activation_function");
-  config.activation = activation == "relu"   ? kernels::Activation::relu
-                      : activation == "gelu" ? kernels::Activation::gelu_erf
-                      : activation == "silu" ? kernels::Activation::silu
-                                             : kernels::Activation::gelu_tanh;
-  read_attention(reader, config);
+  if (reader.sound()) {  // what else is expected depends on the family
+    if (config.family == "bert")
+      read_bert_config(reader, config);
+    else
+      read_opt_config(reader, config);
+    config.tie_word_embeddings = reader.flag("tie_word_embeddings", true);
+    read_attention(reader, config);
+  }
   reader.finish();
   return config;
 }

@@ -1,5 +1,6 @@
 #include "eval/model/decoder.h"
 
+#include <algorithm>
 #include <tuple>
 #include <utility>
 
@@ -13,9 +14,6 @@ using quant::Shape;
 using quant::Tensor;
 
 namespace {
-
-constexpr float layer_norm_eps = 1e-5F;      // OPT's, not in its config.json
-constexpr std::int64_t position_offset = 2;  // OPT's table has two rows before position 0
 
 quant::View<const float> view_or_empty(const Tensor& tensor) {
   return tensor.empty() ? quant::View<const float>() : tensor.view<float>();
@@ -42,7 +40,7 @@ kernels::AttentionProblem attention_problem(const ModelConfig& config, const ker
   kernels::AttentionProblem problem;
   problem.q_heads = problem.kv_heads = config.num_attention_heads;
   problem.head_dim = problem.v_head_dim = config.head_dim();
-  problem.causal = true;
+  problem.causal = config.causal;
   problem.gate = config.gate;
   problem.learnable_sink = config.learnable_sink;
   problem.schemes = schemes;
@@ -57,8 +55,9 @@ std::vector<ModuleProblem> linear_problems(const ModelConfig& config, const Deco
   const std::int64_t hidden = config.hidden_size;
   const auto add = [&](const std::string& module, std::int64_t in, std::int64_t out, const LinearSchemes& schemes) {
     const bool full = schemes == LinearSchemes{};
-    all.push_back({module, {in, out, schemes.weights, schemes.activations, full ? ExecutionMode::real : precision.mode,
-                            !full && precision.fast_accum}});
+    all.push_back({module,
+                   {in, out, schemes.weights, schemes.activations, full ? ExecutionMode::real : precision.mode,
+                    !full && precision.fast_accum}});
   };
   for (int l = 0; l < static_cast<int>(precision.layers.size()); ++l) {
     const DecoderPrecision::Layer& layer = precision.layers[static_cast<std::size_t>(l)];
@@ -70,6 +69,7 @@ std::vector<ModuleProblem> linear_problems(const ModelConfig& config, const Deco
     add(layer_module(l, "fc2"), config.ffn_dim, hidden, layer.fc2);
     if (config.gate) add(layer_module(l, "gate_proj"), hidden, config.num_attention_heads, layer.gate_proj);
   }
+  if (!config.causal) add("head_dense", hidden, hidden, precision.head_dense);
   add("lm_head", hidden, config.vocab_size, precision.lm_head);
   return all;
 }
@@ -81,7 +81,11 @@ DecoderResources::DecoderResources(kernels::Backend& backend, const DecoderWeigh
                        upload_norm(layer.ffn_norm_gamma, layer.ffn_norm_beta),
                        layer.sink.empty() ? DeviceTensor{} : backend.upload(layer.sink)});
   }
-  final_norm_ = upload_norm(weights.final_norm_gamma, weights.final_norm_beta);
+  if (weights.has_head) final_norm_ = upload_norm(weights.final_norm_gamma, weights.final_norm_beta);
+  if (!weights.token_types.empty()) {
+    token_types_ = backend.upload(weights.token_types);
+    embed_norm_ = upload_norm(weights.embed_norm_gamma, weights.embed_norm_beta);
+  }
   tokens_ = backend.upload(weights.embed_tokens);
   positions_ = backend.upload(weights.embed_positions);
 }
@@ -99,8 +103,8 @@ std::shared_ptr<kernels::PreparedLinear> DecoderResources::linear(const std::str
                     std::string(kernels::to_string(execution.mode)) + (execution.fast_accum ? " fast_accum" : "");
   for (const quant::Range& range : site) key += " " + std::to_string(range.min) + ":" + std::to_string(range.max);
   if (const auto found = packed_.find(key); found != packed_.end()) return found->second;
-  const kernels::LinearProblem problem{weight.shape()[1],   weight.shape()[0], schemes.weights, schemes.activations,
-                                       execution.mode, execution.fast_accum};
+  const kernels::LinearProblem problem{weight.shape()[1],   weight.shape()[0], schemes.weights,
+                                       schemes.activations, execution.mode,    execution.fast_accum};
   if (const kernels::Support support = backend_.supports(problem); !support)
     throw Error(ErrorKind::unavailable, module + ": " + problem.to_string() + " is not supported by backend " +
                                             backend_.info().name + ": " + support.reason);
@@ -116,8 +120,12 @@ Decoder::Decoder(DecoderResources& resources, const DecoderPrecision& precision,
   quant::require(precision.layers.size() == weights.layers.size(), "decoder: precision names another number of layers");
   if (packing == Packing::by_layer) return;
   for (int l = 0; l < layers(); ++l) layers_.push_back(packed_layer(l));
+  if (!weights.has_head) return;
   const Tensor& head = weights.lm_head.empty() ? weights.embed_tokens : weights.lm_head;
-  lm_head_ = resources.linear("lm_head", precision.lm_head, precision.execution(), head, Tensor(), ranges, true);
+  lm_head_ = resources.linear("lm_head", precision.lm_head, precision.execution(), head, weights.lm_head_b, ranges, true);
+  if (!weights.head_dense_w.empty())
+    head_dense_ = resources.linear("head_dense", precision.head_dense, precision.execution(), weights.head_dense_w,
+                                   weights.head_dense_b, ranges, true);
 }
 
 Decoder::Layer& Decoder::use(int l) {
@@ -158,11 +166,11 @@ Decoder::Layer Decoder::packed_layer(int l) const {
 }
 
 DeviceTensor Decoder::run(const char* name, const std::shared_ptr<kernels::PreparedLinear>& linear, const DeviceTensor& src,
-                          LayerTrace& trace) {
-  quant::CodeCounts counts;
+                          NamedCounts& counts) {
+  quant::CodeCounts seen;
   const bool coded = quant::is_scaled(linear->problem().activations.format);  // asking a GPU for counts is a wait
-  DeviceTensor dst = backend().linear(*linear, src, coded ? &counts : nullptr);
-  if (coded) trace.codes.emplace_back(name, counts);
+  DeviceTensor dst = backend().linear(*linear, src, coded ? &seen : nullptr);
+  if (coded) counts.emplace_back(name, seen);
   return dst;
 }
 
@@ -175,9 +183,17 @@ DeviceTensor Decoder::embed(const DeviceTensor& ids) {
   const std::int64_t batch = ids.shape[0], length = ids.shape[1];
   Tensor positions(quant::DType::i32, Shape{batch, length});
   auto rows = positions.view<std::int32_t>();
-  for (std::int64_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<std::int32_t>(i % length + position_offset);
+  const ModelConfig& config = resources_.weights().config;
+  for (std::int64_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<std::int32_t>(i % length + config.position_offset);
   kernels::Backend& b = backend();
-  return b.add(b.embedding(ids, resources_.token_table()), b.embedding(b.upload(positions), resources_.position_table()));
+  DeviceTensor hidden = b.embedding(ids, resources_.token_table());
+  if (resources_.token_types().defined()) {
+    const Tensor type_0 = Tensor::zeros(quant::DType::i32, Shape{batch, length});
+    hidden = b.add(hidden, b.embedding(b.upload(type_0), resources_.token_types()));
+  }
+  hidden = b.add(hidden, b.embedding(b.upload(positions), resources_.position_table()));
+  const DecoderResources::Norm& norm = resources_.embed_norm();
+  return norm.gamma.defined() ? b.layer_norm(hidden, norm.gamma, norm.beta, config.norm_eps) : hidden;
 }
 
 void Decoder::attend(int l, const DeviceTensor& attn_in, LayerTrace& trace, kernels::TapSink* taps) {
@@ -188,10 +204,12 @@ void Decoder::attend(int l, const DeviceTensor& attn_in, LayerTrace& trace, kern
   inputs.k = heads(trace.k);
   inputs.v = heads(trace.v);
   if (gate) {
-    trace.gate_logits = run("gate_proj", layer.gate, gate->input == kernels::GateInput::value ? trace.v : attn_in, trace);
+    trace.gate_logits =
+        run("gate_proj", layer.gate, gate->input == kernels::GateInput::value ? trace.v : attn_in, trace.codes);
     inputs.gate_logits = trace.gate_logits;
   }
   inputs.sink = resources_.layer(l).sink;
+  inputs.key_mask = trace.key_mask;
   kernels::AttentionResult result = backend().attention(*layer.attention, inputs, taps);
   trace.output = result.output;
   trace.probs = std::move(result.probs);
@@ -202,23 +220,28 @@ void Decoder::attend(int l, const DeviceTensor& attn_in, LayerTrace& trace, kern
     if (quant::is_scaled(scheme->format)) trace.codes.emplace_back(name, *counts);
 }
 
-LayerTrace Decoder::layer(int l, const DeviceTensor& hidden, kernels::TapSink* taps) {
+LayerTrace Decoder::layer(int l, const DeviceTensor& hidden, kernels::TapSink* taps, const DeviceTensor& key_mask) {
   Layer& layer = use(l);
   const DecoderResources::Layer& norms = resources_.layer(l);
+  const ModelConfig& config = resources_.weights().config;
   kernels::Backend& b = backend();
+  const auto normed = [&](const DeviceTensor& x, const DecoderResources::Norm& norm, bool here) {
+    return here ? b.layer_norm(x, norm.gamma, norm.beta, config.norm_eps) : x;
+  };
   LayerTrace trace;
+  trace.key_mask = key_mask;
   trace.hidden_in = hidden;
-  trace.attn_in = b.layer_norm(hidden, norms.attn_norm.gamma, norms.attn_norm.beta, layer_norm_eps);
-  trace.q = run("q_proj", layer.q, trace.attn_in, trace);
-  trace.k = run("k_proj", layer.k, trace.attn_in, trace);
-  trace.v = run("v_proj", layer.v, trace.attn_in, trace);
+  trace.attn_in = normed(hidden, norms.attn_norm, !config.post_norm);
+  trace.q = run("q_proj", layer.q, trace.attn_in, trace.codes);
+  trace.k = run("k_proj", layer.k, trace.attn_in, trace.codes);
+  trace.v = run("v_proj", layer.v, trace.attn_in, trace.codes);
   attend(l, trace.attn_in, trace, taps);
-  trace.attn_out = run("out_proj", layer.out, trace.output.reshaped(hidden.shape), trace);
-  const DeviceTensor middle = b.add(hidden, trace.attn_out);
-  trace.ffn_in = b.layer_norm(middle, norms.ffn_norm.gamma, norms.ffn_norm.beta, layer_norm_eps);
-  trace.ffn_act = b.activation(run("fc1", layer.fc1, trace.ffn_in, trace), resources_.weights().config.activation);
-  trace.ffn_out = run("fc2", layer.fc2, trace.ffn_act, trace);
-  trace.residual = b.add(middle, trace.ffn_out);
+  trace.attn_out = run("out_proj", layer.out, trace.output.reshaped(hidden.shape), trace.codes);
+  const DeviceTensor middle = normed(b.add(hidden, trace.attn_out), norms.attn_norm, config.post_norm);
+  trace.ffn_in = normed(middle, norms.ffn_norm, !config.post_norm);
+  trace.ffn_act = b.activation(run("fc1", layer.fc1, trace.ffn_in, trace.codes), config.activation);
+  trace.ffn_out = run("fc2", layer.fc2, trace.ffn_act, trace.codes);
+  trace.residual = normed(b.add(middle, trace.ffn_out), norms.ffn_norm, config.post_norm);
   return trace;
 }
 
@@ -229,26 +252,41 @@ LayerTrace Decoder::local(int l, const LayerTrace& baseline, kernels::TapSink* t
   trace.q = baseline.q;
   trace.k = baseline.k;
   trace.v = baseline.v;
+  trace.key_mask = baseline.key_mask;
   attend(l, baseline.attn_in, trace, taps);
-  trace.q = run("q_proj", layer.q, baseline.attn_in, trace);
-  trace.k = run("k_proj", layer.k, baseline.attn_in, trace);
-  trace.v = run("v_proj", layer.v, baseline.attn_in, trace);
-  trace.attn_out = run("out_proj", layer.out, baseline.output.reshaped(baseline.hidden_in.shape), trace);
+  trace.q = run("q_proj", layer.q, baseline.attn_in, trace.codes);
+  trace.k = run("k_proj", layer.k, baseline.attn_in, trace.codes);
+  trace.v = run("v_proj", layer.v, baseline.attn_in, trace.codes);
+  trace.attn_out = run("out_proj", layer.out, baseline.output.reshaped(baseline.hidden_in.shape), trace.codes);
   trace.ffn_act =
-      backend().activation(run("fc1", layer.fc1, baseline.ffn_in, trace), resources_.weights().config.activation);
-  trace.ffn_out = run("fc2", layer.fc2, baseline.ffn_act, trace);
+      backend().activation(run("fc1", layer.fc1, baseline.ffn_in, trace.codes), resources_.weights().config.activation);
+  trace.ffn_out = run("fc2", layer.fc2, baseline.ffn_act, trace.codes);
   return trace;
 }
 
-DeviceTensor Decoder::final_hidden(const DeviceTensor& hidden) {
+DeviceTensor Decoder::final_hidden(const DeviceTensor& hidden, NamedCounts& counts) {
+  quant::require(has_head(), "decoder: the model has no head");
+  const ModelConfig& config = resources_.weights().config;
   const DecoderResources::Norm& norm = resources_.final_norm();
-  return backend().layer_norm(hidden, norm.gamma, norm.beta, layer_norm_eps);
+  if (!head_dense_) return backend().layer_norm(hidden, norm.gamma, norm.beta, config.norm_eps);
+  const DeviceTensor transformed = backend().activation(run("head_dense", head_dense_, hidden, counts), config.activation);
+  return backend().layer_norm(transformed, norm.gamma, norm.beta, config.norm_eps);
 }
 
-DeviceTensor Decoder::logits(const DeviceTensor& hidden, quant::CodeCounts& counts) {
-  quant::require(lm_head_ != nullptr, "decoder: packed by layer, it has no logits");
-  return backend().linear(*lm_head_, final_hidden(hidden),
-                          quant::is_scaled(lm_head_->problem().activations.format) ? &counts : nullptr);
+DeviceTensor Decoder::logits(const DeviceTensor& hidden, NamedCounts& counts) {
+  quant::require(lm_head_ != nullptr, "decoder: without a head, or packed by layer, it has no logits");
+  return run("lm_head", lm_head_, final_hidden(hidden, counts), counts);
+}
+
+DeviceTensor Decoder::key_mask(const Tensor& ids) const {
+  const ModelConfig& config = resources_.weights().config;
+  const auto all = ids.view<std::int32_t>().span();
+  const auto pad = static_cast<std::int32_t>(config.pad_token_id);
+  if (config.causal || std::find(all.begin(), all.end(), pad) == all.end()) return {};
+  Tensor mask(quant::DType::u8, ids.shape());
+  std::transform(all.begin(), all.end(), mask.view<std::uint8_t>().data(),
+                 [&](std::int32_t id) { return static_cast<std::uint8_t>(id != pad); });
+  return backend().upload(mask);
 }
 
 std::map<std::string, std::string> Decoder::implementations() const {
@@ -263,6 +301,7 @@ std::map<std::string, std::string> Decoder::implementations() const {
     if (layer.gate) add_implementation(all, "gate_proj", layer.gate->implementation());
     add_implementation(all, "attention", layer.attention->implementation());
   }
+  if (head_dense_) add_implementation(all, "head_dense", head_dense_->implementation());
   if (lm_head_) add_implementation(all, "lm_head", lm_head_->implementation());
   return all;
 }

@@ -1,7 +1,8 @@
-// A decoder-only transformer (OPT family: pre-norm, learned positions) over one backend's kernels, in one precision.
-// The layer is the unit: the runner drives all arms in lockstep, so a decoder offers layer(l), never a whole forward.
+// A transformer over one backend's kernels, in one precision. The layer is the unit: the runner drives all arms in lockstep,
+// so a model offers layer(l), never a whole forward.
 //
-//   hidden -> norm -> q,k,v (gate_proj) -> attention -> out_proj -> + -> norm -> fc1 -> act -> fc2 -> +
+//   pre-norm (OPT)    hidden -> norm -> q,k,v (gate_proj) -> attention -> out_proj -> + -> norm -> fc1 -> act -> fc2 -> +
+//   post-norm (BERT)  hidden -> q,k,v (gate_proj) -> attention -> out_proj -> + -> norm -> fc1 -> act -> fc2 -> + -> norm
 //
 // Left out: key/value caching and generation (evaluation reads whole windows).
 #pragma once
@@ -36,6 +37,8 @@ class DecoderResources {
   const Norm& final_norm() const { return final_norm_; }
   const kernels::DeviceTensor& token_table() const { return tokens_; }
   const kernels::DeviceTensor& position_table() const { return positions_; }
+  const kernels::DeviceTensor& token_types() const { return token_types_; }  ///< undefined where the family has none
+  const Norm& embed_norm() const { return embed_norm_; }
 
   /// The packed linear of `module` in these schemes; packed at the first request, then shared when `keep`.
   std::shared_ptr<kernels::PreparedLinear> linear(const std::string& module, const LinearSchemes& schemes,
@@ -48,17 +51,22 @@ class DecoderResources {
   kernels::Backend& backend_;
   const DecoderWeights& weights_;
   std::vector<Layer> layers_;
-  Norm final_norm_;
-  kernels::DeviceTensor tokens_, positions_;
+  Norm final_norm_, embed_norm_;
+  kernels::DeviceTensor tokens_, positions_, token_types_;
   std::map<std::string, std::shared_ptr<kernels::PreparedLinear>> packed_;
 };
 
-/// Everything a layer computed, named as in kernels/taps.h. Tensors [B, T, H] or [B, T, heads, d].
+/// What the casts of quantized inputs did, by site: linears by name ("q_proj", ...), attention operands as "attention.q",
+/// ...
+using NamedCounts = std::vector<std::pair<std::string, quant::CodeCounts>>;
+
+/// Everything a layer computed, named as in kernels/taps.h. Tensors [B, T, H] or [B, T, heads, d]. attn_in and ffn_in are
+/// what the linears read, `residual` is the layer's output: behind its last norm in a post-norm model.
 struct LayerTrace {
+  kernels::DeviceTensor key_mask;  ///< as layer() was given it
   kernels::DeviceTensor hidden_in, attn_in, q, k, v, gate_logits, output, attn_out, ffn_in, ffn_act, ffn_out, residual;
   std::vector<kernels::ProbCounts> probs;  ///< [B, heads]
-  /// What the casts of each quantized input did: linears by name ("q_proj", ...), attention operands as "attention.q", ...
-  std::vector<std::pair<std::string, quant::CodeCounts>> codes;
+  NamedCounts codes;
 };
 
 /// ahead: everything is packed when a decoder is made, and shared. by_layer: a layer is packed when it is used and dropped
@@ -77,16 +85,19 @@ class Decoder {
 
   /// ids i32 [B, T], values in [0, vocab), T <= max positions -> f32 [B, T, H].
   kernels::DeviceTensor embed(const kernels::DeviceTensor& ids);
-  /// One layer; `taps` hears what happens inside attention.
-  LayerTrace layer(int l, const kernels::DeviceTensor& hidden, kernels::TapSink* taps);
+  /// One layer; `taps` hears what happens inside attention. key_mask u8 [B, T], 1 = a token that is there; undefined = all.
+  LayerTrace layer(int l, const kernels::DeviceTensor& hidden, kernels::TapSink* taps,
+                   const kernels::DeviceTensor& key_mask = {});
   /// Each operation of layer l fed with the *baseline's* inputs: the local error of each is visible alone. The returned
   /// trace holds q, k, v, gate_logits, output, attn_out, ffn_act, ffn_out.
   LayerTrace local(int l, const LayerTrace& baseline, kernels::TapSink* taps);
-  /// The final norm: what lm_head reads.
-  kernels::DeviceTensor final_hidden(const kernels::DeviceTensor& hidden);
-  /// Final norm and lm_head: f32 [B, T, H] -> [B, T, V]. `counts` += what the cast of lm_head's input did, where there is
-  /// one.
-  kernels::DeviceTensor logits(const kernels::DeviceTensor& hidden, quant::CodeCounts& counts);
+  bool has_head() const { return resources_.weights().has_head; }
+  /// What lm_head reads: the final norm's output, in an encoder norm(act(head_dense(hidden))). `counts` as logits'.
+  kernels::DeviceTensor final_hidden(const kernels::DeviceTensor& hidden, NamedCounts& counts);
+  /// final_hidden and lm_head: f32 [B, T, H] -> [B, T, V]. To `counts` is added what the casts of its quantized inputs did.
+  kernels::DeviceTensor logits(const kernels::DeviceTensor& hidden, NamedCounts& counts);
+  /// Which tokens of these ids (i32 [B, T]) a query may see, u8 [B, T]: not an encoder's padding. Undefined: all.
+  kernels::DeviceTensor key_mask(const quant::Tensor& ids) const;
 
   /// Module kind -> implementations that ran ("q_proj", ..., "attention", "lm_head").
   std::map<std::string, std::string> implementations() const;
@@ -99,7 +110,7 @@ class Decoder {
   Layer packed_layer(int l) const;
   Layer& use(int l);
   kernels::DeviceTensor run(const char* name, const std::shared_ptr<kernels::PreparedLinear>& linear,
-                            const kernels::DeviceTensor& src, LayerTrace& trace);
+                            const kernels::DeviceTensor& src, NamedCounts& counts);
   void attend(int l, const kernels::DeviceTensor& attn_in, LayerTrace& trace, kernels::TapSink* taps);
   kernels::DeviceTensor heads(const kernels::DeviceTensor& x) const;
 
@@ -109,7 +120,7 @@ class Decoder {
   Packing packing_;
   std::vector<Layer> layers_;  ///< all, or by_layer the one in use
   int in_use_ = -1;            ///< by_layer: which
-  std::shared_ptr<kernels::PreparedLinear> lm_head_;
+  std::shared_ptr<kernels::PreparedLinear> lm_head_, head_dense_;
 };
 
 /// The attention problem of layer l's shape in these schemes.

@@ -28,13 +28,14 @@ struct DecoderPrecision {
     friend bool operator==(const Layer&, const Layer&) = default;
   };
   std::vector<Layer> layers;
-  LinearSchemes lm_head;
+  LinearSchemes lm_head, head_dense;  ///< head_dense: an encoder's
   kernels::ExecutionMode mode = kernels::ExecutionMode::real;
   bool fast_accum = false;
   Execution execution() const { return {mode, fast_accum}; }
 };
 
-/// Static ranges by site: "layers.3.fc1" (a linear's input), "layers.3.attention.q" (also .k, .v, .output), "lm_head".
+/// Static ranges by site: "layers.3.fc1" (a linear's input), "layers.3.attention.q" (also .k, .v, .output), "lm_head",
+/// "head_dense".
 using SiteRanges = std::map<std::string, std::vector<quant::Range>>;
 
 }  // namespace qfid::eval

@@ -14,7 +14,9 @@ constexpr int threads = 256;
 constexpr std::int64_t part_elements = 8192;
 using Sums = quant::DistortionStats::Sums;
 
-std::int64_t tokens_per_part(std::int64_t width) { return std::max<std::int64_t>(1, part_elements / std::max<std::int64_t>(1, width)); }
+std::int64_t tokens_per_part(std::int64_t width) {
+  return std::max<std::int64_t>(1, part_elements / std::max<std::int64_t>(1, width));
+}
 
 __device__ std::int64_t my_warp() { return (static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / 32; }
 
@@ -248,14 +250,14 @@ __global__ void stats_kernel(const float* x, std::int64_t rows, std::int64_t n, 
 
 __device__ double floored_log(float p) { return log(static_cast<double>(p < FLT_MIN ? FLT_MIN : p)); }
 
-__global__ void summary_kernel(const float* probs, std::int64_t rows, std::int64_t queries, std::int64_t keys,
+__global__ void summary_kernel(const float* probs, std::int64_t rows, std::int64_t queries, std::int64_t keys, bool causal,
                                SummaryRow* out) {
   const std::int64_t r = my_warp();
   if (r >= rows) return;
   const float* p = probs + r * keys;
-  const std::int64_t own = r % queries + keys - queries;
+  const std::int64_t own = causal ? r % queries + keys - queries : 0, seen = causal ? own + 1 : keys;
   double mass = 0, entropy = 0, logs = 0;
-  for (std::int64_t i = threadIdx.x & 31U; i <= own; i += 32) {
+  for (std::int64_t i = threadIdx.x & 31U; i < seen; i += 32) {
     const double ln = floored_log(p[i]);
     mass += static_cast<double>(p[i]);
     entropy -= static_cast<double>(p[i]) * ln;
@@ -273,8 +275,7 @@ __global__ void column_sums_kernel(const float* probs, std::int64_t groups, std:
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i >= groups * keys) return;
   double sum = 0;
-  for (std::int64_t q = 0; q < queries; ++q)
-    sum += static_cast<double>(probs[(i / keys * queries + q) * keys + i % keys]);
+  for (std::int64_t q = 0; q < queries; ++q) sum += static_cast<double>(probs[(i / keys * queries + q) * keys + i % keys]);
   out[i] = sum;
 }
 
@@ -282,7 +283,8 @@ __global__ void norms_kernel(const float* x, std::int64_t rows, std::int64_t n, 
   const std::int64_t r = my_warp();
   if (r >= rows) return;
   double sum = 0;
-  for (std::int64_t i = threadIdx.x & 31U; i < n; i += 32) sum += static_cast<double>(x[r * n + i]) * static_cast<double>(x[r * n + i]);
+  for (std::int64_t i = threadIdx.x & 31U; i < n; i += 32)
+    sum += static_cast<double>(x[r * n + i]) * static_cast<double>(x[r * n + i]);
   sum = warp_sum(sum);
   if ((threadIdx.x & 31U) == 0) out[r] = sqrt(sum);
 }
@@ -326,11 +328,11 @@ void fold_divergence(const DivergenceRow* rows, std::int64_t groups, std::int64_
   fold(rows, groups, per_group, out, stream);
 }
 
-void summary_rows(const float* probs, std::int64_t groups, std::int64_t queries, std::int64_t keys, SummaryRow* out,
-                  cudaStream_t stream) {
+void summary_rows(const float* probs, std::int64_t groups, std::int64_t queries, std::int64_t keys, bool causal,
+                  SummaryRow* out, cudaStream_t stream) {
   if (groups * queries == 0) return;
   summary_kernel<<<blocks_for(groups * queries * 32, threads), threads, 0, stream>>>(probs, groups * queries, queries, keys,
-                                                                                     out);
+                                                                                     causal, out);
   launched("summary_rows");
 }
 void fold_summary(const SummaryRow* rows, std::int64_t groups, std::int64_t queries, AttentionSummary* out,
@@ -362,8 +364,8 @@ void row_norms(const float* x, std::int64_t rows, std::int64_t n, double* out, c
 void mean_column(const float* probs, std::int64_t groups, std::int64_t queries, std::int64_t keys, std::int64_t key,
                  std::int64_t first, std::int64_t last, double* out, cudaStream_t stream) {
   if (groups == 0) return;
-  mean_column_kernel<<<blocks_for(groups * 32, threads), threads, 0, stream>>>(probs, groups, queries, keys, key, first, last,
-                                                                               out);
+  mean_column_kernel<<<blocks_for(groups * 32, threads), threads, 0, stream>>>(probs, groups, queries, keys, key, first,
+                                                                               last, out);
   launched("mean_column");
 }
 

@@ -44,10 +44,10 @@ void fold_stats(const StatsRow* rows, std::int64_t groups, std::int64_t per_grou
 
 struct SummaryRow {
   double mass, entropy, gap;
-  std::int64_t own;  ///< the row's own key
+  std::int64_t own;  ///< the row's own key; 0 where all keys are seen: no gap
 };
-void summary_rows(const float* probs, std::int64_t groups, std::int64_t queries, std::int64_t keys, SummaryRow* out,
-                  cudaStream_t stream);
+void summary_rows(const float* probs, std::int64_t groups, std::int64_t queries, std::int64_t keys, bool causal,
+                  SummaryRow* out, cudaStream_t stream);
 void fold_summary(const SummaryRow* rows, std::int64_t groups, std::int64_t queries, AttentionSummary* out,
                   cudaStream_t stream);
 /// out [groups, keys]: sums over queries.

@@ -68,14 +68,14 @@ std::vector<RowStats> GpuReductions::row_stats(const DeviceTensor& x) {
   return all;
 }
 
-std::vector<AttentionSummary> GpuReductions::attention_summary(const DeviceTensor& probs) {
+std::vector<AttentionSummary> GpuReductions::attention_summary(const DeviceTensor& probs, bool causal) {
   const Shape& s = probs.shape;
   quant::require(s.rank() == 4 && s[3] > 0, "attention_summary: probabilities must be [B, H, Tq, Tk]");
   const std::int64_t groups = s[0] * s[1], queries = s[2], keys = s[3];
   const auto rows = c_.array<SummaryRow>(groups * queries);
   const auto out = c_.array<AttentionSummary>(groups);
   const auto columns = c_.array<double>(groups * keys);
-  summary_rows(data<const float>(probs), groups, queries, keys, rows.get(), c_.stream());
+  summary_rows(data<const float>(probs), groups, queries, keys, causal, rows.get(), c_.stream());
   fold_summary(rows.get(), groups, queries, out.get(), c_.stream());
   column_sums(data<const float>(probs), groups, queries, keys, columns.get(), c_.stream());
   std::vector<AttentionSummary> all = c_.fetched(out.get(), groups);

@@ -47,12 +47,12 @@ struct ReadRow {
 
 double floored_log(float p) { return std::log(static_cast<double>(p < FLT_MIN ? FLT_MIN : p)); }
 
-AttentionSummary summary_of(const float* p, std::int64_t queries, std::int64_t keys) {
+AttentionSummary summary_of(const float* p, std::int64_t queries, std::int64_t keys, bool causal) {
   AttentionSummary out;
   std::vector<double> columns(static_cast<std::size_t>(keys));
   double given = 0;
   for (std::int64_t q = 0; q < queries; ++q, p += keys) {
-    const std::int64_t own = q + keys - queries, seen = own + 1;  // keys 0 to own
+    const std::int64_t own = q + keys - queries, seen = causal ? own + 1 : keys;
     if (seen <= 0) continue;
     const RowLogs row = quant::dispatched(ReadRow{}, p, seen, columns.data());
     if (row.mass == 0) continue;
@@ -61,7 +61,7 @@ AttentionSummary summary_of(const float* p, std::int64_t queries, std::int64_t k
     const double missing = 1 - row.mass > 1e-5 ? 1 - row.mass : 0;
     out.sink_mass_sum += missing;
     out.entropy_sum += row.entropy - (missing > 0 ? missing * std::log(missing) : 0);
-    if (own < 2) continue;
+    if (!causal || own < 2) continue;
     ++out.gap_rows;
     const double first = floored_log(p[0]);
     out.gap_sum += first - (row.logs - first - floored_log(p[own])) / static_cast<double>(own - 1);
@@ -74,14 +74,14 @@ AttentionSummary summary_of(const float* p, std::int64_t queries, std::int64_t k
 
 }  // namespace
 
-std::vector<AttentionSummary> HostReductions::attention_summary(const DeviceTensor& probs) {
+std::vector<AttentionSummary> HostReductions::attention_summary(const DeviceTensor& probs, bool causal) {
   const Shape& s = probs.shape;
   quant::require(s.rank() == 4 && s[3] > 0, "attention_summary: probabilities must be [B, H, Tq, Tk]");
   const float* p = view<float>(probs).data();
   std::vector<AttentionSummary> all(static_cast<std::size_t>(s[0] * s[1]));
 #pragma omp parallel for schedule(static)
   for (std::int64_t h = 0; h < s[0] * s[1]; ++h)
-    all[static_cast<std::size_t>(h)] = summary_of(p + h * s[2] * s[3], s[2], s[3]);
+    all[static_cast<std::size_t>(h)] = summary_of(p + h * s[2] * s[3], s[2], s[3], causal);
   return all;
 }
 

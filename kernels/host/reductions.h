@@ -16,7 +16,7 @@ class HostReductions : public Reductions {
   /// Probabilities below the smallest normal f32 count as that (KL would be infinite where E underflowed).
   std::vector<RowDivergence> row_divergence(const DeviceTensor& base, const DeviceTensor& test) override;
   std::vector<RowStats> row_stats(const DeviceTensor& x) override;
-  std::vector<AttentionSummary> attention_summary(const DeviceTensor& probs) override;
+  std::vector<AttentionSummary> attention_summary(const DeviceTensor& probs, bool causal) override;
   std::vector<double> norms(const DeviceTensor& x) override;
   std::vector<double> mean_attention_to(const DeviceTensor& probs, std::int64_t key, std::int64_t q0,
                                         std::int64_t t_max) override;

@@ -176,7 +176,7 @@ TEST_CASE("a head's attention by hand: entropy, a learnable sink's mass, the gap
     const float rows[2][16] = {{1, 0, 0, 0, 0.5F, 0.5F, 0, 0, 0.5F, 0.25F, 0.25F, 0, 0.25F, 0.125F, 0.125F, 0.5F},
                                {0, 0, 0, 0, 0.25F, 0.25F, 0, 0, 0, 0.5F, 0, 0, 0.125F, 0.5F, 0.125F, 0.25F}};
     std::copy(&rows[0][0], &rows[0][0] + 32, p.view<float>().data());
-    const auto got = backend->reductions().attention_summary(backend->upload(p));
+    const auto got = backend->reductions().attention_summary(backend->upload(p), true);
     REQUIRE(got.size() == 2);
     const double two = std::log(2.0);
     CHECK(got[0].rows == 4);
@@ -193,5 +193,22 @@ TEST_CASE("a head's attention by hand: entropy, a learnable sink's mass, the gap
     CHECK(std::fabs(got[1].top_key_share - 1.25 / 2) < 1e-12);
     CHECK(got[1].gap_rows == 2);  // of them one whose first key got nothing: the smallest normal f32 stands in
     CHECK(got[1].gap_sum < -80);
+  }
+}
+
+TEST_CASE("an encoder's attention by hand: every key of a row counts, and no gap of the first key is told") {
+  for (const tests::NamedBackend& backend : tests::backends()) {
+    CAPTURE(backend.name);
+    Tensor p = Tensor::zeros(DType::f32, Shape{1, 1, 3, 4});
+    const float rows[12] = {0.5F, 0, 0, 0.5F, 0.25F, 0.25F, 0, 0.5F, 0, 0, 0.25F, 0.5F};
+    std::copy(rows, rows + 12, p.view<float>().data());
+    const auto got = backend->reductions().attention_summary(backend->upload(p), false);
+    const double two = std::log(2.0);
+    CHECK(got[0].rows == 3);
+    CHECK(std::fabs(got[0].entropy_sum - (two + 1.5 * two + (0.5 + 0.5) * two + 0.5 * two)) < 1e-12);
+    CHECK(std::fabs(got[0].sink_mass_sum - 0.25) < 1e-12);
+    CHECK(got[0].gap_rows == 0);
+    CHECK(got[0].top_key == 3);
+    CHECK(std::fabs(got[0].top_key_share - 1.5 / 2.75) < 1e-12);
   }
 }

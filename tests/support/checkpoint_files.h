@@ -52,6 +52,66 @@ inline std::vector<float> coarse_values(std::int64_t n, std::uint64_t seed) {
   return values;
 }
 
+/// As tests/eval/model/golden/make_bert.py's values(): multiples of 1/4096 within [-1/8, 1/8), plus `offset`.
+inline std::vector<float> formula_values(std::uint32_t index, std::int64_t n, float offset = 0) {
+  std::vector<float> values;
+  for (std::uint32_t i = 0; i < static_cast<std::uint32_t>(n); ++i) {
+    std::uint32_t u = i * 1103515245U + index * 12345U + 977U;
+    u ^= u >> 16;
+    u *= 2246822519U;
+    u ^= u >> 13;
+    values.push_back(static_cast<float>(static_cast<int>(u & 1023U) - 512) / 4096.0F + offset);
+  }
+  return values;
+}
+
+struct BertSizes {
+  std::int64_t vocab, hidden, heads, ffn;
+};
+inline nlohmann::json bert_config(const BertSizes& s) {
+  return {{"model_type", "bert"},          {"vocab_size", s.vocab},          {"hidden_size", s.hidden},
+          {"num_hidden_layers", 2},        {"num_attention_heads", s.heads}, {"intermediate_size", s.ffn},
+          {"max_position_embeddings", 16}, {"hidden_act", "gelu"},           {"pad_token_id", 0}};
+}
+
+/// Two layers in f32, weights by formula in the order of the names; with `head` those of BertForMaskedLM.
+inline RawTensors bert_tensors(const BertSizes& s, bool head) {
+  std::map<std::string, std::vector<std::int64_t>> shapes;
+  const std::string p = head ? "bert." : "";
+  const auto norm = [&](const std::string& name) { shapes[name + ".weight"] = shapes[name + ".bias"] = {s.hidden}; };
+  const auto linear = [&](const std::string& name, std::int64_t out, std::int64_t in) {
+    shapes[name + ".weight"] = {out, in};
+    shapes[name + ".bias"] = {out};
+  };
+  shapes[p + "embeddings.word_embeddings.weight"] = {s.vocab, s.hidden};
+  shapes[p + "embeddings.position_embeddings.weight"] = {16, s.hidden};
+  shapes[p + "embeddings.token_type_embeddings.weight"] = {2, s.hidden};
+  norm(p + "embeddings.LayerNorm");
+  for (int l = 0; l < 2; ++l) {
+    const std::string layer = p + "encoder.layer." + std::to_string(l) + ".";
+    for (const char* name : {"query", "key", "value"}) linear(layer + "attention.self." + name, s.hidden, s.hidden);
+    linear(layer + "attention.output.dense", s.hidden, s.hidden);
+    norm(layer + "attention.output.LayerNorm");
+    linear(layer + "intermediate.dense", s.ffn, s.hidden);
+    linear(layer + "output.dense", s.hidden, s.ffn);
+    norm(layer + "output.LayerNorm");
+  }
+  if (head) {
+    linear("cls.predictions.transform.dense", s.hidden, s.hidden);
+    norm("cls.predictions.transform.LayerNorm");
+    shapes["cls.predictions.bias"] = {s.vocab};
+  }
+  RawTensors all;
+  std::uint32_t index = 0;
+  for (const auto& [name, shape] : shapes) {
+    std::int64_t n = 1;
+    for (std::int64_t dim : shape) n *= dim;
+    const bool gamma = name.find("LayerNorm.weight") != std::string::npos;
+    all[name] = {"F32", shape, little_endian(formula_values(index++, n, gamma ? 1 : 0))};
+  }
+  return all;
+}
+
 inline nlohmann::json tiny_config() {
   return {{"model_type", "opt"},
           {"vocab_size", 16},

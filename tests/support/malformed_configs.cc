@@ -51,9 +51,9 @@ void add_whole_numbers(std::vector<MalformedModel>& all) {
 }
 
 void add_words(std::vector<MalformedModel>& all) {
-  all.push_back(value_case("model_type", nullptr, "missing, expected one of opt"));
-  all.push_back(value_case("model_type", "opd", "expected one of opt, found opd, did you mean \"opt\"?"));
-  all.push_back(value_case("model_type", 1, "expected one of opt, found 1"));
+  all.push_back(value_case("model_type", nullptr, "missing, expected one of opt, bert"));
+  all.push_back(value_case("model_type", "opd", "expected one of opt, bert, found opd, did you mean \"opt\"?"));
+  all.push_back(value_case("model_type", 1, "expected one of opt, bert, found 1"));
   const std::string list = "relu, gelu, gelu_new, gelu_pytorch_tanh, silu";
   all.push_back(value_case("activation_function", nullptr, "missing, expected one of " + list));
   all.push_back(
@@ -108,11 +108,12 @@ std::vector<MalformedModel> malformed_configs() {
       text_case("null", "null", "expected an object"),
       text_case("duplicate key", "{\"vocab_size\": 1, \"vocab_size\": 2}", "duplicate key \"vocab_size\""),
       text_case("deep", "{\"a\": " + std::string(100, '[') + std::string(100, ']') + "}", "nested deeper than 16 levels"),
-      text_case("an empty object", "{}",
+      text_case("an empty object", "{}", "model_type: missing, expected one of opt, bert"),
+      text_case("nothing but the family", "{\"model_type\": \"opt\"}",
                 "vocab_size: missing, expected a whole number\nhidden_size: missing, expected a whole number\n"
                 "num_hidden_layers: missing, expected a whole number\nffn_dim: missing, expected a whole number\n"
                 "num_attention_heads: missing, expected a whole number\n"
-                "max_position_embeddings: missing, expected a whole number\nmodel_type: missing, expected one of opt\n"
+                "max_position_embeddings: missing, expected a whole number\n"
                 "activation_function: missing, expected one of relu, gelu, gelu_new, gelu_pytorch_tanh, silu"),
       config_case(
           "several at once",

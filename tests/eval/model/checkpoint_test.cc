@@ -25,7 +25,7 @@ std::vector<float> values_of(const quant::Tensor& tensor) {
 std::vector<float> logits_of(const std::filesystem::path& model) {
   const ModelConfig config = read_config(model);
   Checkpoint checkpoint = Checkpoint::open(model);
-  const DecoderWeights weights = load_opt(checkpoint, config);
+  const DecoderWeights weights = load_weights(checkpoint, config);
   const auto backend = kernels::make_backend("reference");
   DecoderResources resources(*backend, weights);
   DecoderPrecision precision;
@@ -35,7 +35,7 @@ std::vector<float> logits_of(const std::filesystem::path& model) {
   for (std::int32_t i = 0; i < 10; ++i) ids.view<std::int32_t>()[i] = (7 * i + 2) % 16;
   kernels::DeviceTensor hidden = decoder.embed(backend->upload(ids));
   for (int l = 0; l < decoder.layers(); ++l) hidden = decoder.layer(l, hidden, nullptr).residual;
-  quant::CodeCounts counts;
+  NamedCounts counts;
   return values_of(backend->download(decoder.logits(hidden, counts)));
 }
 
@@ -107,7 +107,7 @@ TEST_CASE("an untied head is read, a tied model's head is named as unused") {
 
   write_model(dir, "unused", tiny_config(), tensors);
   Checkpoint checkpoint = Checkpoint::open(dir.path() / "unused");
-  CHECK(check_opt(checkpoint, read_config(dir.path() / "unused")) == std::vector<std::string>{"lm_head.weight"});
+  CHECK(check_weights(checkpoint, read_config(dir.path() / "unused")) == std::vector<std::string>{"lm_head.weight"});
   CHECK(logits_of(dir.path() / "unused") == tied);
 }
 

@@ -16,7 +16,7 @@ namespace {
 void read_all(const std::filesystem::path& model) {
   const ModelConfig config = read_config(model);
   Checkpoint checkpoint = Checkpoint::open(model);
-  check_opt(checkpoint, config);
+  check_weights(checkpoint, config);
 }
 
 void check(const std::vector<MalformedModel>& all) {
