@@ -25,6 +25,7 @@ const std::vector<CommandInfo>& command_list() {
       {"report", "Render results again: HTML, Markdown, pull request, OpenMetrics, lm-eval, JUnit, CSV"},
       {"recommend", "Which target should ship, within a budget of quality"},
       {"compare", "Results of the same data side by side, paired"},
+      {"attention", "Attention alone, on your tensors: every target's fidelity, format or kernel"},
       {"inspect", "Show a checkpoint: configuration, tensors, what each is to the model"},
       {"backends", "Show what is here: devices, ISA, library versions, or why not"},
       {"schema", "Print the JSON Schema of configurations"},

@@ -1,6 +1,7 @@
 // One function a command; each returns its exit code and throws quant::Error for everything else.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -61,6 +62,16 @@ struct CompareOptions {
   double confidence = 0.95;
 };
 int command_compare(const CompareOptions& options);
+
+struct AttentionOptions {
+  std::string file, problem, fill, gate_site = "output", targets, backend = "cpu", out, save_outputs;
+  std::vector<std::string> presets;
+  bool causal = false, no_twins = false, skip_unavailable = false;
+  double scale = 0;  ///< 0 = the default
+  std::uint64_t seed = 1;
+  int threads = 0;
+};
+int command_attention(const AttentionOptions& options);
 
 /// Command names with one line each: help and completion are made of this.
 struct CommandInfo {

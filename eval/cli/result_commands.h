@@ -1,4 +1,4 @@
-// Options of the commands that work on results: check, baseline, report, recommend, compare.
+// Options of the commands that read no configuration: check, baseline, report, recommend, compare, attention.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -16,6 +16,7 @@ struct ResultOptions {
   ReportOptions report;
   RecommendOptions recommend;
   CompareOptions compare;
+  AttentionOptions attention;
 };
 /// results.json itself, or a run's directory.
 std::filesystem::path results_path(const std::string& argument);
@@ -23,6 +24,8 @@ std::filesystem::path results_path(const std::string& argument);
 void add_report(CLI::App& command, ReportOptions& options, std::function<int()>& work);
 /// The options of `qfid recommend`.
 void add_recommend(CLI::App& command, RecommendOptions& options, std::function<int()>& work);
+/// The options of `qfid attention`.
+void add_attention(CLI::App& command, AttentionOptions& options, std::function<int()>& work);
 /// Adds the options of `name` to `command`; false when it isn't one of these. `options` and `work` outlive the parsing.
 bool add_result_command(CLI::App& command, const std::string& name, ResultOptions& options, std::function<int()>& work);
 

@@ -69,6 +69,8 @@ Provenance provenance_of(const JsonCursor& at) {
   p.tokens_path = at.at("tokens").text();
   p.tokens_hash = at.at("tokens_hash").text();
   p.protocol = at.at("protocol").text();
+  if (p.protocol == "attention")  // windows, tokens and a perplexity are what reports and gates are made of
+    at.at("protocol").fail("a protocol of qfid run: these are results of qfid attention");
   p.context = at.at("context").integer(1, most);
   p.first_token = at.at("first_token").integer(0, most);
   p.windows = at.at("windows").integer(0, most);

@@ -97,6 +97,11 @@ class SpecBuilder {
  public:
   SpecBuilder(const YamlNode& root, Spec& spec, Problems& problems) : root_(root), spec_(spec), problems_(problems) {}
 
+  void build_targets() {
+    calibration_needed_ = false;
+    for (const auto& [name, body] : root_.find("targets")->entries) target(name, body);
+  }
+
   void build() {
     spec_.name = root_.find("name")->text;
     if (spec_.name.find('/') != std::string::npos || spec_.name.size() > 100 || spec_.name == "." || spec_.name == "..")
@@ -265,7 +270,7 @@ class SpecBuilder {
     body(node, t.linear, t.attention);
     check_schemes(node, t, t.linear, t.attention);
     if (const YamlNode* n = node.find("overrides")) overrides(*n, t);
-    if (t.needs_calibration() && !spec_.data.calibration)
+    if (calibration_needed_ && t.needs_calibration() && !spec_.data.calibration)
       problems_.add(name, "target \"" + t.name + "\" has static ranges, expected data.calibration: {first_token, windows}");
     spec_.targets.push_back(std::move(t));
   }
@@ -304,6 +309,7 @@ class SpecBuilder {
   const YamlNode& root_;
   Spec& spec_;
   Problems& problems_;
+  bool calibration_needed_ = true;
 };
 
 }  // namespace
@@ -352,5 +358,29 @@ std::vector<GateSpec> read_gates(const fs::path& file, const std::string& text, 
 }
 
 std::vector<GateSpec> read_gates(const fs::path& file) { return read_gates(file, read_text(file)); }
+
+std::vector<TargetSpec> read_targets(const fs::path& file, const std::string& text) {
+  Problems problems(file.string());
+  Spec spec;
+  spec.file = file;
+  try {
+    const YamlNode root = parse_yaml(text);
+    const std::vector<std::string> known = children_of("");
+    for (const auto& [key, value] : root.entries)
+      if (std::find(known.begin(), known.end(), key.text) == known.end())
+        problems.add(key, "unknown key \"" + key.text.substr(0, 60) + "\"" + quant::did_you_mean(key.text, known));
+    const bool map = root.kind == YamlNode::Kind::map;
+    for (const char* key : {"presets", "targets"})
+      if (const YamlNode* node = map ? root.find(key) : nullptr) check_node(*node, key, key, problems);
+    if (!map || root.find("targets") == nullptr)
+      problems.add(root, "no targets, expected a map \"targets\" (see configs/README.md)");
+    else if (problems.empty())
+      SpecBuilder(root, spec, problems).build_targets();
+  } catch (const YamlProblem& problem) { problems.add(problem.at, "", problem.message); }
+  if (!problems.empty()) throw Error(ErrorKind::usage, problems.text());
+  return spec.targets;
+}
+
+std::vector<TargetSpec> read_targets(const fs::path& file) { return read_targets(file, read_text(file)); }
 
 }  // namespace qfid::eval

@@ -20,6 +20,11 @@ std::vector<GateSpec> read_gates(const std::filesystem::path& file, const std::s
                                  const std::vector<std::string>& sets = {});
 std::vector<GateSpec> read_gates(const std::filesystem::path& file);
 
+/// The targets of a configuration, or of a file that holds nothing but `targets:` (with `presets:` and `version:`); the rest
+/// isn't read, static ranges need no calibration data here. Errors as read_spec's; none is an error too.
+std::vector<TargetSpec> read_targets(const std::filesystem::path& file, const std::string& text);
+std::vector<TargetSpec> read_targets(const std::filesystem::path& file);
+
 /// The draft-07 JSON Schema of the configuration, from the same table that validates.
 std::string spec_schema();
 

@@ -146,15 +146,30 @@ void SafetensorsFile::check_tiling() const {
   if (at != size) fail(path, std::to_string(size - at) + " bytes after the last tensor");
 }
 
-void SafetensorsFile::check_f32(const std::string& name) const {
+void SafetensorsFile::check_rank(const std::string& name) const {
   const auto found = tensors_.find(name);
   if (found == tensors_.end()) fail(file_.path().string(), "no tensor \"" + name + "\"");
-  const TensorInfo& info = found->second;
-  const std::string where = file_.path().string() + ": tensor \"" + name + "\"";
-  if (info.shape.size() > static_cast<std::size_t>(quant::Shape::max_rank))
-    fail(where, "has " + std::to_string(info.shape.size()) + " dimensions, at most 5 are supported");
-  if (info.dtype != "F32" && info.dtype != "BF16" && info.dtype != "F16")
-    fail(where, "dtype " + info.dtype + " can't be read as f32, expected F32, BF16 or F16");
+  if (found->second.shape.size() > static_cast<std::size_t>(quant::Shape::max_rank))
+    fail(file_.path().string() + ": tensor \"" + name + "\"",
+         "has " + std::to_string(found->second.shape.size()) + " dimensions, at most 5 are supported");
+}
+
+void SafetensorsFile::check_f32(const std::string& name) const {
+  check_rank(name);
+  const std::string& dtype = tensors_.at(name).dtype;
+  if (dtype != "F32" && dtype != "BF16" && dtype != "F16")
+    fail(file_.path().string() + ": tensor \"" + name + "\"",
+         "dtype " + dtype + " can't be read as f32, expected F32, BF16 or F16");
+}
+
+quant::Tensor SafetensorsFile::load_bytes(const std::string& name) const {
+  check_rank(name);
+  const TensorInfo& info = tensors_.at(name);
+  if (info.dtype != "BOOL" && info.dtype != "U8")
+    fail(file_.path().string() + ": tensor \"" + name + "\"", "dtype " + info.dtype + ", expected BOOL or U8");
+  quant::Tensor tensor(quant::DType::u8, quant::Shape(std::span<const std::int64_t>(info.shape)));
+  if (!tensor.empty()) std::memcpy(tensor.raw(), file_.bytes().data() + data_begin_ + info.begin, tensor.bytes());
+  return tensor;
 }
 
 quant::Tensor SafetensorsFile::load_f32(const std::string& name) const {
@@ -176,6 +191,27 @@ quant::Tensor SafetensorsFile::load_f32(const std::string& name) const {
     }
   }
   return tensor;
+}
+
+std::string safetensors_bytes(const std::map<std::string, quant::Tensor>& tensors) {
+  nlohmann::json header = nlohmann::json::object();
+  std::size_t end = 0;
+  for (const auto& [name, tensor] : tensors) {
+    std::vector<std::int64_t> shape;
+    for (int i = 0; i < tensor.shape().rank(); ++i) shape.push_back(tensor.shape()[i]);
+    header[name] = {{"dtype", "F32"}, {"shape", shape}, {"data_offsets", {end, end + tensor.bytes()}}};
+    end += tensor.bytes();
+  }
+  std::string text = header.dump();
+  text.resize((text.size() + 7) / 8 * 8, ' ');  // data starts at a multiple of 8
+  const std::uint64_t size = text.size();
+  std::string bytes(reinterpret_cast<const char*>(&size), 8);
+  bytes += text;
+  for (const auto& [name, tensor] : tensors) {
+    quant::require(tensor.dtype() == quant::DType::f32, "safetensors: only f32 is written");
+    bytes.append(reinterpret_cast<const char*>(tensor.raw()), tensor.bytes());
+  }
+  return bytes;
 }
 
 }  // namespace qfid::eval

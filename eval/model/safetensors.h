@@ -31,8 +31,11 @@ class SafetensorsFile {
   void check_f32(const std::string& name) const;
   /// F32, BF16 or F16 as f32; any other dtype is Error{input} by name. Dimensions of size 1 are kept; a scalar has rank 0.
   quant::Tensor load_f32(const std::string& name) const;
+  /// BOOL or U8 as u8; Error{input} by name for another dtype.
+  quant::Tensor load_bytes(const std::string& name) const;
 
  private:
+  void check_rank(const std::string& name) const;
   void read_header();
   void check_tiling() const;
 
@@ -40,5 +43,8 @@ class SafetensorsFile {
   std::map<std::string, TensorInfo> tensors_;
   std::size_t data_begin_ = 0;
 };
+
+/// The bytes of a safetensors file with these f32 tensors.
+std::string safetensors_bytes(const std::map<std::string, quant::Tensor>& tensors);
 
 }  // namespace qfid::eval

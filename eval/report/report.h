@@ -17,6 +17,8 @@ namespace qfid::eval {
 
 /// The table a person sees after a run; no line longer than `width` columns (at least 72).
 std::string console_report(const ExperimentRecord& record, int width = 80);
+/// The same for attention alone (qfid attention).
+std::string console_attention(const ExperimentRecord& record, int width = 80);
 std::string console_plan(const Plan& plan);
 /// What the planned windows can see (qfid plan --pilot), and how many windows fit a time budget.
 std::string console_pilot(const std::vector<PilotEffect>& effects, int width = 80);
