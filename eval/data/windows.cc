@@ -6,7 +6,23 @@
 
 namespace qfid::eval {
 
-std::string_view to_string(Protocol protocol) { return protocol == Protocol::window ? "window" : "llamacpp-512"; }
+namespace {
+
+Window window_of(std::span<const std::int32_t> block, Protocol protocol, std::int32_t bos) {
+  const auto context = static_cast<std::int64_t>(block.size());
+  Window window{{block.begin(), block.end()}, {block.begin(), block.end()}, 0, context};
+  if (protocol == Protocol::window) {
+    std::rotate(window.input.begin(), window.input.end() - 1, window.input.end());
+  } else {
+    std::rotate(window.target.begin(), window.target.begin() + 1, window.target.end());
+    window.first_scored = protocol == Protocol::llamacpp ? context / 2 : 0;
+    window.end_scored = context - 1;
+  }
+  if (protocol == Protocol::window || protocol == Protocol::llamacpp) window.input[0] = bos;
+  return window;
+}
+
+}  // namespace
 
 std::int64_t windows_available(std::int64_t tokens, std::int64_t first_token, std::int64_t context) {
   return first_token >= tokens ? 0 : (tokens - first_token) / context;
@@ -29,19 +45,7 @@ std::vector<Window> make_windows(std::span<const std::int32_t> tokens, Protocol 
     if (outside != block.end())
       fail("token " + std::to_string(begin + (outside - block.begin())) + " is " + std::to_string(*outside) +
            ", outside the model's vocabulary of " + std::to_string(vocab));
-    Window window;
-    window.input.assign(block.begin(), block.end());
-    window.target.assign(block.begin(), block.end());
-    if (protocol == Protocol::window) {
-      std::rotate(window.input.begin(), window.input.end() - 1, window.input.end());
-      window.end_scored = context;
-    } else {
-      std::rotate(window.target.begin(), window.target.begin() + 1, window.target.end());
-      window.first_scored = context / 2;
-      window.end_scored = context - 1;
-    }
-    window.input[0] = bos;
-    windows.push_back(std::move(window));
+    windows.push_back(window_of(block, protocol, bos));
   }
   return windows;
 }

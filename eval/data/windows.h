@@ -1,8 +1,9 @@
-// Windows of tokens under a protocol (docs/metrics.md, "Perplexity"): what the model reads and which of its predictions
-// count.
-//   window        blocks of `context` tokens; input = BOS + the block without its last token; every position is scored
-//   llamacpp-512  chunks of `context` (512) tokens, the first replaced by BOS; position i predicts token i + 1; targets
-//                 context/2 + 1 ... context - 1 are scored (255 of 512)
+// Windows of tokens under a protocol (docs/metrics.md, "Protocols"): what the model reads and which of its predictions
+// count. All of these cut the tokens into blocks of `context`, without overlap:
+//   window        input = BOS + the block without its last token; every position is scored
+//   gptq          input = the block; position i predicts token i + 1; the targets 1 ... context - 1 are scored
+//   llamacpp      the block, its first token replaced by BOS; the targets context/2 + 1 ... context - 1 are scored
+//   outlier_free  as gptq; windows count in whole batches, whose mean losses are averaged
 #pragma once
 
 #include <cstdint>
@@ -10,10 +11,9 @@
 #include <string>
 #include <vector>
 
-namespace qfid::eval {
+#include "eval/data/protocol.h"
 
-enum class Protocol : std::uint8_t { window, llamacpp_512 };
-std::string_view to_string(Protocol protocol);  ///< "window", "llamacpp-512"
+namespace qfid::eval {
 
 struct Window {
   std::vector<std::int32_t> input, target;        ///< `context` ids each

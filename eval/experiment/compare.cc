@@ -45,9 +45,7 @@ void require_same_models(const NamedRecord& a, const NamedRecord& b) {
   require_comparable(identity_of(a.record.provenance), a.name, identity_of(b.record.provenance), b.name);
   for (const ModelRecord& x : a.record.models)
     for (const ModelRecord& y : b.record.models)
-      if (x.name == y.name && x.content_hash != y.content_hash)
-        throw Error(ErrorKind::usage, std::format("{} and {} aren't comparable: the checkpoint of model {} differs ({}, {})",
-                                                  a.name, b.name, x.name, x.content_hash, y.content_hash));
+      if (x.name == y.name) require_same_model(x, a.name, y, b.name);
 }
 
 }  // namespace

@@ -148,10 +148,10 @@ class Evaluation {
     const SavedRun* reference = saved.find(run.model, run.target);
     if (reference == nullptr) return saved.path + " has no run " + run.model + " / " + run.target + ": qfid baseline update";
     for (const ModelRecord& model : record_.models)
-      if (model.name == run.model && model.content_hash != reference->checkpoint)
-        throw quant::Error(quant::ErrorKind::usage,
-                           std::format("this result and {} aren't comparable: the checkpoint of model {} differs ({}, {})",
-                                       saved.path, run.model, model.content_hash, reference->checkpoint));
+      if (model.name == run.model) {
+        ModelRecord other{run.model, "", "", reference->checkpoint, 0, "", {}, reference->vocabulary};
+        require_same_model(model, "this result", other, saved.path);
+      }
     const auto series = reference->sums.find(std::string(metric.sums));
     if (series == reference->sums.end())
       return saved.path + " has no " + std::string(metric.sums) + " of " + run.model + " / " + run.target +

@@ -29,7 +29,7 @@ void require_alike(const Spec& spec, const ExperimentRecord& pilot, const std::s
   const auto refuse = [&](const std::string& what) {
     throw quant::Error(quant::ErrorKind::usage, "pilot " + name + " says nothing about this plan: " + what);
   };
-  const std::string protocol(to_string(spec.data.protocol));
+  const std::string protocol = spelling(spec.data.protocol, spec.data.batch_windows);
   if (pilot.provenance.protocol != protocol)
     refuse("the protocol differs (" + pilot.provenance.protocol + ", planned " + protocol + ")");
   const std::vector<std::int32_t> tokens = read_tokens(spec.data.tokens);

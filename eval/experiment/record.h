@@ -87,6 +87,7 @@ struct ModelRecord {
   std::int64_t parameters = 0;
   std::string variant;  ///< "softmax", "gate value->output", "learnable sink", ...
   std::vector<std::string> unused_tensors;
+  std::int64_t vocabulary = 0;  ///< tokens it knows; 0 = not recorded
 };
 
 struct Provenance {

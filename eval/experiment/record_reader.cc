@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "eval/data/protocol.h"
 #include "eval/experiment/json_cursor.h"
 #include "eval/experiment/record_parts.h"
 #include "eval/model/json_file.h"
@@ -68,7 +69,7 @@ Provenance provenance_of(const JsonCursor& at) {
   p.chunk_windows = at.at("chunk_windows").integer(1, most);
   p.tokens_path = at.at("tokens").text();
   p.tokens_hash = at.at("tokens_hash").text();
-  p.protocol = at.at("protocol").text();
+  p.protocol = current_spelling(at.at("protocol").text());
   if (p.protocol == "attention")  // windows, tokens and a perplexity are what reports and gates are made of
     at.at("protocol").fail("a protocol of qfid run: these are results of qfid attention");
   p.context = at.at("context").integer(1, most);
@@ -116,6 +117,7 @@ ExperimentRecord essentials(const JsonCursor& root) {
     entry.content_hash = model.at("content_hash").text();
     entry.parameters = model.at("parameters").integer(0, INT64_MAX);
     entry.variant = model.at("variant").text();
+    if (model.has("vocabulary")) entry.vocabulary = model.at("vocabulary").integer(1, most);  // added to version 1 later
     record.models.push_back(std::move(entry));
   }
   const std::vector<JsonCursor> runs = root.at("runs").items();

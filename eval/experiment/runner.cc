@@ -147,7 +147,7 @@ class Runner {
     p.chunk_windows = spec_.run.chunk_windows;
     p.tokens_path = spec_.data.written;
     p.tokens_hash = file_hash(spec_.data.tokens);
-    p.protocol = to_string(spec_.data.protocol);
+    p.protocol = spelling(spec_.data.protocol, spec_.data.batch_windows);
     p.first_token = spec_.data.first_token;
   }
 
@@ -157,7 +157,7 @@ class Runner {
     Checkpoint checkpoint = Checkpoint::open(model.path);
     const DecoderWeights weights = load_weights(checkpoint, config);
     record_.models.push_back({model.name, model.written, config.family, checkpoint.content_hash(), checkpoint.parameters(),
-                              variant_name(config), weights.unused_tensors});
+                              variant_name(config), weights.unused_tensors, config.vocab_size});
     for (const std::string& name : weights.unused_tensors)
       record_.warnings.push_back("model " + model.name + ": tensor " + name + " is not used");
     const EvaluationSize size = evaluation_size(spec_, config, static_cast<std::int64_t>(tokens_.size()));

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <format>
 
+#include "eval/data/protocol.h"
 #include "eval/experiment/gates.h"
 #include "eval/experiment/json_cursor.h"
 #include "eval/model/json_file.h"
@@ -31,6 +32,7 @@ SavedRun read_run(const JsonCursor& at) {
   SavedRun run;
   run.model = at.at("model").text();
   run.checkpoint = at.at("checkpoint").text();
+  if (at.has("vocabulary")) run.vocabulary = at.at("vocabulary").integer(1, most);
   run.target = at.at("target").text();
   run.schemes = at.at("schemes").text();
   for (const JsonCursor& item : at.at("tokens").items()) run.tokens.push_back(item.integer(1, most));
@@ -63,6 +65,15 @@ void require_comparable(const DataIdentity& a, const std::string& a_name, const 
   if (!differences.empty()) throw Error(ErrorKind::usage, a_name + " and " + b_name + " aren't comparable: " + differences);
 }
 
+void require_same_model(const ModelRecord& a, const std::string& a_name, const ModelRecord& b, const std::string& b_name) {
+  std::string differences;
+  if (a.vocabulary != b.vocabulary && a.vocabulary != 0 && b.vocabulary != 0)
+    differences = std::format("the vocabulary of model {} differs ({}, {}), ", a.name, a.vocabulary, b.vocabulary);
+  if (differences.empty() && a.content_hash == b.content_hash) return;
+  throw Error(ErrorKind::usage, std::format("{} and {} aren't comparable: {}the checkpoint of model {} differs ({}, {})",
+                                            a_name, b_name, differences, a.name, a.content_hash, b.content_hash));
+}
+
 const SavedRun* SavedBaseline::find(const std::string& model, const std::string& target) const {
   for (const SavedRun& run : runs)
     if (run.model == model && run.target == target) return &run;
@@ -81,7 +92,7 @@ SavedBaseline baseline_of(const ExperimentRecord& record, const std::vector<Gate
   for (const auto& [name, version] : p.libraries) saved.made_with[name] = version;
   for (const RunRecord& run : record.runs) {
     if (run.target == "baseline") continue;
-    SavedRun entry{run.model, "", run.target, run.description, run.windows.tokens, {}};
+    SavedRun entry{run.model, "", run.target, 0, run.description, run.windows.tokens, {}};
     for (const GateMetric& metric : gate_metrics())
       if (gated(gates, run, metric) && run.status == RunStatus::ok)
         entry.sums[std::string(metric.sums)] = gate_sums(run, *record.find(run.model, "baseline"), metric);
@@ -89,7 +100,10 @@ SavedBaseline baseline_of(const ExperimentRecord& record, const std::vector<Gate
         throw Error(ErrorKind::usage, std::format("{} / {} was {}: only complete results make a baseline", run.model,
                                                   run.target, to_string(run.status)));
     for (const ModelRecord& model : record.models)
-      if (model.name == run.model) entry.checkpoint = model.content_hash;
+      if (model.name == run.model) {
+        entry.checkpoint = model.content_hash;
+        entry.vocabulary = model.vocabulary;
+      }
     if (!entry.sums.empty()) saved.runs.push_back(std::move(entry));
   }
   if (saved.runs.empty()) throw Error(ErrorKind::usage, "nothing to save: no gate matches a run of these results");
@@ -103,9 +117,11 @@ std::string baseline_json(const SavedBaseline& saved) {
   std::string text = std::format("{{\n \"baseline_version\": {},\n \"data\": {},\n \"made_with\": {},\n \"runs\": [\n",
                                  baseline_version, data.dump(), ordered_json(saved.made_with).dump());
   for (const SavedRun& run : saved.runs) {
-    text += std::format("  {{\"model\": {}, \"checkpoint\": {}, \"target\": {},\n   \"schemes\": {},\n   \"tokens\": {},\n",
-                        ordered_json(run.model).dump(), ordered_json(run.checkpoint).dump(), ordered_json(run.target).dump(),
-                        ordered_json(run.schemes).dump(), ordered_json(run.tokens).dump());
+    const std::string vocabulary = run.vocabulary == 0 ? "" : std::format("\"vocabulary\": {}, ", run.vocabulary);
+    text +=
+        std::format("  {{\"model\": {}, {}\"checkpoint\": {}, \"target\": {},\n   \"schemes\": {},\n   \"tokens\": {},\n",
+                    ordered_json(run.model).dump(), vocabulary, ordered_json(run.checkpoint).dump(),
+                    ordered_json(run.target).dump(), ordered_json(run.schemes).dump(), ordered_json(run.tokens).dump());
     std::string sums;
     for (const auto& [name, series] : run.sums)
       sums += std::format("{}    {}: {}", sums.empty() ? "" : ",\n", ordered_json(name).dump(), ordered_json(series).dump());
@@ -123,9 +139,9 @@ SavedBaseline read_baseline(const std::filesystem::path& path) {
   const JsonCursor data = root.at("data");
   SavedBaseline saved;
   saved.path = path.string();
-  saved.data = {data.at("protocol").text(),          data.at("tokens_hash").text(),
-                data.at("context").integer(1, most), data.at("first_token").integer(0, most),
-                data.at("windows").integer(1, most), data.at("chunk_windows").integer(1, most)};
+  saved.data = {current_spelling(data.at("protocol").text()), data.at("tokens_hash").text(),
+                data.at("context").integer(1, most),          data.at("first_token").integer(0, most),
+                data.at("windows").integer(1, most),          data.at("chunk_windows").integer(1, most)};
   for (const auto& [name, value] : root.at("made_with").entries()) saved.made_with[name] = value.text();
   for (const JsonCursor& run : root.at("runs").items()) {
     saved.runs.push_back(read_run(run));

@@ -19,11 +19,15 @@ struct DataIdentity {
   std::int64_t context = 0, first_token = 0, windows = 0, chunk_windows = 0;
 };
 DataIdentity identity_of(const Provenance& provenance);
-/// Error{usage} "A and B aren't comparable: the protocol differs (window, llamacpp-512), ..." unless they agree.
+/// Error{usage} "A and B aren't comparable: the protocol differs (window, gptq), ..." unless they agree.
 void require_comparable(const DataIdentity& a, const std::string& a_name, const DataIdentity& b, const std::string& b_name);
+
+/// The same for a model of equal name: vocabulary (where both know it) and checkpoint.
+void require_same_model(const ModelRecord& a, const std::string& a_name, const ModelRecord& b, const std::string& b_name);
 
 struct SavedRun {
   std::string model, checkpoint, target;
+  std::int64_t vocabulary = 0;                      ///< of the model; 0 = not recorded
   std::string schemes;                              ///< of the target, canonical
   std::vector<std::int64_t> tokens;                 ///< scored in each window
   std::map<std::string, std::vector<double>> sums;  ///< GateMetric::sums -> one per window

@@ -37,18 +37,37 @@ std::string unsupported_reason(const TargetSpec& target, const ModelConfig& conf
   return "";
 }
 
+namespace {
+
+/// With equal batches the mean of batch means is the mean over tokens, and windows stay the units of every interval; the
+/// windows of a shorter one would weigh more.
+void whole_batches(const Spec& spec, EvaluationSize& size) {
+  const std::int64_t batch = spec.data.batch_windows, rest = size.windows % batch;
+  if (rest != 0 && spec.data.windows)
+    throw Error(ErrorKind::usage, spec.file.string() + ": data.windows " + std::to_string(size.windows) +
+                                      " is no multiple of data.batch_windows " + std::to_string(batch) +
+                                      ", expected whole batches under outlier_free");
+  if (size.windows < batch)
+    throw Error(ErrorKind::input, spec.data.tokens.string() + ": " + std::to_string(size.windows) + " windows of " +
+                                      std::to_string(size.context) + " tokens fit, not one batch of " +
+                                      std::to_string(batch));
+  size.windows -= rest;
+}
+
+}  // namespace
+
 EvaluationSize evaluation_size(const Spec& spec, const ModelConfig& config, std::int64_t token_count) {
   const DataSpec& data = spec.data;
   EvaluationSize size;
-  const std::int64_t standard = data.protocol == Protocol::llamacpp_512 ? 512 : config.max_position_embeddings;
-  size.context = data.context.value_or(standard);
+  size.context = data.context.value_or(standard_context(data.protocol, config.max_position_embeddings));
   if (size.context > config.max_position_embeddings)
     throw Error(ErrorKind::usage, spec.file.string() + ": context " + std::to_string(size.context) +
                                       " is above the model's " + std::to_string(config.max_position_embeddings) +
                                       " positions, set data.context");
-  if (data.protocol == Protocol::llamacpp_512 && size.context < 3)
+  if (const std::int64_t least = traits(data.protocol).least_context; size.context < least)
     throw Error(ErrorKind::usage, spec.file.string() + ": a context of " + std::to_string(size.context) +
-                                      " leaves nothing to score under llamacpp-512, expected data.context of 3 or more");
+                                      " leaves nothing to score under " + std::string(to_string(data.protocol)) +
+                                      ", expected data.context of " + std::to_string(least) + " or more");
   std::int64_t end = token_count;
   if (data.calibration) {
     const std::int64_t first = data.calibration->first_token, last = first + data.calibration->windows * size.context;
@@ -60,6 +79,7 @@ EvaluationSize evaluation_size(const Spec& spec, const ModelConfig& config, std:
     if (first >= data.first_token) end = first;  // windows: all that fit before the calibration
   }
   size.windows = data.windows.value_or(windows_available(end, data.first_token, size.context));
+  if (data.protocol == Protocol::outlier_free) whole_batches(spec, size);
   if (size.windows < 1)
     throw Error(ErrorKind::input,
                 data.tokens.string() + ": not one window of " + std::to_string(size.context) + " tokens fits");

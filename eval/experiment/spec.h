@@ -30,8 +30,9 @@ struct DataSpec {
   std::string written;
   Protocol protocol = Protocol::window;
   std::int64_t first_token = 0;
-  std::optional<std::int64_t> windows;  ///< absent = all that fit
-  std::optional<std::int64_t> context;  ///< absent = the model's max_position_embeddings (512 for llamacpp-512)
+  std::optional<std::int64_t> windows;                 ///< absent = all that fit
+  std::optional<std::int64_t> context;                 ///< absent = standard_context(protocol)
+  std::int64_t batch_windows = default_batch_windows;  ///< of outlier_free
   std::optional<CalibrationSpec> calibration;
 };
 

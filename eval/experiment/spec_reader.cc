@@ -143,8 +143,12 @@ class SpecBuilder {
     data.tokens = resolve(tokens.text);
     if (const std::string what = missing(data.tokens, false); !what.empty())
       problems_.add(tokens, "token file \"" + tokens.text + "\" " + what + " (looked for " + data.tokens.string() + ")");
-    if (const YamlNode* n = node.find("protocol"))
-      data.protocol = n->text == "window" ? Protocol::window : Protocol::llamacpp_512;
+    if (const YamlNode* n = node.find("protocol")) data.protocol = parse_protocol(n->text);
+    if (const YamlNode* n = node.find("batch_windows")) {
+      data.batch_windows = whole(*n);
+      if (data.protocol != Protocol::outlier_free)
+        problems_.add(*n, "batch_windows belongs to protocol outlier_free, found " + std::string(to_string(data.protocol)));
+    }
     if (const YamlNode* n = node.find("first_token")) data.first_token = whole(*n);
     if (const YamlNode* n = node.find("windows")) data.windows = whole(*n);
     if (const YamlNode* n = node.find("context")) data.context = whole(*n);

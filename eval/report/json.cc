@@ -138,7 +138,7 @@ std::string results_json(const ExperimentRecord& record) {
                     {"interrupted", record.interrupted},
                     {"provenance", provenance_json(record.provenance)}};
   ordered_json models = ordered_json::array();
-  for (const ModelRecord& m : record.models)
+  for (const ModelRecord& m : record.models) {
     models.push_back({{"name", m.name},
                       {"path", m.path},
                       {"family", m.family},
@@ -146,6 +146,8 @@ std::string results_json(const ExperimentRecord& record) {
                       {"parameters", m.parameters},
                       {"content_hash", m.content_hash},
                       {"unused_tensors", m.unused_tensors}});
+    if (m.vocabulary != 0) models.back()["vocabulary"] = m.vocabulary;
+  }
   json["models"] = std::move(models);
   json["runs"] = ordered_json::array();
   for (const RunRecord& run : record.runs) json["runs"].push_back(run_json(run));

@@ -88,7 +88,7 @@ ExperimentRecord full_record() {
   ExperimentRecord record;
   record.sets = {"a=b"};
   record.provenance.libraries = {{"library", "1"}};
-  record.models.push_back({"m", "p", "opt", "h", 1, "softmax", {"tensor"}});
+  record.models.push_back({"m", "p", "opt", "h", 1, "softmax", {"tensor"}, 1});
   RunRecord run;
   run.implementations = {{"q_proj", "name"}};
   run.metrics.push_back({"perplexity", 1.0, Interval{0.5, 2.0}, "nats", "note"});

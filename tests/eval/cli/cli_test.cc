@@ -57,7 +57,8 @@ TEST_CASE("help says what there is, on stdout, with exit code 0") {
 TEST_CASE("usage errors: exit code 2, on stderr, with the nearest word") {
   const Experiment x;
   const std::string commands =
-      "expected one of run, plan, validate, check, baseline, report, recommend, compare, inspect, backends, schema, completion";
+      "expected one of run, plan, validate, check, baseline, report, recommend, compare, inspect, backends, schema, "
+      "completion";
   CHECK(x.said({"rum"}) == "2||qfid: unknown command \"rum\", " + commands + ", did you mean \"run\"?\n");
   CHECK(x.said({"quantize"}) == "2||qfid: unknown command \"quantize\", " + commands + "\n");
   CHECK(x.said({"\x1b[31mrun"}).starts_with("2||qfid: unknown command \"\\x1b[31mrun\""));
@@ -75,7 +76,7 @@ TEST_CASE("usage errors: exit code 2, on stderr, with the nearest word") {
   CHECK(x.said({"validate", x.config, "--set", "data.windws=3"}) ==
         "2||qfid: --set data.windws=3: unknown key \"windws\" in data, expected one of tokens, protocol, windows, "
         "first_token, "
-        "context, calibration, did you mean \"windows\"?\n");
+        "context, batch_windows, calibration, did you mean \"windows\"?\n");
   CHECK(x.said({"validate", (x.dir.path() / "none.yaml").string()}) ==
         "2||qfid: DIR/none.yaml: no such configuration file\n");
   CHECK(x.said({"validate", x.dir.path().string()}) == "2||qfid: DIR: expected a regular file, found a directory\n");

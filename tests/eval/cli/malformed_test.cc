@@ -68,9 +68,18 @@ TEST_CASE("what windows and models must agree on is said before anything runs") 
         "3 qfid: DIR/tokens.npy: 2 windows of 8 tokens from token 0 asked for, 1 fit into its 9 tokens\n");
   CHECK(said({"data={tokens: tokens.npy, first_token: 5}"}) == "3 qfid: DIR/tokens.npy: not one window of 8 tokens fits\n");
   CHECK(said({"data.context=9"}) == "2 qfid: DIR/x.yaml: context 9 is above the model's 8 positions, set data.context\n");
-  CHECK(
-      said({"data.context=2", "data.protocol=llamacpp-512"}) ==
-      "2 qfid: DIR/x.yaml: a context of 2 leaves nothing to score under llamacpp-512, expected data.context of 3 or more\n");
+  CHECK(said({"data.context=2", "data.protocol=llamacpp"}) ==
+        "2 qfid: DIR/x.yaml: a context of 2 leaves nothing to score under llamacpp, expected data.context of 3 or more\n");
+  CHECK(said({"data.context=2", "data.protocol=outlier_free", "data.batch_windows=3", "data.windows=4"}) ==
+        "2 qfid: DIR/x.yaml: data.windows 4 is no multiple of data.batch_windows 3, expected whole batches under "
+        "outlier_free\n");
+  CHECK(said({"data={tokens: tokens.npy, context: 2, protocol: outlier_free}"}) ==
+        "3 qfid: DIR/tokens.npy: 4 windows of 2 tokens fit, not one batch of 8\n");
+  CHECK(said({"data.batch_windows=3"}) ==
+        "2 qfid: --set data.batch_windows=3: batch_windows belongs to protocol outlier_free, found window\n");
+  CHECK(said({"data.protocol=llamacpp-512"}) ==
+        "2 qfid: --set data.protocol=llamacpp-512: data.protocol is \"llamacpp-512\", expected one of window, gptq, "
+        "llamacpp, outlier_free, did you mean \"llamacpp\"?\n");
   CHECK(said({"data.calibration={first_token: 4, windows: 1}", "data.context=4"}) ==
         "0 wrote DIR/out/report.md\nwrote DIR/out/report.html\n"
         "wrote DIR/out/layers.csv\nwrote DIR/out/tokens.npy\nwrote DIR/out/results.json\n");

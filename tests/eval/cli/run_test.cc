@@ -5,6 +5,7 @@
 
 #include <catch2/catch_test_macros.hpp>
 #include <chrono>
+#include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -53,6 +54,55 @@ std::string without_timings(const std::string& text) {
 }
 
 }  // namespace
+
+TEST_CASE("protocols: what is scored, the name in the record, and no comparison across them") {
+  const Experiment x(128);
+  const std::string config = x.config("  int8: {backend: reference, preset: int8-per-token}\n");
+  struct Case {
+    const char *protocol, *name;
+    std::int64_t tokens, windows;
+  };
+  for (const auto& [protocol, name, tokens, windows] : std::vector<Case>{
+           {"window", "window", 8, 16},
+           {"gptq", "gptq", 7, 16},
+           {"llamacpp, context: 8", "llamacpp", 3, 16},
+           {"outlier_free, batch_windows: 3", "outlier_free/batch=3", 7, 15},
+       }) {
+    CAPTURE(protocol);
+    const Outcome outcome = qfid_here({"run", config, "--quiet", "--out", x.out(std::string(protocol).substr(0, 6)), "--set",
+                                       std::string("data={tokens: tokens.npy, protocol: ") + protocol + "}"});
+    CHECK(outcome.code == 0);
+    CHECK(outcome.err == "");
+    const json all = x.results(std::string(protocol).substr(0, 6));
+    CHECK(all["provenance"]["protocol"] == name);
+    CHECK(all["provenance"]["windows"] == windows);
+    CHECK(all["models"][0]["vocabulary"] == 16);
+    const json counts = all["runs"][1]["windows"]["tokens"];
+    CHECK(counts.size() == static_cast<std::size_t>(windows));
+    for (const json& count : counts) CHECK(count == tokens);
+    double nll = 0;
+    for (const json& sum : all["runs"][1]["windows"]["nll"]) nll += sum.get<double>();
+    CHECK(std::fabs(std::exp(nll / static_cast<double>(tokens * windows)) /
+                        all["runs"][1]["metrics"]["perplexity"]["value"].get<double>() -
+                    1) < 1e-12);
+  }
+  const Outcome across = qfid_here({"compare", x.out("window"), x.out("gptq")});
+  CHECK(across.code == 2);
+  CHECK(x.dir.shown(across.err) == "qfid: DIR/window and DIR/gptq aren't comparable: the protocol differs (window, gptq)\n");
+  CHECK(qfid_here({"baseline", "save", x.out("window"), "-o", x.out("saved.json")}).code == 0);
+  const Outcome check =
+      qfid_here({"check", x.out("gptq"), "--baseline", x.out("saved.json"), "--gates",
+                 x.dir.write("g.yaml", "gates: {g: {metric: kl.mean, max: 1, relative_to: {file: b.json}}}")});
+  CHECK(check.code == 2);
+  CHECK(x.dir.shown(check.err) ==
+        "qfid: this result and DIR/saved.json aren't comparable: the protocol differs (gptq, window)\n");
+  const Outcome update = qfid_here({"baseline", "update", x.out("gptq"), x.out("saved.json")});
+  CHECK(update.code == 2);
+  CHECK(update.err.find("the protocol differs (gptq, window)") != std::string::npos);
+  const Outcome pilot = qfid_here({"plan", config, "--pilot", x.out("gptq")});
+  CHECK(pilot.code == 2);
+  CHECK(pilot.err.find("the protocol differs (gptq, planned window)") != std::string::npos);
+}
 
 TEST_CASE("the same inputs give the same bytes, timings apart; nothing temporary is left") {
   const Experiment x;
@@ -211,8 +261,7 @@ TEST_CASE("long names: the table keeps to 80 columns") {
 TEST_CASE("a dump writes logits and taps that NumPy reads, within a limit known before anything runs") {
   const Experiment x;
   const std::string config = x.config(two_targets), dump = x.out("dump");
-  Outcome outcome =
-      qfid_here({"run", config, "--quiet", "--out", x.out("a"), "--dump", dump, "--dump-limit", "0.00001"});
+  Outcome outcome = qfid_here({"run", config, "--quiet", "--out", x.out("a"), "--dump", dump, "--dump-limit", "0.00001"});
   CHECK(outcome.code == 2);
   CHECK(outcome.err.find("more than --dump-limit 1e-05: fewer windows") != std::string::npos);
   CHECK_FALSE(fs::exists(dump));

@@ -1,6 +1,7 @@
 // Windows written out by hand.
 #include "eval/data/windows.h"
 
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 
 #include "tests/support/temporary_directory.h"
@@ -30,8 +31,8 @@ TEST_CASE("window: BOS and the block without its last token, every position scor
   CHECK(shortest[0].target == Ids{10});
 }
 
-TEST_CASE("llamacpp-512: BOS in place of the first token, targets context/2 + 1 to context - 1 scored") {
-  const auto windows = make_windows(tokens, Protocol::llamacpp_512, 0, 1, 8, 2, 100, "t");
+TEST_CASE("llamacpp: BOS in place of the first token, targets context/2 + 1 to context - 1 scored") {
+  const auto windows = make_windows(tokens, Protocol::llamacpp, 0, 1, 8, 2, 100, "t");
   REQUIRE(windows.size() == 1);
   CHECK(windows[0].input == Ids{2, 11, 12, 13, 14, 15, 16, 17});
   // Position i predicts token i + 1; of 8 tokens the targets 5, 6, 7 count: 15, 16, 17.
@@ -40,11 +41,67 @@ TEST_CASE("llamacpp-512: BOS in place of the first token, targets context/2 + 1 
   for (std::int64_t i = windows[0].first_scored; i < windows[0].end_scored; ++i)
     CHECK(windows[0].target[static_cast<std::size_t>(i)] == tokens[static_cast<std::size_t>(i + 1)]);
   Ids long_text(512);
-  const auto full = make_windows(long_text, Protocol::llamacpp_512, 0, 1, 512, 2, 100, "t");
+  const auto full = make_windows(long_text, Protocol::llamacpp, 0, 1, 512, 2, 100, "t");
   CHECK(full[0].end_scored - full[0].first_scored == 255);
-  const auto odd = make_windows(tokens, Protocol::llamacpp_512, 0, 1, 3, 2, 100, "t");
+  const auto odd = make_windows(tokens, Protocol::llamacpp, 0, 1, 3, 2, 100, "t");
   CHECK(odd[0].first_scored == 1);
   CHECK(odd[0].end_scored == 2);
+}
+
+TEST_CASE("gptq and outlier_free: the block itself, every token but the first scored") {
+  for (const Protocol protocol : {Protocol::gptq, Protocol::outlier_free}) {
+    const auto windows = make_windows(tokens, protocol, 2, 2, 4, 2, 100, "t");
+    REQUIRE(windows.size() == 2);
+    CHECK(windows[0].input == Ids{12, 13, 14, 15});
+    CHECK(windows[1].input == Ids{16, 17, 18, 19});
+    for (const Window& w : windows) {
+      CHECK(w.first_scored == 0);
+      CHECK(w.end_scored == 3);
+      for (std::size_t i = 0; i < 3; ++i) CHECK(w.target[i] == w.input[i + 1]);
+    }
+  }
+}
+
+TEST_CASE("every protocol, any context: targets follow what was read, and each is scored at most once") {
+  Ids text(200);
+  for (std::size_t i = 0; i < text.size(); ++i) text[i] = static_cast<std::int32_t>(i + 10);
+  for (const ProtocolTraits& row : protocols())
+    for (std::int64_t context = std::max<std::int64_t>(row.least_context, 2); context < 70; ++context)
+      for (const std::int64_t first : {0, 7}) {
+        CAPTURE(row.name, context, first);
+        const std::int64_t count = windows_available(200, first, context);
+        std::int32_t last = 9;
+        for (const Window& w : make_windows(text, row.protocol, first, count, context, 2, 1000, "t")) {
+          REQUIRE(w.input.size() == static_cast<std::size_t>(context));
+          REQUIRE(w.target.size() == w.input.size());
+          REQUIRE(w.end_scored <= context);
+          REQUIRE(w.first_scored < w.end_scored);
+          for (std::int64_t i = w.first_scored; i < w.end_scored; ++i) {
+            const std::int32_t target = w.target[static_cast<std::size_t>(i)], read = w.input[static_cast<std::size_t>(i)];
+            CHECK((read == 2 ? i == 0 : target == read + 1));
+            CHECK(target > last);
+            last = target;
+          }
+        }
+        const std::int64_t a_window = row.protocol == Protocol::window     ? context
+                                      : row.protocol == Protocol::llamacpp ? context - 1 - context / 2
+                                                                           : context - 1;
+        const Window one = make_windows(text, row.protocol, first, 1, context, 2, 1000, "t")[0];
+        CHECK(one.end_scored - one.first_scored == a_window);
+      }
+}
+
+TEST_CASE("protocols: names, contexts, spellings") {
+  for (const ProtocolTraits& row : protocols()) CHECK(parse_protocol(to_string(row.protocol)) == row.protocol);
+  CHECK(standard_context(Protocol::window, 4096) == 4096);
+  CHECK(standard_context(Protocol::gptq, 4096) == 2048);
+  CHECK(standard_context(Protocol::gptq, 256) == 256);
+  CHECK(standard_context(Protocol::llamacpp, 256) == 512);  // the caller refuses it: llama.cpp's numbers are those of 512
+  CHECK(standard_context(Protocol::outlier_free, 2048) == 512);
+  CHECK(spelling(Protocol::gptq, 8) == "gptq");
+  CHECK(spelling(Protocol::outlier_free, 4) == "outlier_free/batch=4");
+  CHECK(current_spelling("llamacpp-512") == "llamacpp");
+  CHECK(current_spelling("window") == "window");
 }
 
 TEST_CASE("how many windows fit, and what doesn't") {

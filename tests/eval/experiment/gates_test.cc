@@ -47,7 +47,7 @@ ExperimentRecord record() {
   ExperimentRecord all;
   all.name = "t";
   all.provenance = {"1", "abc", "g++", {{"lib", "2"}}, "cpu", "isa", 1, 4, "t.npy", "hash", "window", 128, 0, 32};
-  all.models.push_back({"m", "p", "opt", "content", 1, "softmax", {}});
+  all.models.push_back({"m", "p", "opt", "content", 1, "softmax", {}, 2048});
   quant::Random random(1);
   WindowSums base;
   for (int i = 0; i < 32; ++i) {
@@ -192,6 +192,13 @@ TEST_CASE("a saved baseline: same bytes back, paired, and refused where the data
            {"the hash of the tokens differs (other, hash)", [](ExperimentRecord& r) { r.provenance.tokens_hash = "other"; }},
            {"the number of windows differs (31, 32)", [](ExperimentRecord& r) { r.provenance.windows = 31; }},
            {"the chunk size differs (8, 4)", [](ExperimentRecord& r) { r.provenance.chunk_windows = 8; }},
+           {"the protocol differs (outlier_free/batch=4, window)",
+            [](ExperimentRecord& r) { r.provenance.protocol = "outlier_free/batch=4"; }},
+           {"the vocabulary of model m differs (50272, 2048), the checkpoint of model m differs (x, content)",
+            [](ExperimentRecord& r) {
+              r.models[0].vocabulary = 50272;
+              r.models[0].content_hash = "x";
+            }},
            {"the checkpoint of model m differs (x, content)", [](ExperimentRecord& r) { r.models[0].content_hash = "x"; }},
        }) {
     ExperimentRecord other = record();

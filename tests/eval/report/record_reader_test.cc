@@ -1,6 +1,7 @@
 // results.json is read back as it was written, and everything the reader needs is missed by name when it is gone or wrong.
 #include "eval/experiment/record_reader.h"
 
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <nlohmann/json.hpp>
 
@@ -20,7 +21,7 @@ ExperimentRecord record() {
   all.spec_text = "version: 1\n";
   all.sets = {"a=b"};
   all.provenance = {"1", "abc", "g++", {{"lib", "2"}}, "cpu", "isa", 1, 4, "t.npy", "hash", "window", 128, 0, 2};
-  all.models.push_back({"m", "p", "opt", "content", 1, "softmax", {}});
+  all.models.push_back({"m", "p", "opt", "content", 1, "softmax", {}, 2048});
   for (const char* target : {"baseline", "int8"}) {
     RunRecord run;
     run.model = "m";
@@ -37,6 +38,9 @@ Failure reading(const TemporaryDirectory& dir, const ordered_json& json) {
   const auto path = dir.write("results.json", json.dump());
   return failure_of([&] { read_results(path); });
 }
+
+/// Keys that came to version 1 later: older files lack them.
+const std::vector<std::string> added_later{"/models/0/vocabulary"};
 
 /// What the reader does without.
 const std::vector<std::string> unread{"/timings",
@@ -84,7 +88,8 @@ TEST_CASE("whatever is gone or of another type is named, with exit code 3", "[re
     if (good.at(parent).is_object()) {
       ordered_json gone = good;
       gone[parent].erase(ordered_json::json_pointer(pointer).back());
-      CHECK(dir.shown(reading(dir, gone).message) == "DIR/results.json: missing key \"" + key + "\"");
+      const bool later = std::find(added_later.begin(), added_later.end(), pointer) != added_later.end();
+      CHECK(dir.shown(reading(dir, gone).message) == (later ? "" : "DIR/results.json: missing key \"" + key + "\""));
     }
     ++changed;
   }
