@@ -1,7 +1,7 @@
 // The parts of results.json that only reports need.
 #pragma once
 
-#include "eval/experiment/json_cursor.h"
+#include "eval/json/json_cursor.h"
 #include "eval/experiment/record.h"
 
 namespace qfid::eval {

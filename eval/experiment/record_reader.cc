@@ -3,9 +3,9 @@
 #include <set>
 
 #include "eval/data/protocol.h"
-#include "eval/experiment/json_cursor.h"
+#include "eval/json/json_cursor.h"
 #include "eval/experiment/record_parts.h"
-#include "eval/model/json_file.h"
+#include "eval/json/json_file.h"
 #include "quant/core/mapped_file.h"
 
 namespace qfid::eval {

@@ -5,8 +5,8 @@
 
 #include "eval/data/protocol.h"
 #include "eval/experiment/gates.h"
-#include "eval/experiment/json_cursor.h"
-#include "eval/model/json_file.h"
+#include "eval/json/json_cursor.h"
+#include "eval/json/json_file.h"
 #include "quant/core/mapped_file.h"
 
 namespace qfid::eval {

@@ -4,7 +4,7 @@
 
 #include <format>
 
-#include "eval/model/json_file.h"
+#include "eval/json/json_file.h"
 #include "quant/core/error.h"
 
 namespace qfid::eval {

@@ -2,7 +2,7 @@
 #include <map>
 
 #include "eval/model/decoder_weights.h"
-#include "eval/model/json_file.h"
+#include "eval/json/json_file.h"
 #include "quant/core/error.h"
 #include "quant/core/mapped_file.h"
 #include "quant/core/nearest.h"

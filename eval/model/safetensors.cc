@@ -5,7 +5,7 @@
 #include <cstring>
 #include <limits>
 
-#include "eval/model/json_file.h"
+#include "eval/json/json_file.h"
 #include "quant/codec.h"
 #include "quant/core/error.h"
 

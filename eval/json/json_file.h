@@ -1,4 +1,4 @@
-// Strict JSON for checkpoint files: valid UTF-8, no duplicate keys at any level, bounded depth; errors name path and byte.
+// Strict JSON: valid UTF-8, no duplicate keys at any level, bounded depth; errors name path and byte.
 #pragma once
 
 #include <nlohmann/json.hpp>

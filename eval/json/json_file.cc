@@ -1,4 +1,4 @@
-#include "eval/model/json_file.h"
+#include "eval/json/json_file.h"
 
 #include <set>
 #include <vector>
