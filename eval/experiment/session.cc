@@ -96,6 +96,10 @@ EvaluationSize evaluation_size(const Spec& spec, const ModelConfig& config, std:
 
 CheckedModel check_model(const Spec& spec, const ModelSpec& model, std::span<const std::int32_t> tokens) {
   CheckedModel checked{read_config(model.path), {}};
+  if (!checked.config.causal)
+    throw Error(ErrorKind::usage, spec.file.string() + ": model " + model.name + " is an encoder (" + checked.config.family +
+                                      "), which predicts no next token: protocol " +
+                                      std::string(to_string(spec.data.protocol)) + " can't score it");
   Checkpoint checkpoint = Checkpoint::open(model.path);
   check_weights(checkpoint, checked.config);
   checked.size = evaluation_size(spec, checked.config, static_cast<std::int64_t>(tokens.size()));
