@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "eval/data/npy.h"
+#include "eval/experiment/budget_arms.h"
 #include "eval/experiment/runner.h"
 #include "eval/experiment/session.h"
 #include "eval/experiment/target_precision.h"
@@ -50,6 +51,18 @@ Work work_of(const ModelConfig& c, std::int64_t context, std::int64_t windows, s
           static_cast<std::int64_t>(4 * (L * (4 * H * H + 2 * H * F) + 2 * H * V)), static_cast<std::int64_t>(chunk)};
 }
 
+/// The arms of a target's error budget, where one is asked for.
+double budget_seconds(const Spec& spec, const TargetSpec& target, const ModelConfig& config, std::int64_t windows,
+                      double gflop, std::map<std::string, double>& speeds, Backends& backends) {
+  const DecoderPrecision precision = precision_of(target, config);
+  if (spec.metrics.budget_windows == 0 || is_full_precision(precision)) return 0;
+  kernels::Backend& backend = budget_backend(backends);
+  const std::string name = backend.info().name;
+  if (!speeds.contains(name)) speeds[name] = probe_speed(backend);
+  const double share = static_cast<double>(std::min(windows, spec.metrics.budget_windows)) / static_cast<double>(windows);
+  return 1.6 * budget_forwards(precision, config.gate.has_value()) * share * gflop / speeds[name];
+}
+
 }  // namespace
 
 Plan make_plan(const Spec& spec) {
@@ -85,6 +98,7 @@ Plan make_plan(const Spec& spec) {
         // Attention, norms and measures run below a plain linear's speed; 1.6 is what whole evaluations were seen to take.
         run.seconds = 1.6 * run.gflop / speeds[target->backend];
         memory += run.memory_bytes;
+        run.seconds += budget_seconds(spec, *target, config, size.windows, run.gflop, speeds, backends);
         plan.seconds += run.seconds;
       }
       plan.runs.push_back(std::move(run));

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "eval/metrics/attention_sketch.h"
+#include "eval/metrics/error_budget.h"
 #include "eval/metrics/gate.h"
 #include "eval/metrics/metric.h"
 
@@ -105,7 +106,7 @@ struct Provenance {
 struct Timings {
   std::string started;  ///< ISO 8601, UTC
   double total_seconds = 0, baseline_seconds = 0, targets_seconds = 0, metrics_seconds = 0, local_seconds = 0,
-         calibration_seconds = 0, load_seconds = 0;
+         calibration_seconds = 0, load_seconds = 0, budget_seconds = 0;
   double peak_memory_bytes = 0;
 };
 
@@ -120,10 +121,16 @@ struct ExperimentRecord {
   std::vector<PairRecord> pairs;
   std::vector<GateRecord> gates;
   std::vector<AttentionHead> attention;  ///< a few heads of each model
+  std::vector<ErrorBudget> budgets;      ///< of targets that quantize something, where asked for
   std::vector<std::string> warnings;
   bool interrupted = false;
   Timings timings;
 
+  const ErrorBudget* budget_of(const std::string& model, const std::string& target) const {
+    for (const ErrorBudget& budget : budgets)
+      if (budget.model == model && budget.target == target) return &budget;
+    return nullptr;
+  }
   const RunRecord* find(const std::string& model, const std::string& target) const {
     for (const RunRecord& run : runs)
       if (run.model == model && run.target == target) return &run;

@@ -115,6 +115,39 @@ AttentionHead attention_of(const JsonCursor& at) {
   return head;
 }
 
+std::vector<double> window_kl(const JsonCursor& list, std::size_t windows) {
+  std::vector<double> sums;
+  for (const JsonCursor& item : list.items()) sums.push_back(item.number());
+  if (sums.size() != windows) list.fail("a list of " + std::to_string(windows) + " numbers, one a window");
+  return sums;
+}
+
+BudgetGroup group_of(const JsonCursor& at, const std::string& name, std::size_t windows) {
+  BudgetGroup group;
+  group.alone = metric_of("budget." + name + ".alone", at.at("alone"));
+  group.without = metric_of("budget." + name + ".without", at.at("without"));
+  for (const JsonCursor& item : at.at("entries").items()) {
+    const std::string part = item.at("name").text();
+    group.entries.push_back({part, window_kl(item.at("alone_kl"), windows), window_kl(item.at("without_kl"), windows),
+                             metric_of("budget.alone." + part, item.at("alone")),
+                             metric_of("budget.without." + part, item.at("without"))});
+  }
+  return group;
+}
+
+ErrorBudget budget_of(const JsonCursor& at) {
+  ErrorBudget budget;
+  budget.model = at.at("model").text();
+  budget.target = at.at("target").text();
+  budget.backend = at.at("backend").text();
+  for (const JsonCursor& item : at.at("tokens").items()) budget.tokens.push_back(item.integer(1, most_windows));
+  budget.whole = metric_of("budget.kl", at.at("whole"));
+  budget.whole_kl = window_kl(at.at("whole_kl"), budget.tokens.size());
+  budget.parts = group_of(at.at("parts"), "parts", budget.tokens.size());
+  budget.layers = group_of(at.at("layers"), "layers", budget.tokens.size());
+  return budget;
+}
+
 void add_timings(ExperimentRecord& record, const JsonCursor& at) {
   Timings& t = record.timings;
   t.started = at.at("started").text();
@@ -125,6 +158,7 @@ void add_timings(ExperimentRecord& record, const JsonCursor& at) {
   t.targets_seconds = at.at("targets_seconds").number();
   t.metrics_seconds = at.at("metrics_seconds").number();
   t.local_seconds = at.at("local_seconds").number();
+  if (at.has("budget_seconds")) t.budget_seconds = at.at("budget_seconds").number();  // added to version 1 later
   t.peak_memory_bytes = at.at("peak_memory_bytes").number();
   for (const JsonCursor& entry : at.at("runs").items())
     for (RunRecord& run : record.runs)
@@ -155,6 +189,8 @@ void add_details(ExperimentRecord& record, const JsonCursor& root) {
   for (const JsonCursor& gate : root.at("gates").items()) record.gates.push_back(gate_of(gate));
   if (root.has("attention"))  // added to version 1 later
     for (const JsonCursor& head : root.at("attention").items()) record.attention.push_back(attention_of(head));
+  if (root.has("budgets"))  // added to version 1 later
+    for (const JsonCursor& budget : root.at("budgets").items()) record.budgets.push_back(budget_of(budget));
   for (const JsonCursor& warning : root.at("warnings").items()) record.warnings.push_back(warning.text());
   add_timings(record, root.at("timings"));
 }

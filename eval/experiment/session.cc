@@ -20,6 +20,11 @@ kernels::Backend& Backends::get(const std::string& name, int device) {
   return *backend;
 }
 
+kernels::Backend& budget_backend(Backends& backends) {
+  kernels::Backend& cpu = backends.get("cpu", 0);
+  return cpu.available() ? cpu : backends.get("reference", 0);
+}
+
 std::string unsupported_reason(const TargetSpec& target, const ModelConfig& config, kernels::Backend& backend) {
   if (const kernels::Support here = backend.available(); !here)
     return "backend " + target.backend + " is not available: " + here.reason;

@@ -25,6 +25,9 @@ class Backends {
   std::map<std::pair<std::string, int>, std::unique_ptr<kernels::Backend>> made_;
 };
 
+/// Where error budgets run: the cpu backend, or the reference where it isn't built.
+kernels::Backend& budget_backend(Backends& backends);
+
 /// Why a target can't run a model on its backend; empty when it can.
 std::string unsupported_reason(const TargetSpec& target, const ModelConfig& config, kernels::Backend& backend);
 

@@ -163,6 +163,7 @@ class SpecBuilder {
     if (const YamlNode* n = node.find("local_windows")) m.local_windows = whole(*n);
     if (const YamlNode* n = node.find("kernel_windows")) m.kernel_windows = whole(*n);
     if (const YamlNode* n = node.find("sink_windows")) m.sink_windows = whole(*n);
+    if (const YamlNode* n = node.find("budget_windows")) m.budget_windows = whole(*n);
     if (const YamlNode* n = node.find("confidence")) m.confidence = real(*n);
     if (const YamlNode* n = node.find("sink_threshold")) m.sink_threshold = real(*n);
   }

@@ -61,24 +61,29 @@ double student_t_quantile(double probability, double degrees) {
 }
 
 ClusteredMean clustered_mean(std::span<const double> sums, std::span<const std::int64_t> counts, double confidence) {
-  quant::require(!sums.empty() && sums.size() == counts.size(), "clustered_mean: no windows, or unequal lengths");
-  double total = 0, tokens = 0;
-  for (std::size_t i = 0; i < sums.size(); ++i) {
-    total += sums[i];
-    tokens += static_cast<double>(counts[i]);
+  const std::vector<double> tokens(counts.begin(), counts.end());
+  return clustered_ratio(sums, tokens, confidence);
+}
+
+ClusteredMean clustered_ratio(std::span<const double> above, std::span<const double> below, double confidence) {
+  quant::require(!above.empty() && above.size() == below.size(), "clustered_ratio: no windows, or unequal lengths");
+  double total = 0, base = 0;
+  for (std::size_t i = 0; i < above.size(); ++i) {
+    total += above[i];
+    base += below[i];
   }
-  quant::require(tokens > 0, "clustered_mean: no tokens");
+  quant::require(base > 0, "clustered_ratio: nothing below the line");
   ClusteredMean result;
-  result.mean = total / tokens;
-  const auto n = static_cast<double>(sums.size());
-  if (sums.size() < 2) return result;
+  result.mean = total / base;
+  const auto n = static_cast<double>(above.size());
+  if (above.size() < 2) return result;
   double squares = 0;
-  for (std::size_t i = 0; i < sums.size(); ++i) {
-    const double residual = sums[i] - result.mean * static_cast<double>(counts[i]);
+  for (std::size_t i = 0; i < above.size(); ++i) {
+    const double residual = above[i] - result.mean * below[i];
     squares += residual * residual;
   }
-  result.standard_error = std::sqrt(n / (n - 1) * squares) / tokens;
-  if (sums.size() >= min_windows_for_interval) {
+  result.standard_error = std::sqrt(n / (n - 1) * squares) / base;
+  if (above.size() >= min_windows_for_interval) {
     const double half = student_t_quantile(0.5 + confidence / 2, n - 1) * result.standard_error;
     result.interval = Interval{result.mean - half, result.mean + half};
   }

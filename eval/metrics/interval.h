@@ -30,6 +30,10 @@ struct ClusteredMean {
 };
 ClusteredMean clustered_mean(std::span<const double> sums, std::span<const std::int64_t> counts, double confidence);
 
+/// The same estimator and interval for the ratio of two quantities summed over the same windows; a total of 0 below the
+/// line: Error{internal}.
+ClusteredMean clustered_ratio(std::span<const double> above, std::span<const double> below, double confidence);
+
 /// Quantile q in [0, 1] of values (reordered), linear interpolation at q (n - 1). Empty: Error{internal}.
 double quantile(std::span<double> values, double q);
 

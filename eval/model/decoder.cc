@@ -97,8 +97,10 @@ DecoderResources::Norm DecoderResources::upload_norm(const Tensor& gamma, const 
 std::shared_ptr<kernels::PreparedLinear> DecoderResources::linear(const std::string& module, const LinearSchemes& schemes,
                                                                   Execution execution, const Tensor& weight,
                                                                   const Tensor& bias, const SiteRanges& ranges, bool keep) {
-  if (schemes == LinearSchemes{}) execution = {};  // f32 has nothing to emulate
-  const std::vector<quant::Range>& site = ranges_at(ranges, module);
+  const bool full = schemes == LinearSchemes{};
+  if (full) execution = {};  // f32 has nothing to emulate
+  static const SiteRanges none;
+  const std::vector<quant::Range>& site = ranges_at(full ? none : ranges, module);
   std::string key = module + " " + quant::to_string(schemes.weights) + " " + quant::to_string(schemes.activations) + " " +
                     std::string(kernels::to_string(execution.mode)) + (execution.fast_accum ? " fast_accum" : "");
   for (const quant::Range& range : site) key += " " + std::to_string(range.min) + ":" + std::to_string(range.max);

@@ -83,6 +83,21 @@ struct DistributionChart {
 };
 void add_distributions(Html& page, const DistributionChart& chart);
 
+/// Two shares of one whole, a row each: a bar, and a diamond below its end line.
+struct Share {
+  double value = 0;
+  std::optional<std::pair<double, double>> interval;
+};
+struct ShareRow {
+  std::string name;
+  Share bar, mark;
+};
+struct ShareChart {
+  std::string title, description, x_label;
+  std::vector<ShareRow> rows;
+};
+void add_share_chart(Html& page, const ShareChart& chart);
+
 /// Round numbers within [low, high], about `wanted` of them.
 std::vector<double> linear_ticks(double low, double high, int wanted);
 /// "0.01", "1e-7": powers of ten and small multiples without noise.

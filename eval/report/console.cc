@@ -40,7 +40,7 @@ void add_model(std::string& text, const ExperimentRecord& record, const ModelRec
       facts += std::format(" {} {},", metric.name, short_number(metric.value));
   if (!facts.empty()) add_wrapped(text, "  baseline:" + facts.substr(0, facts.size() - 1), width);
   if (const std::string who = format_or_kernel(record, model.name); !who.empty()) add_wrapped(text, "  " + who, width);
-  text += "\n";
+  text += console_budgets(record, model.name, static_cast<int>(width)) + "\n";
 }
 
 }  // namespace

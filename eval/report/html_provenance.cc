@@ -92,10 +92,10 @@ void add_facts(Html& page, const ExperimentRecord& record) {
   if (record.timings.total_seconds > 0)
     fact("Time",
          std::format("started {}; {:.1f} s in all: loading {:.1f}, calibration {:.1f}, baselines {:.1f}, targets {:.1f}, "
-                     "comparisons {:.1f}, local errors {:.1f}",
+                     "comparisons {:.1f}, local errors {:.1f}, error budgets {:.1f}",
                      record.timings.started, record.timings.total_seconds, record.timings.load_seconds,
                      record.timings.calibration_seconds, record.timings.baseline_seconds, record.timings.targets_seconds,
-                     record.timings.metrics_seconds, record.timings.local_seconds));
+                     record.timings.metrics_seconds, record.timings.local_seconds, record.timings.budget_seconds));
   page.close();
 }
 

@@ -89,6 +89,28 @@ ordered_json attention_json(const AttentionHead& head) {
           {"why", head.why},     {"block", head.block}, {"maps", maps}};
 }
 
+ordered_json group_json(const BudgetGroup& group) {
+  ordered_json entries = ordered_json::array();
+  for (const BudgetEntry& entry : group.entries)
+    entries.push_back({{"name", entry.name},
+                       {"alone", metric_json(entry.alone)},
+                       {"without", metric_json(entry.without)},
+                       {"alone_kl", entry.alone_kl},
+                       {"without_kl", entry.without_kl}});
+  return {{"alone", metric_json(group.alone)}, {"without", metric_json(group.without)}, {"entries", std::move(entries)}};
+}
+
+ordered_json budget_json(const ErrorBudget& budget) {
+  return {{"model", budget.model},
+          {"target", budget.target},
+          {"backend", budget.backend},
+          {"tokens", budget.tokens},
+          {"whole", metric_json(budget.whole)},
+          {"whole_kl", budget.whole_kl},
+          {"parts", group_json(budget.parts)},
+          {"layers", group_json(budget.layers)}};
+}
+
 ordered_json provenance_json(const Provenance& p) {
   return {{"tool_version", p.tool_version},
           {"git_commit", p.git_commit},
@@ -116,6 +138,7 @@ ordered_json timings_json(const ExperimentRecord& record) {
                     {"targets_seconds", t.targets_seconds},
                     {"metrics_seconds", t.metrics_seconds},
                     {"local_seconds", t.local_seconds},
+                    {"budget_seconds", t.budget_seconds},
                     {"peak_memory_bytes", t.peak_memory_bytes}};
   ordered_json runs = ordered_json::array();
   for (const RunRecord& run : record.runs)
@@ -159,6 +182,8 @@ std::string results_json(const ExperimentRecord& record) {
   for (const GateRecord& gate : record.gates) json["gates"].push_back(gate_json(gate));
   json["attention"] = ordered_json::array();
   for (const AttentionHead& head : record.attention) json["attention"].push_back(attention_json(head));
+  json["budgets"] = ordered_json::array();
+  for (const ErrorBudget& budget : record.budgets) json["budgets"].push_back(budget_json(budget));
   json["warnings"] = record.warnings;
   json["timings"] = timings_json(record);
   // A file name need not be UTF-8; a record must be.

@@ -131,6 +131,7 @@ std::string markdown_report(const ExperimentRecord& record) {
     add_targets(text, record, model);
     add_format_or_kernel(text, record, model);
     add_worst_layers(text, record, model);
+    text += markdown_budgets(record, model.name);
   }
   add_outliers(text, record);
   std::string rows;

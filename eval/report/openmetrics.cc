@@ -100,6 +100,21 @@ void add_run(Exposition& text, const RunRecord& run) {
   if (run.seconds > 0) text.add("forward", "seconds", "time of the forward passes, measured once", labels, run.seconds);
 }
 
+/// budget.alone{part="q"}: one family for all parts and layers, whose names are labels.
+void add_budget(Exposition& text, const ErrorBudget& budget) {
+  const Labels labels{{"model", budget.model}, {"target", budget.target}};
+  if (budget.whole.value) text.add("budget.kl", "nats", "KL of the whole in an error budget", labels, *budget.whole.value);
+  for (const BudgetGroup* group : {&budget.parts, &budget.layers})
+    for (const BudgetEntry& entry : group->entries) {
+      Labels part = labels;
+      part.emplace_back("part", entry.name);
+      if (entry.alone.value)
+        text.add("budget.alone", "share", "share of the KL that a part makes alone", part, *entry.alone.value);
+      if (entry.without.value)
+        text.add("budget.without", "share", "share of the KL that leaving a part in f32 saves", part, *entry.without.value);
+    }
+}
+
 }  // namespace
 
 std::string openmetrics_text(const ExperimentRecord& record) {
@@ -124,6 +139,7 @@ std::string openmetrics_text(const ExperimentRecord& record) {
                    {"status", to_string(run.status)}});
   // A family's samples stay together: they are added family by family as runs name them.
   for (const RunRecord& run : record.runs) add_run(text, run);
+  for (const ErrorBudget& budget : record.budgets) add_budget(text, budget);
   for (const GateRecord& gate : record.gates) {
     const Labels labels{
         {"gate", gate.name}, {"model", gate.model}, {"target", gate.target}, {"verdict", to_string(gate.verdict)}};

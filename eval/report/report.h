@@ -23,6 +23,9 @@ std::string console_plan(const Plan& plan);
 /// What the planned windows can see (qfid plan --pilot), and how many windows fit a time budget.
 std::string console_pilot(const std::vector<PilotEffect>& effects, int width = 80);
 std::string console_time_budget(const Plan& plan, double seconds);
+/// Shares of each target's parts in its KL, of one model; empty without budgets.
+std::string console_budgets(const ExperimentRecord& record, const std::string& model, int width = 80);
+std::string markdown_budgets(const ExperimentRecord& record, const std::string& model);
 /// The verdicts in words, what blocks first; empty without gates.
 std::string console_gates(const std::vector<GateRecord>& gates, int width = 80);
 std::string markdown_gates(const std::vector<GateRecord>& gates);
@@ -40,7 +43,8 @@ std::string html_report(const ExperimentRecord& record);
 std::string results_json(const ExperimentRecord& record);
 /// RFC 4180: model,target,error,layer,tap,head and the union of value columns.
 std::string layers_csv(const ExperimentRecord& record);
-/// RFC 4180: model,target,metric,value,low,high,unit,note; a row for each metric of each run.
+/// RFC 4180: model,target,metric,value,low,high,unit,note; a row for each metric of each run,
+/// then those of its error budget.
 std::string metrics_csv(const ExperimentRecord& record);
 /// For a pull request or a job's summary: the verdict, then the worst rows first; below `limit` bytes, and it says what it
 /// left out. GitHub takes 1 MiB.

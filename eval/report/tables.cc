@@ -79,11 +79,15 @@ std::string layers_csv(const ExperimentRecord& record) {
 
 std::string metrics_csv(const ExperimentRecord& record) {
   std::string text = "model,target,metric,value,low,high,unit,note\r\n";
-  for (const RunRecord& run : record.runs)
-    for (const Metric& metric : run.metrics)
+  for (const RunRecord& run : record.runs) {
+    std::vector<Metric> metrics = run.metrics;
+    if (const ErrorBudget* budget = record.budget_of(run.model, run.target))
+      for (Metric& metric : budget_metrics(*budget)) metrics.push_back(std::move(metric));
+    for (const Metric& metric : metrics)
       text += quoted(run.model) + "," + quoted(run.target) + "," + quoted(metric.name) + "," + exact(metric.value) + "," +
               (metric.ci ? exact(metric.ci->low) : "") + "," + (metric.ci ? exact(metric.ci->high) : "") + "," +
               quoted(metric.unit) + "," + quoted(metric.note) + "\r\n";
+  }
   return text;
 }
 

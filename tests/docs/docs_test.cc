@@ -103,6 +103,14 @@ ExperimentRecord full_record() {
     gate.statistics = {16, 1.0, Interval{0.5, 2.0}, 0.5, 0.5, GateOutcome::inconclusive, 0.5, 17};
     record.gates.push_back(gate);
   }
+  ErrorBudget budget{"m", "t", "cpu", {1}, {1.0}, {}, {}, {}};
+  budget.parts.entries = budget.layers.entries = {{"q", {1.0}, {1.0}, {}, {}}};
+  compute_shares(budget, 0.95);
+  for (BudgetGroup* group : {&budget.parts, &budget.layers})
+    for (Metric* metric : {&group->alone, &group->without, &group->entries[0].alone, &group->entries[0].without})
+      metric->ci = Interval{0.5, 2.0};
+  budget.whole.ci = Interval{0.5, 2.0};
+  record.budgets = {budget};
   record.attention = {{"m", 0, 0, "why", 1, {{"baseline", {{1000}}}}}};
   record.warnings = {"warning"};
   return record;

@@ -48,6 +48,7 @@ const std::vector<std::string> unread{"/timings",
                                       "/warnings",
                                       "/gates",
                                       "/attention",
+                                      "/budgets",
                                       "/runs/0/metrics",
                                       "/runs/0/layers",
                                       "/runs/1/metrics",
@@ -123,9 +124,15 @@ TEST_CASE("the whole record: read back to the bit, and whatever is gone is named
     CHECK(failure_of([&] { read_whole_record(path); }).message.find("expected numbers from 0 to 1000") != std::string::npos);
   }
   ordered_json older = good;
-  older.erase("attention");
+  for (const char* later : {"attention", "budgets"}) older.erase(later);
+  older["timings"].erase("budget_seconds");
   dir.write("results.json", older.dump());
   CHECK(read_whole_record(path).attention.empty());
+  CHECK(read_whole_record(path).budgets.empty());
+  ordered_json short_budget = good;
+  short_budget["budgets"][0]["parts"]["entries"][0]["alone_kl"].erase(0);
+  dir.write("results.json", short_budget.dump());
+  CHECK(failure_of([&] { read_whole_record(path); }).message.find("expected a list of 16 numbers") != std::string::npos);
   int changed = 0;
   for (const auto& [pointer, value] : flat.items()) {
     const ordered_json::json_pointer at(pointer);

@@ -7,6 +7,27 @@
 
 namespace qfid::tests {
 
+/// k alone makes half of the KL and v a third; layers add up.
+inline eval::ErrorBudget budget_of(const eval::RunRecord& run, int layers) {
+  eval::ErrorBudget budget;
+  budget.model = run.model;
+  budget.target = run.target;
+  budget.backend = "cpu";
+  budget.tokens = run.windows.tokens;
+  budget.whole_kl = run.windows.kl;
+  const auto entry = [&](const std::string& name, double alone, double saves) {
+    eval::BudgetEntry e{name, budget.whole_kl, budget.whole_kl, {}, {}};
+    for (double& kl : e.alone_kl) kl *= alone;
+    for (double& kl : e.without_kl) kl *= 1 - saves;
+    return e;
+  };
+  budget.parts.entries = {entry("v", 1.0 / 3, 0.25), entry("k", 0.5, 0.75)};
+  for (int l = 0; l < layers; ++l)
+    budget.layers.entries.push_back(entry("layers." + std::to_string(l), 1.0 / layers, 1.0 / layers));
+  eval::compute_shares(budget, 0.95);
+  return budget;
+}
+
 /// One model, a baseline and the targets named, with every kind of row; numbers are small and known.
 inline eval::ExperimentRecord record_with(const std::vector<std::string>& targets, int layers = 2, int heads = 2,
                                           const std::string& model = "m") {
@@ -65,6 +86,7 @@ inline eval::ExperimentRecord record_with(const std::vector<std::string>& target
         run.tokens.top1.push_back(i);
       }
     }
+    if (t > 0) r.budgets.push_back(budget_of(run, layers));
     r.runs.push_back(std::move(run));
   }
   return r;
