@@ -70,8 +70,8 @@ Chunk chunk_of(const std::vector<Window>& windows, std::size_t begin, std::size_
 
 class Runner {
  public:
-  Runner(const Spec& spec, const ProgressCallback& progress, const std::atomic<bool>& stop)
-      : spec_(spec), progress_(progress), stop_(stop) {}
+  Runner(const Spec& spec, const ProgressCallback& progress, const std::atomic<bool>& stop, Backends backends)
+      : spec_(spec), progress_(progress), stop_(stop), backends_(std::move(backends)) {}
 
   ExperimentRecord run() {
     const Clock::time_point start = Clock::now();
@@ -363,7 +363,12 @@ class Runner {
 }  // namespace
 
 ExperimentRecord run_experiment(const Spec& spec, const ProgressCallback& progress, const std::atomic<bool>& stop) {
-  return Runner(spec, progress, stop).run();
+  return Runner(spec, progress, stop, Backends()).run();
+}
+
+ExperimentRecord run_experiment(const Spec& spec, const ProgressCallback& progress, const std::atomic<bool>& stop,
+                                const BackendMaker& make) {
+  return Runner(spec, progress, stop, Backends(make)).run();
 }
 
 }  // namespace qfid::eval

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "eval/experiment/record.h"
+#include "eval/experiment/session.h"
 #include "eval/experiment/spec.h"
 
 namespace qfid::eval {
@@ -46,5 +47,8 @@ using ProgressCallback = std::function<void(const Progress&)>;
 /// it is to be skipped) - before anything runs. A run that fails midway is recorded as failed; the others go on. When `stop`
 /// becomes true the current chunk is finished and the record returns with interrupted = true.
 ExperimentRecord run_experiment(const Spec& spec, const ProgressCallback& progress, const std::atomic<bool>& stop);
+/// The same on backends of the caller's making: tests plant faults in them.
+ExperimentRecord run_experiment(const Spec& spec, const ProgressCallback& progress, const std::atomic<bool>& stop,
+                                const BackendMaker& make);
 
 }  // namespace qfid::eval

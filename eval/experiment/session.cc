@@ -14,9 +14,11 @@ namespace qfid::eval {
 using quant::Error;
 using quant::ErrorKind;
 
+Backends::Backends() : make_([](const std::string& name, int device) { return kernels::make_backend(name, device); }) {}
+
 kernels::Backend& Backends::get(const std::string& name, int device) {
   std::unique_ptr<kernels::Backend>& backend = made_[{name, device}];
-  if (!backend) backend = kernels::make_backend(name, device);
+  if (!backend) backend = make_(name, device);
   return *backend;
 }
 

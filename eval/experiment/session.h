@@ -2,6 +2,7 @@
 // computed.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -15,13 +16,19 @@
 
 namespace qfid::eval {
 
+/// Makes a backend by name and device: kernels::make_backend, or what a test puts in its place.
+using BackendMaker = std::function<std::unique_ptr<kernels::Backend>(const std::string& name, int device)>;
+
 class Backends {
  public:
+  Backends();
+  explicit Backends(BackendMaker make) : make_(std::move(make)) {}
   /// Error{usage} for an unknown name; the backend may be unavailable.
   kernels::Backend& get(const std::string& name, int device);
   kernels::Backend& of(const TargetSpec& target) { return get(target.backend, target.device); }
 
  private:
+  BackendMaker make_;
   std::map<std::pair<std::string, int>, std::unique_ptr<kernels::Backend>> made_;
 };
 

@@ -1,4 +1,5 @@
 // The table of `qfid attention`: one line a target, then who is to blame and what the tensors are like.
+#include "eval/report/findings.h"
 #include "eval/report/format.h"
 #include "eval/report/report.h"
 

@@ -1,3 +1,4 @@
+#include "eval/report/findings.h"
 #include "eval/report/format.h"
 #include "eval/report/report.h"
 
@@ -40,6 +41,11 @@ void add_model(std::string& text, const ExperimentRecord& record, const ModelRec
       facts += std::format(" {} {},", metric.name, short_number(metric.value));
   if (!facts.empty()) add_wrapped(text, "  baseline:" + facts.substr(0, facts.size() - 1), width);
   if (const std::string who = format_or_kernel(record, model.name); !who.empty()) add_wrapped(text, "  " + who, width);
+  std::string damage;
+  for (const RunRecord& run : record.runs)
+    if (const std::string where = damage_in_words(run); run.model == model.name && !where.empty())
+      add_wrapped(damage, std::format("    {:<{}} {}", clipped(run.target, names), names, where), width);
+  if (!damage.empty()) text += "  where the damage sits (worst local error):\n" + damage;
   text += console_budgets(record, model.name, static_cast<int>(width)) + "\n";
 }
 

@@ -1,6 +1,7 @@
 #include "eval/report/findings.h"
 
 #include <algorithm>
+#include <cmath>
 #include <format>
 
 #include "eval/report/format.h"
@@ -71,6 +72,77 @@ std::optional<Place> worst_place(const RunRecord& run, const std::string& error)
       worst = Place{row.layer, row.head, row.tap, *sqnr};
   }
   return worst;
+}
+
+namespace {
+
+/// Tensor cores' sums of FP8 and bf16 are narrower than f32; nothing else is.
+KernelLimits limits_of(const RunRecord& run) {
+  const auto has = [&](const char* format) { return run.description.find(format) != std::string::npos; };
+  return run.backend == "gpu" && (has("e4m3") || has("e5m2") || has("bf16")) ? narrow_accumulator : KernelLimits{};
+}
+
+std::string place_in_words(const BlamedPlace& place) {
+  std::string text = place.layer == -1 ? "every layer" : std::format("layer {}", place.layer);
+  if (place.head != -1) text += std::format(", head {}", place.head);
+  return text + ", " + place.tap;
+}
+
+}  // namespace
+
+Blame blame_of(const RunRecord& run) { return blame(run.layers, limits_of(run)); }
+
+std::string whose_in_words(const RunRecord& run, const Blame& blame) {
+  if (run.mode == "emulated" || blame.party == Party::format) return "the format's";
+  return blame.party == Party::kernel ? "the kernel's" : "format or kernel not told apart";
+}
+
+std::string damage_in_words(const RunRecord& run) {
+  const Blame found = blame_of(run);
+  if (!found.damage) return "";
+  return std::format("{}: {:.1f} dB, {}", place_in_words(*found.damage), *found.damage->sqnr_db, whose_in_words(run, found));
+}
+
+std::string kernel_suspicion(const RunRecord& run) {
+  const Blame found = blame_of(run);
+  if (found.kernel) {
+    const BlamedPlace& at = *found.kernel;
+    return std::format(
+        "{} against the emulated twin, fed the same inputs: {}{:.2g} times the limit; {} of {} places are beyond",
+        place_in_words(at),
+        at.tap == "probs" ? std::format("KL {:.2g} nats, ", at.kl.value_or(0))
+                          : std::format("gain {:.6g}, NMSE {:.2g}, ", at.gain.value_or(0), at.nmse.value_or(0)),
+        at.beyond, at.places, at.of);
+  }
+  const Metric* deviation = find_metric(run, "kernel.gain.deviation.max");
+  if (deviation == nullptr || !deviation->value || *deviation->value <= kernel_gain_limit) return "";
+  return std::format("{}: its gain against the emulated twin, fed the same inputs, is off by {:.1e} (limit {:.0e})",
+                     deviation->note.substr(deviation->note.rfind(": ") + 2), *deviation->value, kernel_gain_limit);
+}
+
+std::string format_or_kernel(const ExperimentRecord& record, const std::string& model) {
+  const RunRecord* worst = nullptr;
+  const Metric* deviation = nullptr;
+  double share = 0;
+  std::string suspects;
+  for (const RunRecord& run : record.runs) {
+    const Metric* found = find_metric(run, "kernel.gain.deviation.max");
+    if (run.model != model || found == nullptr) continue;
+    if (const std::string why = kernel_suspicion(run); !why.empty())
+      suspects += (suspects.empty() ? "" : "; of ") + run.target + ": " + why;
+    if (const Metric* part = find_metric(run, "kernel.damage.share.max")) share = std::max(share, part->value.value_or(0));
+    if (deviation == nullptr || found->value > deviation->value) {
+      worst = &run;
+      deviation = found;
+    }
+  }
+  if (!suspects.empty()) return "format or kernel: suspect the KERNEL of " + suspects;
+  if (worst == nullptr) return "";
+  return std::format(
+      "format or kernel: the format. Fed the same inputs, real kernels keep the emulated ones' gain to {:.1e} ({}), and add "
+      "at most {:.2g} % to the format's error",
+      deviation->value.value_or(0), worst->target + ", " + deviation->note.substr(deviation->note.rfind(": ") + 2),
+      100 * share);
 }
 
 std::optional<double> time_ratio(const ExperimentRecord& record, const RunRecord& run) {

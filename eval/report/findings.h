@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "eval/experiment/record.h"
+#include "eval/metrics/blame.h"
 
 namespace qfid::eval {
 
@@ -35,6 +36,17 @@ struct Place {
 std::string in_words(const Place& place);
 /// The least SQNR over layers, taps and, where a tap has them, single heads; nothing when every row is exact or absent.
 std::optional<Place> worst_place(const RunRecord& run, const std::string& error);
+
+/// Where a run's damage sits, whose it is, and whether its kernel is suspect: by the limits of its backend.
+Blame blame_of(const RunRecord& run);
+/// "the format's", "the kernel's", "format or kernel not told apart".
+std::string whose_in_words(const RunRecord& run, const Blame& blame);
+/// "layer 2, head 1, v: 24.7 dB, the format's"; empty when no local error was measured, or none was found.
+std::string damage_in_words(const RunRecord& run);
+/// Where and why a run's kernel is suspect; empty when it isn't, or no twin ran.
+std::string kernel_suspicion(const RunRecord& run);
+/// One sentence: is the damage the format's or the kernel's? Empty when no target of the model had a twin.
+std::string format_or_kernel(const ExperimentRecord& record, const std::string& model);
 
 /// Forward time over the baseline's; nothing when either wasn't measured.
 std::optional<double> time_ratio(const ExperimentRecord& record, const RunRecord& run);

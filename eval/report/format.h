@@ -47,34 +47,6 @@ inline const LayerRow* worst_row(const RunRecord& run, const std::string& error)
 }
 /// numerics.md: real against emulated, locally, per head.
 inline constexpr double kernel_gain_limit = 1e-3;
-/// One sentence: is the damage the format's or the kernel's? Empty when no target of the model had a twin.
-inline std::string format_or_kernel(const ExperimentRecord& record, const std::string& model) {
-  const RunRecord* worst = nullptr;
-  const Metric* deviation = nullptr;
-  double share = 0;
-  for (const RunRecord& run : record.runs) {
-    const Metric* found = find_metric(run, "kernel.gain.deviation.max");
-    if (run.model != model || found == nullptr) continue;
-    if (const Metric* part = find_metric(run, "kernel.damage.share.max")) share = std::max(share, *part->value);
-    if (deviation == nullptr || *found->value > *deviation->value) {
-      worst = &run;
-      deviation = found;
-    }
-  }
-  if (worst == nullptr) return "";
-  const std::string where = worst->target + ", " + deviation->note.substr(deviation->note.rfind(": ") + 2);
-  if (*deviation->value <= kernel_gain_limit)
-    return std::format(
-        "format or kernel: the format. Fed the same inputs, real kernels keep the emulated ones' gain to {:.1e} ({}), and "
-        "add at "
-        "most {:.2g} % to the format's error",
-        *deviation->value, where, 100 * share);
-  return std::format(
-      "format or kernel: suspect the KERNEL of {}: its gain against the emulated twin, fed the same inputs, is off by "
-      "{:.1e} "
-      "(limit {:.0e})",
-      where, *deviation->value, kernel_gain_limit);
-}
 /// Free text stays text: nothing in it is read as a table, markup or HTML, and it stays on one line.
 inline std::string cell(const std::string& text) {
   std::string out;

@@ -132,9 +132,9 @@ void add_model(Html& page, const ExperimentRecord& record, const ModelRecord& mo
     page.close();
     add_fact(page, "Where is the damage?");
     for (const RunRecord* run : told) {
-      const auto place = worst_place(*run, "local");
+      const std::string where = damage_in_words(*run);
       page.open("div").leaf("b", run->target);
-      page.text(": " + (place ? "worst in " + in_words(*place) : "no local error was measured, or none was found")).close();
+      page.text(": " + (where.empty() ? "no local error was measured, or none was found" : "worst in " + where)).close();
     }
     page.close();
   }
@@ -178,8 +178,7 @@ void add_overview(Html& page, const ExperimentRecord& record) {
       costliest = &run;
     const auto place = worst_place(run, "local");
     if (place && (worst == nullptr || place->sqnr_db < worst_place(*worst, "local")->sqnr_db)) worst = &run;
-    const Metric* gain = find_metric(run, "kernel.gain.deviation.max");
-    if (gain != nullptr && gain->value > kernel_gain_limit) suspects.push_back(run.target + " on " + run.model);
+    if (!kernel_suspicion(run).empty()) suspects.push_back(run.target + " on " + run.model);
   }
   page.open("div", {{"class", "card"}}).leaf("h2", std::format("All {} models", record.models.size())).open("dl");
   add_fact(page, "Ships?");
@@ -229,7 +228,9 @@ void add_format_or_kernel(Html& page, const ExperimentRecord& record) {
   page.leaf(
       "p",
       "Emulated against full precision is what the format costs; real against emulated is what the kernel adds. Both on the "
-      "full-precision run's inputs. A kernel whose gain is off by more than 1e-3 is suspect.");
+      "full-precision run's inputs. A kernel is suspect where its gain is off by more than 1e-3, or where it adds more than "
+      "its "
+      "accumulator explains.");
   open_table(page, "Format or kernel, by target");
   page.open("thead").row("th", {"Model", "Target", "Format's worst place", "Kernel's worst place", "Kernel's gain off by",
                                 "Kernel error / format error", "Says"});
@@ -237,10 +238,10 @@ void add_format_or_kernel(Html& page, const ExperimentRecord& record) {
   for (const RunRecord& run : record.runs) {
     const Metric* deviation = find_metric(run, "kernel.gain.deviation.max");
     if (deviation == nullptr) continue;
-    const bool suspect = deviation->value && *deviation->value > kernel_gain_limit;
+    const std::string suspicion = kernel_suspicion(run);
     page.row("td", {run.model, run.target, place(worst_place(run, "format")), place(worst_place(run, "kernel")),
                     shown_number(deviation), shown_number(find_metric(run, "kernel.damage.share.max")),
-                    suspect ? "suspect the kernel" : "the format"});
+                    suspicion.empty() ? "the format" : "suspect the kernel: " + suspicion});
   }
   page.close();
   close_table(page);

@@ -1,3 +1,4 @@
+#include "eval/report/findings.h"
 #include "eval/report/format.h"
 #include "eval/report/report.h"
 
@@ -33,17 +34,20 @@ void add_format_or_kernel(std::string& text, const ExperimentRecord& record, con
   if (verdict.empty()) return;
   text += "F" + verdict.substr(1) + ".\n\n";
   text +=
-      "| target | format: worst layer.tap, SQNR dB | kernel: worst layer.tap, SQNR dB | kernel gain off by at most | kernel "
-      "error / format error |\n|---|---|---|---|---|\n";
+      "| target | where the damage sits | format: worst layer.tap, SQNR dB | kernel: worst layer.tap, SQNR dB | kernel gain "
+      "off by at most | kernel "
+      "error / format error |\n|---|---|---|---|---|---|\n";
   const auto place = [](const LayerRow* row) {
     return row == nullptr ? "exact" : std::format("{}.{}, {:.1f}", row->layer, row->tap, *column(*row, "sqnr_db"));
   };
   for (const RunRecord& run : record.runs) {
     const Metric* deviation = find_metric(run, "kernel.gain.deviation.max");
     if (run.model != model.name || deviation == nullptr) continue;
-    text += std::format("| {} | {} | {} | {} | {} |\n", cell(run.target), place(worst_row(run, "format")),
-                        place(worst_row(run, "kernel")), short_number(deviation),
-                        short_number(find_metric(run, "kernel.damage.share.max")));
+    const std::string suspicion = kernel_suspicion(run), damage = damage_in_words(run);
+    text += std::format("| {} | {} | {} | {} | {} | {} |\n", cell(run.target), damage.empty() ? "-" : cell(damage),
+                        place(worst_row(run, "format")),
+                        suspicion.empty() ? place(worst_row(run, "kernel")) : "**suspect**: " + cell(suspicion),
+                        short_number(deviation), short_number(find_metric(run, "kernel.damage.share.max")));
   }
   text += "\n";
 }

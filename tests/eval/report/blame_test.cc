@@ -1,0 +1,61 @@
+// Who made the damage, in the words of every report, from rows made by hand.
+#include "eval/metrics/blame.h"
+
+#include <catch2/catch_test_macros.hpp>
+#include <cmath>
+
+#include "eval/report/findings.h"
+#include "tests/eval/report/records.h"
+
+using namespace qfid::eval;
+using namespace qfid::tests;
+
+namespace {
+
+bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+void add_row(RunRecord& run, int layer, int head, const char* tap, const char* error, double gain, double nmse) {
+  run.layers.push_back(
+      {layer, tap, head, error, {{"gain", gain}, {"nmse", nmse}, {"sqnr_db", -10 * std::log10(nmse)}, {"nan", 0.0}}});
+}
+
+}  // namespace
+
+TEST_CASE("the format's damage is the format's, and a suspect kernel stands beside it in every report", "[blame]") {
+  ExperimentRecord r = record_with({"int8"});
+  RunRecord& run = r.runs[1];
+  run.layers.clear();
+  add_row(run, 0, 1, "v", "local", 1, 1e-3);
+  add_row(run, 0, 1, "v", "format", 1, 1e-3);
+  add_row(run, 0, 1, "v", "kernel", 1, 1e-14);
+  add_row(run, 1, 0, "output", "kernel", 1.0005, 1e-6);
+  CHECK(damage_in_words(run) == "layer 0, head 1, v: 30.0 dB, the format's");
+  CHECK(kernel_suspicion(run).empty());
+  CHECK(contains(console_report(r), "layer 0, head 1, v: 30.0 dB, the format's\n"));
+  CHECK(contains(console_report(r), "format or kernel: the format."));
+
+  add_row(run, 1, 1, "output", "kernel", 1.01, 1e-4);
+  CHECK(contains(kernel_suspicion(run), "layer 1, head 1, output against the emulated twin"));
+  CHECK(contains(kernel_suspicion(run), "gain 1.01, NMSE 0.0001, 10 times the limit; 1 of 3 places are beyond"));
+  CHECK(damage_in_words(run) == "layer 0, head 1, v: 30.0 dB, the format's");
+  CHECK(contains(markdown_report(r), "**suspect**: layer 1, head 1, output"));
+  CHECK(contains(html_report(r), "Suspect the KERNEL of int8: layer 1, head 1, output"));
+
+  add_row(run, 0, 0, "q", "kernel", 1, 1e-8);  // beyond an f32 sum, within 14 bits
+  run.description = "real; linear: weights e4m3/channel";
+  CHECK(blame_of(run).kernel->places == 2);
+  run.backend = "gpu";
+  CHECK(blame_of(run).kernel->places == 1);
+}
+
+TEST_CASE("what isn't a number is suspect; the probabilities come before the output that they make", "[blame]") {
+  RunRecord run;
+  add_row(run, 2, 0, "output", "kernel", 0.5, 0.5);
+  run.layers.push_back({2, "probs", 0, "kernel", {{"kl", 0.1}}});
+  CHECK(blame(run.layers, {}).kernel->tap == "probs");
+  run.layers.push_back({1, "q", 0, "kernel", {{"gain", 1.0}, {"nmse", 0.0}, {"nan", 3.0}}});
+  CHECK(blame(run.layers, {}).kernel->tap == "q");
+  CHECK(blame(run.layers, {}).kernel->layer == 1);
+  CHECK_FALSE(blame(run.layers, {}).damage);
+  CHECK(blame({}, {}).party == Party::unknown);
+}
