@@ -51,7 +51,7 @@ struct ReportOptions {
 int command_report(const ReportOptions& options);
 
 struct RecommendOptions {
-  std::string results, gates, json, objective = "speed";
+  std::string results, gates, json, proposal, objective = "speed";
   std::vector<std::string> budgets;
 };
 int command_recommend(const RecommendOptions& options);

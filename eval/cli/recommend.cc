@@ -2,6 +2,7 @@
 #include <iostream>
 
 #include "eval/cli/result_commands.h"
+#include "eval/experiment/proposal.h"
 #include "eval/experiment/recommend.h"
 #include "eval/experiment/record_reader.h"
 #include "eval/experiment/spec_reader.h"
@@ -24,14 +25,47 @@ std::vector<GateSpec> budget_of(const RecommendOptions& options, const Experimen
   return read_gates("--budget", text);
 }
 
+/// Beside the results, or where --proposal says; of several models a file each.
+std::filesystem::path proposal_path(const RecommendOptions& options, const ExperimentRecord& record,
+                                    const std::string& model) {
+  std::filesystem::path path = options.proposal.empty() ? results_path(options.results).parent_path() / "proposal.yaml"
+                                                        : std::filesystem::path(options.proposal);
+  if (record.models.size() > 1) path.replace_filename(path.stem().string() + "-" + model + path.extension().string());
+  return path;
+}
+
+/// What to keep in higher precision, as a configuration that validates.
+void write_proposal(const RecommendOptions& options, const ExperimentRecord& record, const Recommendation& r,
+                    const std::vector<GateSpec>& budget) {
+  const std::filesystem::path path = proposal_path(options, record, r.model);
+  Proposal proposal;
+  try {
+    proposal = propose(record, r, budget, path);
+  } catch (const quant::Error& error) {  // results may have been moved away from their model and text
+    proposal.why_not = error.what();
+  }
+  if (proposal.yaml.empty()) {
+    std::cerr << "no proposal for " << r.model << ": " << proposal.why_not << "\n";
+    return;
+  }
+  write_file_atomically(path, proposal.yaml);
+  read_spec(path);
+  std::cerr << "proposal for " << r.model << ": " << path.string() << " (" << proposal.targets.size() << " targets, "
+            << proposal.windows << " windows that nothing was chosen on)\n";
+  if (proposal.windows < 32) std::cerr << "  fewer than 32 windows are left: too few for both halves to decide\n";
+}
+
 }  // namespace
 
 int command_recommend(const RecommendOptions& options) {
   const ExperimentRecord record = read_whole_record(results_path(options.results));
   const Objective objective = options.objective == "memory" ? Objective::memory : Objective::speed;
-  const std::vector<Recommendation> all = recommend(record, budget_of(options, record), objective);
+  const std::vector<GateSpec> budget = budget_of(options, record);
+  const std::vector<Recommendation> all = recommend(record, budget, objective);
   std::cout << console_recommendation(record, all);
   if (!options.json.empty()) write_file_atomically(options.json, recommendation_json(all));
+  for (const Recommendation& r : all)
+    if (!r.choice) write_proposal(options, record, r, budget);
   return std::all_of(all.begin(), all.end(), [](const Recommendation& r) { return r.choice.has_value(); }) ? 0 : 1;
 }
 
@@ -45,6 +79,8 @@ void add_recommend(CLI::App& command, RecommendOptions& options, std::function<i
   command.add_option("--gates", options.gates, "YAML with gates: instead (default: those the results were run with)");
   command.add_option("--objective", options.objective, "What the best target has: speed (default) or memory")
       ->check(CLI::IsMember({"speed", "memory"}));
+  command.add_option("--proposal", options.proposal,
+                     "Where to write what to try when nothing passes (default: proposal.yaml beside the results)");
   command.add_option("--json", options.json, "Also write the answer as JSON");
   command.footer(
       "Selects on the first half of the windows, confirms on the second. Exit code 1 where no target is confirmed.");

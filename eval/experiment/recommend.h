@@ -1,6 +1,6 @@
 // Which target should ship? Among those whose quality stays within a budget, the fastest or the smallest. Choosing after
 // looking is biased: targets are selected on the first half of the windows, and what was selected is confirmed on the
-// second. Left out: searching mixed precisions; speed has no interval, since a run times each target once.
+// second. Mixed precisions are proposed apart (proposal.h). Speed has no interval, since a run times each target once.
 #pragma once
 
 #include <optional>

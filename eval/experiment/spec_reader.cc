@@ -340,6 +340,14 @@ Spec read_spec(const fs::path& file, const std::vector<std::string>& sets) {
   return spec;
 }
 
+YamlNode configuration_tree(const std::string& text, const std::vector<std::string>& sets) {
+  Problems problems("configuration");
+  YamlNode root = parse_yaml(text);
+  for (const std::string& set : sets) apply_set(root, set, problems);
+  if (!problems.empty()) throw Error(ErrorKind::usage, problems.text());
+  return root;
+}
+
 std::vector<GateSpec> read_gates(const fs::path& file, const std::string& text, const std::vector<std::string>& sets) {
   Problems problems(file.string());
   std::vector<GateSpec> gates;

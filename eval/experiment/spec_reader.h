@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "eval/experiment/spec.h"
+#include "eval/experiment/yaml_tree.h"
 
 namespace qfid::eval {
 
@@ -24,6 +25,10 @@ std::vector<GateSpec> read_gates(const std::filesystem::path& file);
 /// isn't read, static ranges need no calibration data here. Errors as read_spec's; none is an error too.
 std::vector<TargetSpec> read_targets(const std::filesystem::path& file, const std::string& text);
 std::vector<TargetSpec> read_targets(const std::filesystem::path& file);
+
+/// A configuration's text with `sets` applied, not checked. YamlProblem where the text isn't YAML, Error{usage} where a set
+/// can't be applied.
+YamlNode configuration_tree(const std::string& text, const std::vector<std::string>& sets);
 
 /// The draft-07 JSON Schema of the configuration, from the same table that validates.
 std::string spec_schema();

@@ -5,6 +5,9 @@
 #include <yaml-cpp/parser.h>
 
 #include <algorithm>
+#include <cctype>
+#include <cstring>
+#include <format>
 #include <sstream>
 
 namespace qfid::eval {
@@ -116,6 +119,59 @@ Position position_of(const std::string& text, std::size_t byte) {
 }
 
 }  // namespace
+
+namespace {
+
+/// A scalar that needs no quotes in block YAML, whatever stands around it.
+bool is_plain(const YamlNode& node) {
+  const auto good = [](unsigned char c) { return std::isalnum(c) != 0 || std::strchr("._/()+-*=", c) != nullptr; };
+  const std::string& t = node.text;
+  return !node.quoted && !t.empty() && std::all_of(t.begin(), t.end(), good) && t.front() != '*' && t.front() != '=' &&
+         !t.starts_with("---") && t != "-" && t != "...";
+}
+
+std::string scalar_text(const YamlNode& node) {
+  if (is_plain(node)) return node.text;
+  std::string text = "\"";
+  for (const char c : node.text) {
+    if (static_cast<unsigned char>(c) < 0x20) {
+      text += std::format("\\x{:02x}", static_cast<unsigned char>(c));
+      continue;
+    }
+    if (c == '"' || c == '\\') text += '\\';
+    text += c;
+  }
+  return text + "\"";
+}
+
+void write_node(std::string& out, const YamlNode& node, const std::string& indent) {
+  if (node.kind == YamlNode::Kind::scalar) out += " " + scalar_text(node) + "\n";
+  if (node.kind == YamlNode::Kind::null) out += "\n";
+  if (node.kind == YamlNode::Kind::list) {
+    out += node.items.empty() ? " []\n" : "\n";
+    for (const YamlNode& item : node.items) {
+      std::string text;
+      write_node(text, item, indent + "  ");
+      const bool inline_map = item.kind == YamlNode::Kind::map && text.front() == '\n';
+      out += indent + "-" + (inline_map ? text.substr(indent.size() + 2) : text);
+    }
+  }
+  if (node.kind == YamlNode::Kind::map) {
+    out += node.entries.empty() ? " {}\n" : "\n";
+    for (const auto& [key, value] : node.entries) {
+      out += indent + scalar_text(key) + ":";
+      write_node(out, value, indent + "  ");
+    }
+  }
+}
+
+}  // namespace
+
+std::string write_yaml(const YamlNode& node) {
+  std::string text;
+  write_node(text, node, "");
+  return text.starts_with('\n') ? text.substr(1) : text;
+}
 
 const YamlNode* YamlNode::find(const std::string& key) const {
   for (const auto& [name, value] : entries)

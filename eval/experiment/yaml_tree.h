@@ -41,4 +41,7 @@ struct YamlProblem {
 /// Throws YamlProblem.
 YamlNode parse_yaml(const std::string& text);
 
+/// As block YAML that parses to the same tree, positions and origins apart.
+std::string write_yaml(const YamlNode& node);
+
 }  // namespace qfid::eval

@@ -44,7 +44,7 @@ std::string answer(const Recommendation& r) {
   const bool any = std::any_of(r.candidates.begin(), r.candidates.end(), [](const Candidate& c) { return c.selected; });
   return any ? "none yet: what looked good on the first half isn't confirmed on the second; take more windows"
              : "none: no target is shown to be within the budget; keep the baseline, or keep what hurts in higher precision "
-               "(overrides; report.html says where the damage sits)";
+               "(a run with metrics.budget_windows lets this command propose what)";
 }
 
 nlohmann::json gates_json(const std::vector<GateRecord>& gates) {

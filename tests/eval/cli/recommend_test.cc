@@ -1,0 +1,49 @@
+// qfid recommend where nothing passes: a configuration is left behind that validates, runs, and can be recommended from.
+#include <catch2/catch_test_macros.hpp>
+#include <nlohmann/json.hpp>
+
+#include "tests/support/checkpoint_files.h"
+#include "tests/support/command_line.h"
+
+using namespace qfid::tests;
+namespace fs = std::filesystem;
+
+TEST_CASE("a proposal goes beside the results, or where it was asked for; it validates and runs", "[proposal]") {
+  const TemporaryDirectory dir;
+  write_model(dir, "m");
+  std::vector<std::uint16_t> tokens;
+  for (int i = 0; i < 2048; ++i) tokens.push_back(static_cast<std::uint16_t>((i * i + i / 7 + 3) % 16));
+  dir.write("tokens.npy", npy_tokens(tokens));
+  const fs::path config =
+      dir.write("x.yaml",
+                "version: 1\nname: t\nmodels: {m: {path: m}}\ndata: {tokens: tokens.npy, windows: 64}\n"
+                "baseline: {backend: reference}\ntargets: {beta: {backend: reference, preset: int8-per-tensor}}\n"
+                "metrics: {local_windows: 0, sink_windows: 0}\n");
+  const std::string out = (dir.path() / "o").string();
+  CHECK(qfid_here({"run", config.string(), "--out", out, "--quiet"}).code == 0);
+  const auto results = nlohmann::json::parse(read_file(dir.path() / "o/results.json"));
+  const double kl = results["runs"][1]["metrics"]["kl.mean"]["value"];
+  const std::string budget = "{metric: kl.mean, max: " + std::to_string(0.6 * kl) + "}";
+
+  const Outcome without = qfid_here({"recommend", out, "--budget", budget});
+  CHECK(without.code == 1);
+  CHECK(without.err == "no proposal for m: no error budget was measured (qfid run ... --set metrics.budget_windows=16)\n");
+  CHECK_FALSE(fs::exists(dir.path() / "o/proposal.yaml"));
+
+  CHECK(qfid_here({"run", config.string(), "--set", "metrics.budget_windows=16", "--out", out, "--quiet"}).code == 0);
+  const Outcome with = qfid_here({"recommend", out, "--budget", budget});
+  CHECK(with.code == 1);
+  CHECK(dir.shown(with.err).starts_with("proposal for m: DIR/o/proposal.yaml ("));
+  CHECK(with.err.find("64 windows that nothing was chosen on") != std::string::npos);
+  const std::string elsewhere = (dir.path() / "p.yaml").string(), run = (dir.path() / "p").string();
+  CHECK(qfid_here({"recommend", out, "--budget", budget, "--proposal", elsewhere}).code == 1);
+  CHECK(qfid_here({"validate", elsewhere}).code == 0);
+  const int passed = qfid_here({"run", elsewhere, "--out", run, "--quiet"}).code;
+  CHECK((passed == 0 || passed == 1));  // gates decide, and nothing else
+  const auto proposed = nlohmann::json::parse(read_file(fs::path(run) / "results.json"));
+  CHECK(proposed["provenance"]["first_token"] == 64 * 8);
+  CHECK(proposed["runs"].size() > 1);
+  const double better = proposed["runs"][1]["metrics"]["kl.mean"]["value"];
+  CHECK(better < 0.9 * kl);  // what was kept did the damage
+  CHECK(qfid_here({"recommend", run}).code <= 1);
+}
