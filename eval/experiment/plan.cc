@@ -51,6 +51,11 @@ Work work_of(const ModelConfig& c, std::int64_t context, std::int64_t windows, s
           static_cast<std::int64_t>(4 * (L * (4 * H * H + 2 * H * F) + 2 * H * V)), static_cast<std::int64_t>(chunk)};
 }
 
+/// One target's arms at a time: weights in f32 and as the target rounds them, and two runs' hidden states of a window.
+std::int64_t budget_bytes(const ModelConfig& config, std::int64_t context, std::int64_t weights) {
+  return 2 * weights + 2 * (config.num_hidden_layers + 1) * context * config.hidden_size * 4;
+}
+
 /// The arms of a target's error budget, where one is asked for.
 double budget_seconds(const Spec& spec, const TargetSpec& target, const ModelConfig& config, std::int64_t windows,
                       double gflop, std::map<std::string, double>& speeds, Backends& backends) {
@@ -103,6 +108,7 @@ Plan make_plan(const Spec& spec) {
       }
       plan.runs.push_back(std::move(run));
     }
+    if (spec.metrics.budget_windows > 0) memory += budget_bytes(config, size.context, work.weights);
     plan.memory_bytes = std::max(plan.memory_bytes, memory);
   }
   plan.assumed_gflops = speeds.contains(spec.baseline.backend) ? speeds[spec.baseline.backend] : 0;
