@@ -25,4 +25,4 @@ configure_package_config_file("${PROJECT_SOURCE_DIR}/cmake/qfid-config.cmake.in"
   INSTALL_DESTINATION "${package_dir}")
 write_basic_package_version_file("${PROJECT_BINARY_DIR}/generated/qfid-config-version.cmake" COMPATIBILITY SameMinorVersion)
 install(FILES "${PROJECT_BINARY_DIR}/generated/qfid-config.cmake" "${PROJECT_BINARY_DIR}/generated/qfid-config-version.cmake"
-  "${PROJECT_SOURCE_DIR}/cmake/FindxxHash.cmake" DESTINATION "${package_dir}")
+  "${PROJECT_SOURCE_DIR}/cmake/FindxxHash.cmake" "${PROJECT_SOURCE_DIR}/cmake/FindPCRE2.cmake" DESTINATION "${package_dir}")

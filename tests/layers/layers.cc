@@ -30,6 +30,7 @@ constexpr Package packages[] = {
     {"yaml-cpp/", "yaml-cpp::", "eval/experiment/yaml_tree"},
     {"CLI/", "CLI11::", "eval/cli/"},
     {"xxhash.h", "xxHash::", "eval/"},
+    {"pcre2.h", "PCRE2::", "eval/data/unicode_regex"},
     {"pugixml.hpp", "pugixml::", "eval/report/junit"},
 };
 /// The system's headers that aren't C++'s own.
