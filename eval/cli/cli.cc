@@ -15,6 +15,7 @@
 
 #include "eval/cli/commands.h"
 #include "eval/cli/result_commands.h"
+#include "eval/data/protocol.h"
 #include "eval/experiment/version.h"
 #include "quant/core/error.h"
 #include "quant/core/nearest.h"
@@ -48,6 +49,21 @@ void add_config(CLI::App& command, RunOptions& options) {
   repeatable("--set", options.sets, "Override a key: KEY=VALUE, e.g. --set data.windows=8 (repeatable)");
   repeatable("--model", options.models, "Only this model (repeatable)");
   repeatable("--target", options.targets, "Only this target (repeatable)");
+}
+
+void add_tokenize(CLI::App& command, TokenizeOptions& options) {
+  std::vector<std::string> names;
+  for (const ProtocolTraits& row : protocols()) names.emplace_back(row.name);
+  command.add_option("TEXT", options.text, "Text file, UTF-8")->required();
+  command.add_option("--tokenizer", options.tokenizer, "tokenizer.json of the model (byte-level BPE)")->required();
+  command.add_option("-o,--out", options.out, "The .npy file to write")->required();
+  command
+      .add_option("--protocol", options.protocol,
+                  "Whose joining of documents and special tokens (docs/metrics.md; default window: no special tokens)")
+      ->check(CLI::IsMember(names));
+  command.add_option("--documents", options.documents, "file (default), lines, or jsonl with the field \"text\"")
+      ->check(CLI::IsMember({"file", "lines", "jsonl"}));
+  command.add_flag("--detokenize", options.detokenize, "WikiText's release back to plain English first");
 }
 
 /// Standard streams that the caller closed must not become the first files we open.
@@ -122,6 +138,7 @@ int run_cli(int argc, const char* const* argv) {
   RunOptions options;
   PlanOptions plan;
   std::string model, shell;
+  TokenizeOptions tokenize;
   ResultOptions results;
   std::function<int()> work;
   for (const CommandInfo& info : command_list()) {
@@ -154,6 +171,9 @@ int run_cli(int argc, const char* const* argv) {
     } else if (name == "inspect") {
       command->add_option("MODEL", model, "Checkpoint directory")->required();
       command->callback([&] { work = [&] { return command_inspect(model); }; });
+    } else if (name == "tokenize") {
+      add_tokenize(*command, tokenize);
+      command->callback([&] { work = [&] { return command_tokenize(tokenize); }; });
     } else if (name == "completion") {
       command->add_option("SHELL", shell, "bash, zsh or fish")->required();
       command->callback([&] { work = [&] { return command_completion(shell); }; });

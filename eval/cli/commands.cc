@@ -27,6 +27,7 @@ const std::vector<CommandInfo>& command_list() {
       {"compare", "Results of the same data side by side, paired"},
       {"attention", "Attention alone, on your tensors: every target's fidelity, format or kernel"},
       {"inspect", "Show a checkpoint: configuration, tensors, what each is to the model"},
+      {"tokenize", "Text to a token file, by the model's tokenizer.json"},
       {"backends", "Show what is here: devices, ISA, library versions, or why not"},
       {"schema", "Print the JSON Schema of configurations"},
       {"completion", "Print a completion script for bash, zsh or fish"},
@@ -82,7 +83,7 @@ int command_completion(const std::string& shell) {
         << names
         << " --help --version\" -- \"$cur\"))\n  elif [[ $cur == -* ]]; then COMPREPLY=($(compgen -W \"--set --model "
            "--target --out --junit --dump --dump-limit --quiet --baseline --gates --tokens --html --markdown --pr "
-           "--annotations --openmetrics --lm-eval --csv --layers --help\" -- \"$cur\"))\n"
+           "--annotations --openmetrics --lm-eval --csv --layers --tokenizer --documents --protocol --help\" -- \"$cur\"))\n"
            "  else COMPREPLY=($(compgen -f -- \"$cur\")); fi\n}\ncomplete -o filenames -F _qfid qfid\n";
   } else if (shell == "zsh") {
     std::cout << "#compdef qfid\n_arguments '1:command:(" << names << ")' '*:file:_files'\n";

@@ -28,6 +28,12 @@ int command_backends();
 int command_schema();
 int command_completion(const std::string& shell);
 
+struct TokenizeOptions {
+  std::string text, tokenizer, out, protocol = "window", documents = "file";
+  bool detokenize = false;
+};
+int command_tokenize(const TokenizeOptions& options);
+
 /// Text that may quote file contents: control characters are shown as \xNN, never sent to a terminal.
 std::string printable(std::string_view text);
 

@@ -8,10 +8,10 @@ namespace qfid::eval {
 
 const std::vector<ProtocolTraits>& protocols() {
   static const std::vector<ProtocolTraits> all{
-      {Protocol::window, "window", 0, false, 1},
-      {Protocol::gptq, "gptq", 2048, true, 2},
-      {Protocol::llamacpp, "llamacpp", 512, false, 3},
-      {Protocol::outlier_free, "outlier_free", 512, true, 2},
+      {Protocol::window, "window", 0, false, 1, false, false},
+      {Protocol::gptq, "gptq", 2048, true, 2, true, true},
+      {Protocol::llamacpp, "llamacpp", 512, false, 3, true, true},
+      {Protocol::outlier_free, "outlier_free", 512, true, 2, false, true},
   };
   return all;
 }
@@ -30,9 +30,10 @@ Protocol parse_protocol(std::string_view name) {
   throw quant::Error(quant::ErrorKind::internal, "no protocol " + std::string(name));
 }
 
-std::string spelling(Protocol protocol, std::int64_t batch_windows) {
+std::string spelling(Protocol protocol, const ProtocolParameters& parameters) {
   std::string text(to_string(protocol));
-  if (protocol == Protocol::outlier_free) text += "/batch=" + std::to_string(batch_windows);
+  if (protocol == Protocol::outlier_free) text += "/batch=" + std::to_string(parameters.batch_windows);
+  if (parameters.detokenize) text += "/detokenize=wikitext";
   return text;
 }
 

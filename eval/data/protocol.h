@@ -17,6 +17,8 @@ struct ProtocolTraits {
   std::int64_t context;        ///< where none is asked for; 0 = the model's
   bool at_most_the_models;     ///< ... or the model's, where that is less
   std::int64_t least_context;  ///< fewer tokens leave nothing to score
+  bool joined;                 ///< a text's documents are joined with "\n\n" and tokenized as one
+  bool special_tokens;         ///< the tokenizer's special tokens (BOS, EOS) are added to what is tokenized
 };
 const std::vector<ProtocolTraits>& protocols();
 const ProtocolTraits& traits(Protocol protocol);
@@ -26,8 +28,13 @@ std::string_view to_string(Protocol protocol);
 /// Error{internal} for an unknown name (the key table has checked it).
 Protocol parse_protocol(std::string_view name);
 
-/// With the parameters that a number depends on, the context apart: "window", "outlier_free/batch=8".
-std::string spelling(Protocol protocol, std::int64_t batch_windows);
+/// What a protocol's numbers depend on beside its context.
+struct ProtocolParameters {
+  std::int64_t batch_windows = default_batch_windows;  ///< of outlier_free
+  bool detokenize = false;                             ///< text: wikitext_detokenized before it is tokenized
+};
+/// "window", "outlier_free/batch=8", "gptq/detokenize=wikitext".
+std::string spelling(Protocol protocol, const ProtocolParameters& parameters);
 /// As records spell it today; earlier ones said llamacpp-512, whatever their context.
 std::string current_spelling(std::string recorded);
 

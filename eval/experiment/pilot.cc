@@ -3,7 +3,6 @@
 #include <cmath>
 #include <format>
 
-#include "eval/data/npy.h"
 #include "eval/experiment/gates.h"
 #include "eval/experiment/session.h"
 #include "eval/metrics/interval.h"
@@ -29,12 +28,12 @@ void require_alike(const Spec& spec, const ExperimentRecord& pilot, const std::s
   const auto refuse = [&](const std::string& what) {
     throw quant::Error(quant::ErrorKind::usage, "pilot " + name + " says nothing about this plan: " + what);
   };
-  const std::string protocol = spelling(spec.data.protocol, spec.data.batch_windows);
+  const std::string protocol = spec.data.protocol_spelling();
   if (pilot.provenance.protocol != protocol)
     refuse("the protocol differs (" + pilot.provenance.protocol + ", planned " + protocol + ")");
-  const std::vector<std::int32_t> tokens = read_tokens(spec.data.tokens);
+  const Corpus corpus = load_corpus(spec.data);
   for (const ModelSpec& model : spec.models) {
-    const EvaluationSize size = evaluation_size(spec, read_config(model.path), static_cast<std::int64_t>(tokens.size()));
+    const EvaluationSize size = evaluation_size(spec, read_config(model.path), corpus);
     for (const ModelRecord& other : pilot.models) {
       if (other.name != model.name) continue;
       const std::string hash = Checkpoint::open(model.path).content_hash();

@@ -2,7 +2,6 @@
 // assumes is measured on the spot with a small f32 linear on each backend.
 #include <chrono>
 
-#include "eval/data/npy.h"
 #include "eval/experiment/budget_arms.h"
 #include "eval/experiment/runner.h"
 #include "eval/experiment/session.h"
@@ -74,9 +73,9 @@ Plan make_plan(const Spec& spec) {
   Plan plan;
   Backends backends;
   std::map<std::string, double> speeds;
-  const std::vector<std::int32_t> tokens = read_tokens(spec.data.tokens);
+  const Corpus corpus = load_corpus(spec.data);
   for (const ModelSpec& model : spec.models) {
-    const auto [config, size] = check_model(spec, model, tokens);
+    const auto [config, size] = check_model(spec, model, corpus);
     const Work work = work_of(config, size.context, size.windows, spec.run.chunk_windows);
     std::vector<const TargetSpec*> targets{&spec.baseline};
     for (const TargetSpec& target : spec.targets) targets.push_back(&target);

@@ -100,6 +100,7 @@ struct Provenance {
   std::string tokens_path, tokens_hash, protocol;
   std::int64_t context = 0;  ///< largest over models
   std::int64_t first_token = 0, windows = 0;
+  std::string tokenizer{}, tokenizer_hash{}, documents{};  ///< of text; "" where the data was tokens
 };
 
 /// What may differ between two runs of the same thing; kept in one place so that it can be left out of a comparison.

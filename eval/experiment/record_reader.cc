@@ -3,8 +3,8 @@
 #include <set>
 
 #include "eval/data/protocol.h"
-#include "eval/json/json_cursor.h"
 #include "eval/experiment/record_parts.h"
+#include "eval/json/json_cursor.h"
 #include "eval/json/json_file.h"
 #include "quant/core/mapped_file.h"
 
@@ -75,6 +75,11 @@ Provenance provenance_of(const JsonCursor& at) {
   p.context = at.at("context").integer(1, most);
   p.first_token = at.at("first_token").integer(0, most);
   p.windows = at.at("windows").integer(0, most);
+  if (at.has("tokenizer_hash")) {  // added to version 1 later, and only of text
+    p.tokenizer = at.at("tokenizer").text();
+    p.tokenizer_hash = at.at("tokenizer_hash").text();
+    p.documents = at.at("documents").text();
+  }
   return p;
 }
 

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <chrono>
 #include <ctime>
+#include <span>
 #include <thread>
 
-#include "eval/data/npy.h"
 #include "eval/experiment/budget_arms.h"
 #include "eval/experiment/calibrate.h"
 #include "eval/experiment/lockstep.h"
@@ -77,7 +77,7 @@ class Runner {
     const Clock::time_point start = Clock::now();
     record_.timings.started = utc_now();
     set_threads();
-    tokens_ = read_tokens(spec_.data.tokens);
+    corpus_ = load_corpus(spec_.data);
     prepare();
     provenance();
     for (const ModelSpec& model : spec_.models)
@@ -106,7 +106,7 @@ class Runner {
     std::int64_t dumped = 0;
     const auto add = [&](const std::string& line) { unavailable += (unavailable.empty() ? "" : "\n") + line; };
     for (const ModelSpec& model : spec_.models) {
-      const CheckedModel checked = check_model(spec_, model, tokens_);
+      const CheckedModel checked = check_model(spec_, model, corpus_);
       total_windows_ += checked.size.windows;
       const auto add_dump = [&](const TargetSpec& target) {
         dumped += dump_bytes(checked.config, spec_.metrics, target, checked.size.windows, checked.size.context);
@@ -147,9 +147,20 @@ class Runner {
       if (backends_.of(target).available()) p.libraries.merge(backends_.of(target).info().libraries);
     p.chunk_windows = spec_.run.chunk_windows;
     p.tokens_path = spec_.data.written;
-    p.tokens_hash = file_hash(spec_.data.tokens);
-    p.protocol = spelling(spec_.data.protocol, spec_.data.batch_windows);
+    p.protocol = spec_.data.protocol_spelling();
+    p.tokens_hash = corpus_hash();
+    if (spec_.data.tokens.empty()) {
+      p.tokenizer = spec_.data.tokenizer_written;
+      p.tokenizer_hash = file_hash(spec_.data.text.tokenizer);
+      p.documents = to_string(spec_.data.text.documents);
+    }
     p.first_token = spec_.data.first_token;
+  }
+
+  /// Of a token file's bytes; of text, of the tokens that came of it and where its documents begin.
+  std::string corpus_hash() const {
+    if (!spec_.data.tokens.empty()) return file_hash(spec_.data.tokens);
+    return bytes_hash({std::as_bytes(std::span(corpus_.tokens)), std::as_bytes(std::span(corpus_.documents))});
   }
 
   void run_model(const ModelSpec& model) {
@@ -161,11 +172,11 @@ class Runner {
                               variant_name(config), weights.unused_tensors, config.vocab_size});
     for (const std::string& name : weights.unused_tensors)
       record_.warnings.push_back("model " + model.name + ": tensor " + name + " is not used");
-    const EvaluationSize size = evaluation_size(spec_, config, static_cast<std::int64_t>(tokens_.size()));
+    const EvaluationSize size = evaluation_size(spec_, config, corpus_);
     record_.provenance.context = std::max(record_.provenance.context, size.context);
     record_.provenance.windows = std::max(record_.provenance.windows, size.windows);
     const std::vector<Window> windows =
-        windows_at(spec_, config, tokens_, spec_.data.first_token, size.windows, size.context);
+        windows_at(spec_, config, corpus_, spec_.data.first_token, size.windows, size.context);
 
     std::map<kernels::Backend*, DecoderResources> resources;
     const auto resources_on = [&](kernels::Backend& backend) -> DecoderResources& {
@@ -254,7 +265,7 @@ class Runner {
     if (!needed) return none;
     const Clock::time_point start = Clock::now();
     const std::vector<Window> windows =
-        windows_at(spec_, config, tokens_, spec_.data.calibration->first_token, spec_.data.calibration->windows, context);
+        windows_at(spec_, config, corpus_, spec_.data.calibration->first_token, spec_.data.calibration->windows, context);
     std::vector<DecoderPrecision> precisions;
     for (const TargetSpec& target : spec_.targets) precisions.push_back(precision_of(target, config));
     const quant::Tensor ids = ids_of(windows, 0, windows.size(), &Window::input);
@@ -355,7 +366,7 @@ class Runner {
   Clock::time_point start_ = Clock::now();
   std::optional<TensorDump> dump_;
   Backends backends_;
-  std::vector<std::int32_t> tokens_;
+  Corpus corpus_;
   std::int64_t total_windows_ = 0, done_windows_ = 0, done_tokens_ = 0;
   ExperimentRecord record_;
 };

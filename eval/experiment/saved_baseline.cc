@@ -48,7 +48,7 @@ SavedRun read_run(const JsonCursor& at) {
 }  // namespace
 
 DataIdentity identity_of(const Provenance& p) {
-  return {p.protocol, p.tokens_hash, p.context, p.first_token, p.windows, p.chunk_windows};
+  return {p.protocol, p.tokens_hash, p.context, p.first_token, p.windows, p.chunk_windows, p.tokenizer_hash};
 }
 
 void require_comparable(const DataIdentity& a, const std::string& a_name, const DataIdentity& b, const std::string& b_name) {
@@ -59,6 +59,8 @@ void require_comparable(const DataIdentity& a, const std::string& a_name, const 
   compare("protocol", a.protocol, b.protocol);
   compare("context", a.context, b.context);
   compare("hash of the tokens", a.tokens_hash, b.tokens_hash);
+  if (!a.tokenizer_hash.empty() && !b.tokenizer_hash.empty())
+    compare("hash of the tokenizer", a.tokenizer_hash, b.tokenizer_hash);
   compare("first token", a.first_token, b.first_token);
   compare("number of windows", a.windows, b.windows);
   compare("chunk size", a.chunk_windows, b.chunk_windows);
@@ -112,8 +114,9 @@ SavedBaseline baseline_of(const ExperimentRecord& record, const std::vector<Gate
 
 std::string baseline_json(const SavedBaseline& saved) {
   const DataIdentity& d = saved.data;
-  const ordered_json data{{"protocol", d.protocol},       {"context", d.context}, {"tokens_hash", d.tokens_hash},
+  ordered_json data{{"protocol", d.protocol},       {"context", d.context}, {"tokens_hash", d.tokens_hash},
                           {"first_token", d.first_token}, {"windows", d.windows}, {"chunk_windows", d.chunk_windows}};
+  if (!d.tokenizer_hash.empty()) data["tokenizer_hash"] = d.tokenizer_hash;
   std::string text = std::format("{{\n \"baseline_version\": {},\n \"data\": {},\n \"made_with\": {},\n \"runs\": [\n",
                                  baseline_version, data.dump(), ordered_json(saved.made_with).dump());
   for (const SavedRun& run : saved.runs) {
@@ -139,9 +142,14 @@ SavedBaseline read_baseline(const std::filesystem::path& path) {
   const JsonCursor data = root.at("data");
   SavedBaseline saved;
   saved.path = path.string();
-  saved.data = {current_spelling(data.at("protocol").text()), data.at("tokens_hash").text(),
-                data.at("context").integer(1, most),          data.at("first_token").integer(0, most),
-                data.at("windows").integer(1, most),          data.at("chunk_windows").integer(1, most)};
+  saved.data = {current_spelling(data.at("protocol").text()),
+                data.at("tokens_hash").text(),
+                data.at("context").integer(1, most),
+                data.at("first_token").integer(0, most),
+                data.at("windows").integer(1, most),
+                data.at("chunk_windows").integer(1, most),
+                ""};
+  if (data.has("tokenizer_hash")) saved.data.tokenizer_hash = data.at("tokenizer_hash").text();
   for (const auto& [name, value] : root.at("made_with").entries()) saved.made_with[name] = value.text();
   for (const JsonCursor& run : root.at("runs").items()) {
     saved.runs.push_back(read_run(run));

@@ -17,6 +17,7 @@ namespace qfid::eval {
 struct DataIdentity {
   std::string protocol, tokens_hash;
   std::int64_t context = 0, first_token = 0, windows = 0, chunk_windows = 0;
+  std::string tokenizer_hash{};  ///< "" where the data was tokens
 };
 DataIdentity identity_of(const Provenance& provenance);
 /// Error{usage} "A and B aren't comparable: the protocol differs (window, gptq), ..." unless they agree.

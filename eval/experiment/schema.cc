@@ -23,6 +23,7 @@ ordered_json map_schema(const std::string& pattern) {
     if (find_key(child)->required) required.push_back(name);
   }
   if (!required.empty()) node["required"] = required;
+  if (pattern == "data") node["oneOf"] = {{{"required", {"tokens"}}}, {{"required", {"text", "tokenizer"}}}};
   return node;
 }
 

@@ -48,14 +48,14 @@ namespace {
 
 /// With equal batches the mean of batch means is the mean over tokens, and windows stay the units of every interval; the
 /// windows of a shorter one would weigh more.
-void whole_batches(const Spec& spec, EvaluationSize& size) {
+void whole_batches(const Spec& spec, const Corpus& corpus, EvaluationSize& size) {
   const std::int64_t batch = spec.data.batch_windows, rest = size.windows % batch;
   if (rest != 0 && spec.data.windows)
     throw Error(ErrorKind::usage, spec.file.string() + ": data.windows " + std::to_string(size.windows) +
                                       " is no multiple of data.batch_windows " + std::to_string(batch) +
                                       ", expected whole batches under outlier_free");
   if (size.windows < batch)
-    throw Error(ErrorKind::input, spec.data.tokens.string() + ": " + std::to_string(size.windows) + " windows of " +
+    throw Error(ErrorKind::input, corpus.path + ": " + std::to_string(size.windows) + " windows of " +
                                       std::to_string(size.context) + " tokens fit, not one batch of " +
                                       std::to_string(batch));
   size.windows -= rest;
@@ -63,7 +63,12 @@ void whole_batches(const Spec& spec, EvaluationSize& size) {
 
 }  // namespace
 
-EvaluationSize evaluation_size(const Spec& spec, const ModelConfig& config, std::int64_t token_count) {
+Corpus load_corpus(const DataSpec& data) {
+  return data.tokens.empty() ? read_text_corpus(data.text, data.protocol) : read_token_corpus(data.tokens);
+}
+
+EvaluationSize evaluation_size(const Spec& spec, const ModelConfig& config, const Corpus& corpus) {
+  const auto token_count = static_cast<std::int64_t>(corpus.tokens.size());
   const DataSpec& data = spec.data;
   EvaluationSize size;
   size.context = data.context.value_or(standard_context(data.protocol, config.max_position_embeddings));
@@ -79,17 +84,16 @@ EvaluationSize evaluation_size(const Spec& spec, const ModelConfig& config, std:
   if (data.calibration) {
     const std::int64_t first = data.calibration->first_token, last = first + data.calibration->windows * size.context;
     if (last > token_count)
-      throw Error(ErrorKind::input, data.tokens.string() + ": " + std::to_string(data.calibration->windows) +
+      throw Error(ErrorKind::input, corpus.path + ": " + std::to_string(data.calibration->windows) +
                                         " calibration windows of " + std::to_string(size.context) + " tokens from token " +
                                         std::to_string(first) + " asked for, the file holds " + std::to_string(token_count) +
                                         " tokens");
     if (first >= data.first_token) end = first;  // windows: all that fit before the calibration
   }
   size.windows = data.windows.value_or(windows_available(end, data.first_token, size.context));
-  if (data.protocol == Protocol::outlier_free) whole_batches(spec, size);
+  if (data.protocol == Protocol::outlier_free) whole_batches(spec, corpus, size);
   if (size.windows < 1)
-    throw Error(ErrorKind::input,
-                data.tokens.string() + ": not one window of " + std::to_string(size.context) + " tokens fits");
+    throw Error(ErrorKind::input, corpus.path + ": not one window of " + std::to_string(size.context) + " tokens fits");
   if (data.calibration) {
     const std::int64_t first = data.calibration->first_token, last = first + data.calibration->windows * size.context;
     const std::int64_t eval_end = data.first_token + size.windows * size.context;
@@ -101,7 +105,7 @@ EvaluationSize evaluation_size(const Spec& spec, const ModelConfig& config, std:
   return size;
 }
 
-CheckedModel check_model(const Spec& spec, const ModelSpec& model, std::span<const std::int32_t> tokens) {
+CheckedModel check_model(const Spec& spec, const ModelSpec& model, const Corpus& corpus) {
   CheckedModel checked{read_config(model.path), {}};
   if (!checked.config.causal)
     throw Error(ErrorKind::usage, spec.file.string() + ": model " + model.name + " is an encoder (" + checked.config.family +
@@ -109,18 +113,18 @@ CheckedModel check_model(const Spec& spec, const ModelSpec& model, std::span<con
                                       std::string(to_string(spec.data.protocol)) + " can't score it");
   Checkpoint checkpoint = Checkpoint::open(model.path);
   check_weights(checkpoint, checked.config);
-  checked.size = evaluation_size(spec, checked.config, static_cast<std::int64_t>(tokens.size()));
-  windows_at(spec, checked.config, tokens, spec.data.first_token, checked.size.windows, checked.size.context);
+  checked.size = evaluation_size(spec, checked.config, corpus);
+  windows_at(spec, checked.config, corpus, spec.data.first_token, checked.size.windows, checked.size.context);
   if (spec.data.calibration)
-    windows_at(spec, checked.config, tokens, spec.data.calibration->first_token, spec.data.calibration->windows,
+    windows_at(spec, checked.config, corpus, spec.data.calibration->first_token, spec.data.calibration->windows,
                checked.size.context);
   return checked;
 }
 
-std::vector<Window> windows_at(const Spec& spec, const ModelConfig& config, std::span<const std::int32_t> tokens,
-                               std::int64_t first, std::int64_t count, std::int64_t context) {
-  return make_windows(tokens, spec.data.protocol, first, count, context, static_cast<std::int32_t>(config.bos_token_id),
-                      config.vocab_size, spec.data.tokens.string());
+std::vector<Window> windows_at(const Spec& spec, const ModelConfig& config, const Corpus& corpus, std::int64_t first,
+                               std::int64_t count, std::int64_t context) {
+  return make_windows(corpus.tokens, spec.data.protocol, first, count, context,
+                      static_cast<std::int32_t>(config.bos_token_id), config.vocab_size, corpus.path);
 }
 
 namespace {

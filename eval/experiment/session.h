@@ -5,10 +5,10 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <span>
 #include <string>
 #include <vector>
 
+#include "eval/data/corpus.h"
 #include "eval/data/windows.h"
 #include "eval/experiment/spec.h"
 #include "eval/model/decoder_weights.h"
@@ -43,11 +43,14 @@ struct EvaluationSize {
 };
 /// Context and number of windows for this model. Error{usage}/{input} when they don't fit model or tokens, or when
 /// calibration overlaps the evaluation.
-EvaluationSize evaluation_size(const Spec& spec, const ModelConfig& config, std::int64_t token_count);
+EvaluationSize evaluation_size(const Spec& spec, const ModelConfig& config, const Corpus& corpus);
+
+/// Tokens as the file has them, or text tokenized as the protocol wants it. Error{input}.
+Corpus load_corpus(const DataSpec& data);
 
 /// `count` windows of the spec's tokens for this model, as make_windows.
-std::vector<Window> windows_at(const Spec& spec, const ModelConfig& config, std::span<const std::int32_t> tokens,
-                               std::int64_t first, std::int64_t count, std::int64_t context);
+std::vector<Window> windows_at(const Spec& spec, const ModelConfig& config, const Corpus& corpus, std::int64_t first,
+                               std::int64_t count, std::int64_t context);
 
 struct CheckedModel {
   ModelConfig config;
@@ -55,7 +58,7 @@ struct CheckedModel {
 };
 /// Everything that can be known to fail about a model's files and its windows without reading a tensor's data: its errors
 /// come before anything runs.
-CheckedModel check_model(const Spec& spec, const ModelSpec& model, std::span<const std::int32_t> tokens);
+CheckedModel check_model(const Spec& spec, const ModelSpec& model, const Corpus& corpus);
 
 /// `qfid run FILE --model M --target T [--set ...]`.
 std::string repro_line(const Spec& spec, const std::string& model, const std::string& target);

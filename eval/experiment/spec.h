@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "eval/data/corpus.h"
 #include "eval/data/windows.h"
 #include "eval/experiment/gate_spec.h"
 #include "eval/model/precision.h"
@@ -26,14 +27,19 @@ struct CalibrationSpec {
 };
 
 struct DataSpec {
-  std::filesystem::path tokens;
-  std::string written;
+  std::filesystem::path tokens;  ///< a token file; empty where the data is text
+  std::string written;           ///< the token file's or the text's path, as written
+  TextSource text;               ///< empty paths where the data is tokens
+  std::string tokenizer_written;
   Protocol protocol = Protocol::window;
   std::int64_t first_token = 0;
   std::optional<std::int64_t> windows;                 ///< absent = all that fit
   std::optional<std::int64_t> context;                 ///< absent = standard_context(protocol)
   std::int64_t batch_windows = default_batch_windows;  ///< of outlier_free
   std::optional<CalibrationSpec> calibration;
+
+  /// The protocol with its parameters, as records spell it.
+  std::string protocol_spelling() const { return spelling(protocol, {batch_windows, text.detokenize}); }
 };
 
 /// Linear sites: q_proj k_proj v_proj out_proj fc1 fc2 (covered by `linear:`), gate_proj lm_head head_dense (by override

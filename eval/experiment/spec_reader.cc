@@ -138,12 +138,8 @@ class SpecBuilder {
 
   void data(const YamlNode& node) {
     DataSpec& data = spec_.data;
-    const YamlNode& tokens = *node.find("tokens");
-    data.written = tokens.text;
-    data.tokens = resolve(tokens.text);
-    if (const std::string what = missing(data.tokens, false); !what.empty())
-      problems_.add(tokens, "token file \"" + tokens.text + "\" " + what + " (looked for " + data.tokens.string() + ")");
     if (const YamlNode* n = node.find("protocol")) data.protocol = parse_protocol(n->text);
+    source(node);
     if (const YamlNode* n = node.find("batch_windows")) {
       data.batch_windows = whole(*n);
       if (data.protocol != Protocol::outlier_free)
@@ -155,6 +151,39 @@ class SpecBuilder {
     if (const YamlNode* n = node.find("calibration")) {
       data.calibration = CalibrationSpec{whole(*n->find("first_token")), 16};
       if (const YamlNode* windows = n->find("windows")) data.calibration->windows = whole(*windows);
+    }
+  }
+
+  fs::path data_file(const YamlNode& node, const char* what) {
+    const fs::path path = resolve(node.text);
+    if (const std::string problem = missing(path, false); !problem.empty())
+      problems_.add(node, std::string(what) + " \"" + node.text + "\" " + problem + " (looked for " + path.string() + ")");
+    return path;
+  }
+
+  /// Tokens, or text with a tokenizer.
+  void source(const YamlNode& node) {
+    DataSpec& data = spec_.data;
+    const YamlNode *tokens = node.find("tokens"), *text = node.find("text"), *tokenizer = node.find("tokenizer");
+    if ((tokens == nullptr) == (text == nullptr))
+      return problems_.add(node, std::string("data has ") + (text == nullptr ? "neither tokens nor" : "both tokens and") +
+                                     " text, expected one of them");
+    data.written = (text == nullptr ? tokens : text)->text;
+    if (text == nullptr) {
+      data.tokens = data_file(*tokens, "token file");
+      for (const char* key : {"tokenizer", "documents", "detokenize"})
+        if (const YamlNode* n = node.find(key)) problems_.add(*n, std::string(key) + " belongs to data.text");
+      return;
+    }
+    data.text.text = data_file(*text, "text file");
+    if (tokenizer == nullptr) return problems_.add(node, "data.text without data.tokenizer, expected a tokenizer.json");
+    data.text.tokenizer = data_file(*tokenizer, "tokenizer");
+    data.tokenizer_written = tokenizer->text;
+    if (const YamlNode* n = node.find("detokenize")) data.text.detokenize = n->text == "wikitext";
+    if (const YamlNode* n = node.find("documents")) {
+      data.text.documents = parse_documents(n->text);
+      if (data.protocol == Protocol::llamacpp && data.text.documents != Documents::file)
+        problems_.add(*n, "protocol llamacpp reads a text as one, expected documents: file");
     }
   }
 

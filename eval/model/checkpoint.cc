@@ -165,4 +165,6 @@ std::string file_hash(const fs::path& path) {
   return hash_of({file.bytes()});
 }
 
+std::string bytes_hash(const std::vector<std::span<const std::byte>>& parts) { return hash_of(parts); }
+
 }  // namespace qfid::eval

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <map>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -39,5 +40,7 @@ class Checkpoint {
 
 /// XXH3-128 of a file's bytes as 32 hex digits.
 std::string file_hash(const std::filesystem::path& path);
+/// The same of several stretches of memory, one after the other.
+std::string bytes_hash(const std::vector<std::span<const std::byte>>& parts);
 
 }  // namespace qfid::eval

@@ -83,6 +83,9 @@ void add_facts(Html& page, const ExperimentRecord& record) {
   fact("Device", std::format("{}, {}, {} threads", p.device, p.isa, p.threads));
   fact("Tokens", std::format("{} (hash {}), protocol {}, {} windows of {} tokens from token {}, {} a chunk", p.tokens_path,
                              p.tokens_hash, p.protocol, p.windows, p.context, p.first_token, p.chunk_windows));
+  if (!p.tokenizer_hash.empty())
+    fact("Tokenizer", std::format("{} (hash {}); a document is one of the text's {}", p.tokenizer, p.tokenizer_hash,
+                                  p.documents == "file" ? "files" : "lines"));
   for (const ModelRecord& model : record.models)
     fact("Model " + model.name, std::format("{}, {}, {}, {} parameters, content {}", model.path, model.family, model.variant,
                                             model.parameters, model.content_hash));

@@ -112,20 +112,26 @@ ordered_json budget_json(const ErrorBudget& budget) {
 }
 
 ordered_json provenance_json(const Provenance& p) {
-  return {{"tool_version", p.tool_version},
-          {"git_commit", p.git_commit},
-          {"compiler", p.compiler},
-          {"libraries", p.libraries},
-          {"device", p.device},
-          {"isa", p.isa},
-          {"threads", p.threads},
-          {"chunk_windows", p.chunk_windows},
-          {"tokens", p.tokens_path},
-          {"tokens_hash", p.tokens_hash},
-          {"protocol", p.protocol},
-          {"context", p.context},
-          {"first_token", p.first_token},
-          {"windows", p.windows}};
+  ordered_json json{{"tool_version", p.tool_version},
+                    {"git_commit", p.git_commit},
+                    {"compiler", p.compiler},
+                    {"libraries", p.libraries},
+                    {"device", p.device},
+                    {"isa", p.isa},
+                    {"threads", p.threads},
+                    {"chunk_windows", p.chunk_windows},
+                    {"tokens", p.tokens_path},
+                    {"tokens_hash", p.tokens_hash},
+                    {"protocol", p.protocol},
+                    {"context", p.context},
+                    {"first_token", p.first_token},
+                    {"windows", p.windows}};
+  if (!p.tokenizer_hash.empty()) {
+    json["tokenizer"] = p.tokenizer;
+    json["tokenizer_hash"] = p.tokenizer_hash;
+    json["documents"] = p.documents;
+  }
+  return json;
 }
 
 ordered_json timings_json(const ExperimentRecord& record) {

@@ -39,10 +39,11 @@ TEST_CASE("help says what there is, on stdout, with exit code 0") {
   const Outcome help = qfid_here({"--help"});
   CHECK(help.code == 0);
   CHECK(help.err.empty());
-  for (const char* text : {"run", "plan", "validate", "report", "inspect", "backends", "schema", "completion",
+  for (const char* text : {"run", "plan", "validate", "report", "inspect", "tokenize", "backends", "schema", "completion",
                            "Exit codes: 0 pass", "130 interrupted", "qfid run configs/quickstart.yaml"})
     CHECK(help.out.find(text) != std::string::npos);
-  for (const char* command : {"run", "plan", "validate", "report", "inspect", "backends", "schema", "completion"}) {
+  for (const char* command :
+       {"run", "plan", "validate", "report", "inspect", "tokenize", "backends", "schema", "completion"}) {
     CAPTURE(command);
     const Outcome one = qfid_here({command, "--help"});
     CHECK(one.code == 0);
@@ -57,8 +58,8 @@ TEST_CASE("help says what there is, on stdout, with exit code 0") {
 TEST_CASE("usage errors: exit code 2, on stderr, with the nearest word") {
   const Experiment x;
   const std::string commands =
-      "expected one of run, plan, validate, check, baseline, report, recommend, compare, inspect, backends, schema, "
-      "completion";
+      "expected one of run, plan, validate, check, baseline, report, recommend, compare, inspect, tokenize, backends, "
+      "schema, completion";
   CHECK(x.said({"rum"}) == "2||qfid: unknown command \"rum\", " + commands + ", did you mean \"run\"?\n");
   CHECK(x.said({"quantize"}) == "2||qfid: unknown command \"quantize\", " + commands + "\n");
   CHECK(x.said({"\x1b[31mrun"}).starts_with("2||qfid: unknown command \"\\x1b[31mrun\""));
@@ -74,7 +75,8 @@ TEST_CASE("usage errors: exit code 2, on stderr, with the nearest word") {
   CHECK(x.said({"completion", "bahs"}) ==
         "2||qfid: unknown shell \"bahs\", expected bash, zsh or fish, did you mean \"bash\"?\n");
   CHECK(x.said({"validate", x.config, "--set", "data.windws=3"}) ==
-        "2||qfid: --set data.windws=3: unknown key \"windws\" in data, expected one of tokens, protocol, windows, "
+        "2||qfid: --set data.windws=3: unknown key \"windws\" in data, expected one of tokens, text, tokenizer, documents, "
+        "detokenize, protocol, windows, "
         "first_token, "
         "context, batch_windows, calibration, did you mean \"windows\"?\n");
   CHECK(x.said({"validate", (x.dir.path() / "none.yaml").string()}) ==
@@ -166,7 +168,8 @@ TEST_CASE("completion scripts are what their shells accept, and offer every comm
     const Outcome script = qfid_here({"completion", shell});
     CHECK(script.code == 0);
     CHECK(script.err.empty());
-    for (const char* command : {"run", "plan", "validate", "report", "inspect", "backends", "schema", "completion"})
+    for (const char* command :
+         {"run", "plan", "validate", "report", "inspect", "tokenize", "backends", "schema", "completion"})
       CHECK(script.out.find(command) != std::string::npos);
     const std::string file = dir.write(std::string("completion.") + shell, script.out).string();
     const Outcome syntax = process(shell, {"-n", file});

@@ -98,8 +98,9 @@ TEST_CASE("protocols: names, contexts, spellings") {
   CHECK(standard_context(Protocol::gptq, 256) == 256);
   CHECK(standard_context(Protocol::llamacpp, 256) == 512);  // the caller refuses it: llama.cpp's numbers are those of 512
   CHECK(standard_context(Protocol::outlier_free, 2048) == 512);
-  CHECK(spelling(Protocol::gptq, 8) == "gptq");
-  CHECK(spelling(Protocol::outlier_free, 4) == "outlier_free/batch=4");
+  CHECK(spelling(Protocol::gptq, {8, false}) == "gptq");
+  CHECK(spelling(Protocol::outlier_free, {4, false}) == "outlier_free/batch=4");
+  CHECK(spelling(Protocol::gptq, {8, true}) == "gptq/detokenize=wikitext");
   CHECK(current_spelling("llamacpp-512") == "llamacpp");
   CHECK(current_spelling("window") == "window");
 }

@@ -46,7 +46,8 @@ std::string error_of(Work&& work, int code, const fs::path& file = {}) {
 ExperimentRecord record() {
   ExperimentRecord all;
   all.name = "t";
-  all.provenance = {"1", "abc", "g++", {{"lib", "2"}}, "cpu", "isa", 1, 4, "t.npy", "hash", "window", 128, 0, 32};
+  all.provenance = {"1", "abc", "g++", {{"lib", "2"}},   "cpu", "isa", 1, 4, "t.npy", "hash", "window",
+                    128, 0,     32,    "tokenizer.json", "tok", "file"};
   all.models.push_back({"m", "p", "opt", "content", 1, "softmax", {}, 2048});
   quant::Random random(1);
   WindowSums base;
@@ -190,6 +191,8 @@ TEST_CASE("a saved baseline: same bytes back, paired, and refused where the data
            {"the protocol differs (gptq, window)", [](ExperimentRecord& r) { r.provenance.protocol = "gptq"; }},
            {"the context differs (64, 128)", [](ExperimentRecord& r) { r.provenance.context = 64; }},
            {"the hash of the tokens differs (other, hash)", [](ExperimentRecord& r) { r.provenance.tokens_hash = "other"; }},
+           {"the hash of the tokenizer differs (other, tok)",
+            [](ExperimentRecord& r) { r.provenance.tokenizer_hash = "other"; }},
            {"the number of windows differs (31, 32)", [](ExperimentRecord& r) { r.provenance.windows = 31; }},
            {"the chunk size differs (8, 4)", [](ExperimentRecord& r) { r.provenance.chunk_windows = 8; }},
            {"the protocol differs (outlier_free/batch=4, window)",

@@ -20,7 +20,8 @@ ExperimentRecord record() {
   all.spec_file = "x.yaml";
   all.spec_text = "version: 1\n";
   all.sets = {"a=b"};
-  all.provenance = {"1", "abc", "g++", {{"lib", "2"}}, "cpu", "isa", 1, 4, "t.npy", "hash", "window", 128, 0, 2};
+  all.provenance = {"1", "abc", "g++", {{"lib", "2"}},   "cpu",       "isa",  1, 4, "t.npy", "hash", "window",
+                    128, 0,     2,     "tokenizer.json", "tokenizer", "lines"};
   all.models.push_back({"m", "p", "opt", "content", 1, "softmax", {}, 2048});
   for (const char* target : {"baseline", "int8"}) {
     RunRecord run;
@@ -40,7 +41,7 @@ Failure reading(const TemporaryDirectory& dir, const ordered_json& json) {
 }
 
 /// Keys that came to version 1 later: older files lack them.
-const std::vector<std::string> added_later{"/models/0/vocabulary"};
+const std::vector<std::string> added_later{"/models/0/vocabulary", "/provenance/tokenizer_hash"};
 
 /// What the reader does without.
 const std::vector<std::string> unread{"/timings",

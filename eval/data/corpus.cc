@@ -1,0 +1,46 @@
+#include "eval/data/corpus.h"
+
+#include "eval/data/npy.h"
+#include "eval/data/tokenizer.h"
+#include "quant/core/error.h"
+
+namespace qfid::eval {
+
+namespace {
+
+std::string joined(const std::vector<std::string>& documents, std::string_view between) {
+  std::string all;
+  for (const std::string& document : documents) {
+    if (&document != &documents.front()) all += between;
+    all += document;
+  }
+  return all;
+}
+
+}  // namespace
+
+Corpus read_token_corpus(const std::filesystem::path& path) { return {path.string(), read_tokens(path), {}}; }
+
+Corpus read_text_corpus(const TextSource& source, Protocol protocol) {
+  const Tokenizer tokenizer = Tokenizer::read(source.tokenizer);
+  const ProtocolTraits& how = traits(protocol);
+  Corpus corpus{source.text.string(), {}, {}};
+  std::vector<std::string> documents = read_documents(source.text, source.documents);
+  const auto encode = [&](const std::string& document) {
+    return tokenizer.encode(source.detokenize ? wikitext_detokenized(document) : document, how.special_tokens, corpus.path);
+  };
+  if (how.joined) {
+    corpus.tokens = encode(joined(documents, "\n\n"));
+  } else {
+    for (const std::string& document : documents) {
+      const std::vector<std::int32_t> tokens = encode(document);
+      corpus.documents.push_back({static_cast<std::int64_t>(corpus.tokens.size()), static_cast<std::int64_t>(tokens.size()),
+                                  count_words(document), static_cast<std::int64_t>(document.size())});
+      corpus.tokens.insert(corpus.tokens.end(), tokens.begin(), tokens.end());
+    }
+  }
+  if (corpus.tokens.empty()) throw quant::Error(quant::ErrorKind::input, corpus.path + ": no tokens come of this text");
+  return corpus;
+}
+
+}  // namespace qfid::eval

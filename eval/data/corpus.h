@@ -1,0 +1,38 @@
+// What an evaluation reads: tokens, and for text the documents that they come from.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "eval/data/documents.h"
+#include "eval/data/protocol.h"
+
+namespace qfid::eval {
+
+/// Tokens [first_token, first_token + tokens) of a corpus are one document; words and bytes are counted in its text as it
+/// stands in the file, before any detokenizing.
+struct DocumentSpan {
+  std::int64_t first_token = 0, tokens = 0, words = 0, bytes = 0;
+};
+
+struct Corpus {
+  std::string path;  ///< for messages
+  std::vector<std::int32_t> tokens;
+  std::vector<DocumentSpan> documents;  ///< empty where the file holds tokens, or where they were joined before tokenizing
+};
+
+struct TextSource {
+  std::filesystem::path text, tokenizer;
+  Documents documents = Documents::file;
+  bool detokenize = false;  ///< wikitext_detokenized
+};
+
+/// A .npy file of tokens, as read_tokens.
+Corpus read_token_corpus(const std::filesystem::path& path);
+/// Text as the protocol wants it (docs/metrics.md, "Text"): documents joined and tokenized as one, or each for itself; with
+/// the tokenizer's special tokens or without. Error{input}; also where no token comes of it.
+Corpus read_text_corpus(const TextSource& source, Protocol protocol);
+
+}  // namespace qfid::eval
