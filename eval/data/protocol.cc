@@ -12,6 +12,7 @@ const std::vector<ProtocolTraits>& protocols() {
       {Protocol::gptq, "gptq", 2048, true, 2, true, true},
       {Protocol::llamacpp, "llamacpp", 512, false, 3, true, true},
       {Protocol::outlier_free, "outlier_free", 512, true, 2, false, true},
+      {Protocol::lmeval, "lmeval", 0, false, 1, false, false},
   };
   return all;
 }

@@ -9,7 +9,7 @@
 
 namespace qfid::eval {
 
-enum class Protocol : std::uint8_t { window, gptq, llamacpp, outlier_free };
+enum class Protocol : std::uint8_t { window, gptq, llamacpp, outlier_free, lmeval };
 
 struct ProtocolTraits {
   Protocol protocol;

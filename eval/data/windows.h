@@ -1,9 +1,10 @@
 // Windows of tokens under a protocol (docs/metrics.md, "Protocols"): what the model reads and which of its predictions
-// count. All of these cut the tokens into blocks of `context`, without overlap:
+// count. All but lmeval cut the tokens into blocks of `context`, without overlap:
 //   window        input = BOS + the block without its last token; every position is scored
 //   gptq          input = the block; position i predicts token i + 1; the targets 1 ... context - 1 are scored
 //   llamacpp      the block, its first token replaced by BOS; the targets context/2 + 1 ... context - 1 are scored
 //   outlier_free  as gptq; windows count in whole batches, whose mean losses are averaged
+//   lmeval        document_windows: each document for itself, every token of it scored once
 #pragma once
 
 #include <cstdint>
@@ -23,7 +24,20 @@ struct Window {
 /// Number of whole windows in tokens[first_token:].
 std::int64_t windows_available(std::int64_t tokens, std::int64_t first_token, std::int64_t context);
 
-/// `count` windows from first_token on. Error{input} naming `path` when the file holds fewer, or a token >= vocab.
+/// lm-evaluation-harness's disjoint windows of one document, with one token of context: the first reads BOS and the tokens
+/// before its last, the next ones the token before them; the last one, where it would be short, reads further back to
+/// `context` tokens and scores what is left. A document shorter than `context` is one window of its own length, an empty one
+/// none.
+std::vector<Window> document_windows(std::span<const std::int32_t> document, std::int64_t context, std::int32_t bos);
+/// Their number.
+std::int64_t document_window_count(std::int64_t tokens, std::int64_t context);
+
+/// Error{input} naming `path` and the first of tokens[begin, end) that is >= vocab.
+void require_vocabulary(std::span<const std::int32_t> tokens, std::int64_t begin, std::int64_t end, std::int64_t vocab,
+                        const std::string& path);
+
+/// `count` windows from first_token on, of any protocol but lmeval. Error{input} naming `path` when the file holds fewer, or
+/// a token >= vocab.
 std::vector<Window> make_windows(std::span<const std::int32_t> tokens, Protocol protocol, std::int64_t first_token,
                                  std::int64_t count, std::int64_t context, std::int32_t bos, std::int64_t vocab,
                                  const std::string& path);

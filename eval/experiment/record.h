@@ -35,6 +35,7 @@ struct RunRecord {
   std::vector<Metric> metrics;
   std::vector<LayerRow> layers;
   WindowSums windows;
+  std::vector<ScoredDocument> documents;  ///< of protocol lmeval
   TokenSeries tokens;
   std::string repro;          ///< one command line that runs this run alone
   double seconds = 0;         ///< timing, not part of the record's identity: forward of this run

@@ -42,6 +42,17 @@ WindowSums windows_of(const JsonCursor& at) {
   return sums;
 }
 
+std::vector<ScoredDocument> documents_of(const JsonCursor& at) {
+  std::vector<ScoredDocument> all;
+  for (const JsonCursor& item : at.at("windows").items()) all.push_back({item.integer(0, most), 0, 0});
+  for (const auto& [key, field] : {std::pair{"words", &ScoredDocument::words}, std::pair{"bytes", &ScoredDocument::bytes}}) {
+    const std::vector<JsonCursor> items = at.at(key).items();
+    if (items.size() != all.size()) at.at(key).fail("a list of " + std::to_string(all.size()) + " numbers, one a document");
+    for (std::size_t i = 0; i < items.size(); ++i) all[i].*field = items[i].integer(0, most);
+  }
+  return all;
+}
+
 RunRecord run_of(const JsonCursor& at) {
   RunRecord run;
   run.model = at.at("model").text();
@@ -52,6 +63,7 @@ RunRecord run_of(const JsonCursor& at) {
   run.status = status_of(at.at("status"));
   run.message = at.at("message").text();
   run.windows = windows_of(at.at("windows"));
+  if (at.has("documents")) run.documents = documents_of(at.at("documents"));  // of protocol lmeval
   run.repro = at.at("repro").text();
   if (run.status == RunStatus::ok && run.windows.tokens.empty()) at.at("windows").fail("windows, since the run is ok");
   return run;

@@ -108,6 +108,9 @@ class Runner {
     for (const ModelSpec& model : spec_.models) {
       const CheckedModel checked = check_model(spec_, model, corpus_);
       total_windows_ += checked.size.windows;
+      if (!spec_.dump.directory.empty() && spec_.data.protocol == Protocol::lmeval)
+        throw Error(ErrorKind::usage,
+                    spec_.file.string() + ": --dump needs windows of one length, those of protocol lmeval follow documents");
       const auto add_dump = [&](const TargetSpec& target) {
         dumped += dump_bytes(checked.config, spec_.metrics, target, checked.size.windows, checked.size.context);
       };
@@ -157,6 +160,15 @@ class Runner {
     p.first_token = spec_.data.first_token;
   }
 
+  std::vector<ScoredDocument> scored_documents(const EvaluationSize& size) const {
+    std::vector<ScoredDocument> all;
+    for (std::size_t d = size.first_document; d < size.end_document; ++d) {
+      const DocumentSpan& span = corpus_.documents[d];
+      all.push_back({document_window_count(span.tokens, size.context), span.words, span.bytes});
+    }
+    return all;
+  }
+
   /// Of a token file's bytes; of text, of the tokens that came of it and where its documents begin.
   std::string corpus_hash() const {
     if (!spec_.data.tokens.empty()) return file_hash(spec_.data.tokens);
@@ -175,8 +187,7 @@ class Runner {
     const EvaluationSize size = evaluation_size(spec_, config, corpus_);
     record_.provenance.context = std::max(record_.provenance.context, size.context);
     record_.provenance.windows = std::max(record_.provenance.windows, size.windows);
-    const std::vector<Window> windows =
-        windows_at(spec_, config, corpus_, spec_.data.first_token, size.windows, size.context);
+    const std::vector<Window> windows = evaluation_windows(spec_, config, corpus_, size);
 
     std::map<kernels::Backend*, DecoderResources> resources;
     const auto resources_on = [&](kernels::Backend& backend) -> DecoderResources& {
@@ -184,6 +195,7 @@ class Runner {
     };
     Arm baseline(spec_.baseline, backends_.of(spec_.baseline), config, spec_.metrics);
     baseline.tokens.is_baseline = true;
+    baseline.tokens.documents = scored_documents(size);
     dump_into(baseline, model);
     baseline.decoder =
         std::make_unique<Decoder>(resources_on(*baseline.backend), precision_of(spec_.baseline, config), SiteRanges{});
@@ -196,6 +208,7 @@ class Runner {
     for (std::size_t i = 0; i < spec_.targets.size(); ++i) {
       const TargetSpec& target = spec_.targets[i];
       Arm& arm = arms.emplace_back(target, backends_.of(target), config, spec_.metrics);
+      arm.tokens.documents = baseline.tokens.documents;
       dump_into(arm, model);
       const std::string why = unsupported_reason(target, config, *arm.backend);
       if (!why.empty()) {
@@ -264,8 +277,7 @@ class Runner {
         std::any_of(spec_.targets.begin(), spec_.targets.end(), [](const TargetSpec& t) { return t.needs_calibration(); });
     if (!needed) return none;
     const Clock::time_point start = Clock::now();
-    const std::vector<Window> windows =
-        windows_at(spec_, config, corpus_, spec_.data.calibration->first_token, spec_.data.calibration->windows, context);
+    const std::vector<Window> windows = calibration_windows(spec_, config, corpus_, context);
     std::vector<DecoderPrecision> precisions;
     for (const TargetSpec& target : spec_.targets) precisions.push_back(precision_of(target, config));
     const quant::Tensor ids = ids_of(windows, 0, windows.size(), &Window::input);
@@ -278,12 +290,13 @@ class Runner {
                 std::vector<Arm>& arms) {
     Lockstep lockstep(config, spec_.metrics, baseline, arms);
     const auto chunk = static_cast<std::size_t>(spec_.run.chunk_windows);
-    for (std::size_t begin = 0; begin < windows.size(); begin += chunk) {
+    for (std::size_t begin = 0, end = 0; begin < windows.size(); begin = end) {
       if (stop_.load()) {
         record_.interrupted = true;
         return;
       }
-      const std::size_t end = std::min(begin + chunk, windows.size());
+      const auto alike = [&](std::size_t w) { return windows[w].input.size() == windows[begin].input.size(); };
+      for (end = begin + 1; end < std::min(begin + chunk, windows.size()) && alike(end);) ++end;
       attempt(baseline, [&] { lockstep.run(chunk_of(windows, begin, end)); });
       if (!baseline.alive()) {
         for (Arm& arm : arms)
@@ -343,6 +356,7 @@ class Runner {
       for (Metric& metric : outlier_error(record_.find(model.name, "baseline")->layers, run.layers))
         run.metrics.push_back(std::move(metric));
     run.windows = window_sums(arm.tokens);
+    run.documents = arm.tokens.documents;
     run.tokens = token_series(arm.tokens);
     return run;
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <span>
 
 #include "eval/experiment/target_precision.h"
 #include "eval/model/checkpoint.h"
@@ -45,6 +46,25 @@ std::string unsupported_reason(const TargetSpec& target, const ModelConfig& conf
 }
 
 namespace {
+
+/// Documents from first_token on that end at `end` or before, as many as data.windows hold.
+void whole_documents(const Spec& spec, const Corpus& corpus, std::int64_t end, EvaluationSize& size) {
+  const std::vector<DocumentSpan>& all = corpus.documents;
+  while (size.first_document < all.size() && all[size.first_document].first_token < spec.data.first_token)
+    ++size.first_document;
+  for (size.end_document = size.first_document; size.end_document < all.size(); ++size.end_document) {
+    const DocumentSpan& next = all[size.end_document];
+    const std::int64_t windows = document_window_count(next.tokens, size.context);
+    if (next.first_token + next.tokens > end) break;
+    if (spec.data.windows && size.windows + windows > *spec.data.windows) {
+      if (size.windows > 0) break;
+      throw Error(ErrorKind::usage, spec.file.string() + ": the first document takes " + std::to_string(windows) +
+                                        " windows of " + std::to_string(size.context) + " tokens, data.windows allows " +
+                                        std::to_string(*spec.data.windows));
+    }
+    size.windows += windows;
+  }
+}
 
 /// With equal batches the mean of batch means is the mean over tokens, and windows stay the units of every interval; the
 /// windows of a shorter one would weigh more.
@@ -90,13 +110,20 @@ EvaluationSize evaluation_size(const Spec& spec, const ModelConfig& config, cons
                                         " tokens");
     if (first >= data.first_token) end = first;  // windows: all that fit before the calibration
   }
-  size.windows = data.windows.value_or(windows_available(end, data.first_token, size.context));
+  if (data.protocol == Protocol::lmeval)
+    whole_documents(spec, corpus, end, size);
+  else
+    size.windows = data.windows.value_or(windows_available(end, data.first_token, size.context));
   if (data.protocol == Protocol::outlier_free) whole_batches(spec, corpus, size);
   if (size.windows < 1)
     throw Error(ErrorKind::input, corpus.path + ": not one window of " + std::to_string(size.context) + " tokens fits");
   if (data.calibration) {
     const std::int64_t first = data.calibration->first_token, last = first + data.calibration->windows * size.context;
-    const std::int64_t eval_end = data.first_token + size.windows * size.context;
+    std::int64_t eval_end = data.first_token + size.windows * size.context;
+    if (data.protocol == Protocol::lmeval) {
+      const DocumentSpan& document = corpus.documents[size.end_document - 1];
+      eval_end = document.first_token + document.tokens;
+    }
     if (first < eval_end && data.first_token < last)
       throw Error(ErrorKind::usage, spec.file.string() + ": calibration tokens [" + std::to_string(first) + ", " +
                                         std::to_string(last) + ") overlap the evaluated [" +
@@ -114,16 +141,32 @@ CheckedModel check_model(const Spec& spec, const ModelSpec& model, const Corpus&
   Checkpoint checkpoint = Checkpoint::open(model.path);
   check_weights(checkpoint, checked.config);
   checked.size = evaluation_size(spec, checked.config, corpus);
-  windows_at(spec, checked.config, corpus, spec.data.first_token, checked.size.windows, checked.size.context);
-  if (spec.data.calibration)
-    windows_at(spec, checked.config, corpus, spec.data.calibration->first_token, spec.data.calibration->windows,
-               checked.size.context);
+  evaluation_windows(spec, checked.config, corpus, checked.size);
+  if (spec.data.calibration) calibration_windows(spec, checked.config, corpus, checked.size.context);
   return checked;
 }
 
-std::vector<Window> windows_at(const Spec& spec, const ModelConfig& config, const Corpus& corpus, std::int64_t first,
-                               std::int64_t count, std::int64_t context) {
-  return make_windows(corpus.tokens, spec.data.protocol, first, count, context,
+std::vector<Window> evaluation_windows(const Spec& spec, const ModelConfig& config, const Corpus& corpus,
+                                       const EvaluationSize& size) {
+  const auto bos = static_cast<std::int32_t>(config.bos_token_id);
+  if (spec.data.protocol != Protocol::lmeval)
+    return make_windows(corpus.tokens, spec.data.protocol, spec.data.first_token, size.windows, size.context, bos,
+                        config.vocab_size, corpus.path);
+  std::vector<Window> windows;
+  for (std::size_t d = size.first_document; d < size.end_document; ++d) {
+    const DocumentSpan& span = corpus.documents[d];
+    require_vocabulary(corpus.tokens, span.first_token, span.first_token + span.tokens, config.vocab_size, corpus.path);
+    const std::span<const std::int32_t> tokens(corpus.tokens.data() + span.first_token,
+                                               static_cast<std::size_t>(span.tokens));
+    for (Window& window : document_windows(tokens, size.context, bos)) windows.push_back(std::move(window));
+  }
+  return windows;
+}
+
+std::vector<Window> calibration_windows(const Spec& spec, const ModelConfig& config, const Corpus& corpus,
+                                        std::int64_t context) {
+  const Protocol blocks = spec.data.protocol == Protocol::lmeval ? Protocol::window : spec.data.protocol;
+  return make_windows(corpus.tokens, blocks, spec.data.calibration->first_token, spec.data.calibration->windows, context,
                       static_cast<std::int32_t>(config.bos_token_id), config.vocab_size, corpus.path);
 }
 

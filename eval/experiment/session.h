@@ -40,6 +40,7 @@ std::string unsupported_reason(const TargetSpec& target, const ModelConfig& conf
 
 struct EvaluationSize {
   std::int64_t context = 0, windows = 0;
+  std::size_t first_document = 0, end_document = 0;  ///< lmeval: the corpus's documents that are evaluated
 };
 /// Context and number of windows for this model. Error{usage}/{input} when they don't fit model or tokens, or when
 /// calibration overlaps the evaluation.
@@ -48,9 +49,12 @@ EvaluationSize evaluation_size(const Spec& spec, const ModelConfig& config, cons
 /// Tokens as the file has them, or text tokenized as the protocol wants it. Error{input}.
 Corpus load_corpus(const DataSpec& data);
 
-/// `count` windows of the spec's tokens for this model, as make_windows.
-std::vector<Window> windows_at(const Spec& spec, const ModelConfig& config, const Corpus& corpus, std::int64_t first,
-                               std::int64_t count, std::int64_t context);
+/// The windows to evaluate. Error{input} for a token that the model doesn't know.
+std::vector<Window> evaluation_windows(const Spec& spec, const ModelConfig& config, const Corpus& corpus,
+                                       const EvaluationSize& size);
+/// The same for calibration, whose windows are blocks (under lmeval those of protocol window).
+std::vector<Window> calibration_windows(const Spec& spec, const ModelConfig& config, const Corpus& corpus,
+                                        std::int64_t context);
 
 struct CheckedModel {
   ModelConfig config;

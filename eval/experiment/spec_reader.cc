@@ -171,6 +171,8 @@ class SpecBuilder {
     data.written = (text == nullptr ? tokens : text)->text;
     if (text == nullptr) {
       data.tokens = data_file(*tokens, "token file");
+      if (data.protocol == Protocol::lmeval)
+        problems_.add(*tokens, "protocol lmeval counts words and bytes, expected data.text and data.tokenizer");
       for (const char* key : {"tokenizer", "documents", "detokenize"})
         if (const YamlNode* n = node.find(key)) problems_.add(*n, std::string(key) + " belongs to data.text");
       return;

@@ -40,6 +40,12 @@ struct WindowSums {
   std::vector<std::int64_t> top1_agree;
 };
 
+/// A document scored as a whole (protocol lmeval); words and bytes are those of its text before detokenizing.
+struct ScoredDocument {
+  std::int64_t windows = 0, words = 0, bytes = 0;
+  bool operator==(const ScoredDocument&) const = default;
+};
+
 /// Per scored token, in order (tokens.npy).
 struct TokenSeries {
   std::vector<float> nll, kl;

@@ -34,6 +34,7 @@ std::vector<double> TokenData::values(const std::function<double(const kernels::
 const std::vector<TokenMeasure>& token_measures() {
   static const std::vector<TokenMeasure> all{
       {"perplexity", false, perplexity},
+      {"text_perplexity", false, text_perplexity},
       {"paired_nll", true, paired_nll},
       {"kl_divergence", true, kl_divergence},
       {"top1_agreement", true, top1_agreement},

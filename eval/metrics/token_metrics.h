@@ -17,7 +17,8 @@ using WindowTokens = std::vector<kernels::TokenComparison>;
 struct TokenData {
   std::vector<WindowTokens> windows;  ///< in order
   double confidence = 0.95;
-  bool is_baseline = false;  ///< the run is the baseline itself: paired measures don't apply
+  std::vector<ScoredDocument> documents{};  ///< whose windows `windows` holds one after the other; empty but for lmeval
+  bool is_baseline = false;                 ///< the run is the baseline itself: paired measures don't apply
 
   std::vector<std::int64_t> counts() const;
   /// Per-window sums of f(token), formed in token order.
@@ -45,6 +46,7 @@ Metric exponentiated(const Metric& mean, std::string name, std::string unit);
 
 // The measures, a file each.
 std::vector<Metric> perplexity(const TokenData& data);          // perplexity.cc
+std::vector<Metric> text_perplexity(const TokenData& data);     // text_perplexity.cc
 std::vector<Metric> paired_nll(const TokenData& data);          // paired_nll.cc
 std::vector<Metric> kl_divergence(const TokenData& data);       // kl_divergence.cc
 std::vector<Metric> top1_agreement(const TokenData& data);      // top1_agreement.cc

@@ -47,6 +47,16 @@ ordered_json run_json(const RunRecord& run) {
                      {"kl", run.windows.kl},
                      {"kl_reverse", run.windows.kl_reverse},
                      {"top1_agree", run.windows.top1_agree}};
+  if (!run.documents.empty()) {
+    const auto all = [&](std::int64_t ScoredDocument::* field) {
+      ordered_json list = ordered_json::array();
+      for (const ScoredDocument& document : run.documents) list.push_back(document.*field);
+      return list;
+    };
+    json["documents"] = {{"windows", all(&ScoredDocument::windows)},
+                         {"words", all(&ScoredDocument::words)},
+                         {"bytes", all(&ScoredDocument::bytes)}};
+  }
   json["repro"] = run.repro;
   return json;
 }

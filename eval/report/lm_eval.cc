@@ -49,7 +49,8 @@ bool higher_is_better(const std::string& metric) {
 
 /// Half the interval over Student's quantile; "N/A", as there, where the metric has none or is no mean.
 ordered_json standard_error(const Metric& metric, std::size_t windows, double confidence) {
-  const bool transformed = metric.unit == "ratio" || metric.name.starts_with("perplexity");
+  const bool transformed =
+      metric.unit == "ratio" || metric.name == "bits_per_byte" || metric.name.find("perplexity") != std::string::npos;
   if (!metric.ci || transformed || windows < 2 || !std::isfinite(metric.ci->high - metric.ci->low)) return "N/A";
   const double t = student_t_quantile(0.5 + confidence / 2, static_cast<double>(windows - 1));
   return (metric.ci->high - metric.ci->low) / 2 / t;

@@ -95,6 +95,7 @@ ExperimentRecord full_record() {
   run.metrics.push_back({"perplexity", 1.0, Interval{0.5, 2.0}, "nats", "note"});
   run.layers.push_back({0, "q", 0, "local", {{"gain", 1.0}}});
   run.windows = {{1}, {1.0}, {1.0}, {1.0}, {1}};
+  run.documents = {{1, 1, 1}};
   record.runs.push_back(run);
   record.pairs.push_back({"m", "a", "b", {"nll.difference", 1.0, Interval{0.5, 2.0}, "nats", "note"}});
   for (const bool upper : {true, false}) {
@@ -139,6 +140,7 @@ TEST_CASE("every metric is documented, and no other", "[docs]") {
   TokenData data;
   data.windows.assign(16, WindowTokens(2));
   for (WindowTokens& window : data.windows) window[1].nll_base = window[1].nll_test = 1;
+  data.documents.assign(16, {1, 1, 1});
   Names produced;
   for (const Metric& metric : compute_token_metrics(data)) produced.insert(metric.name);
   for (const Metric& metric : full_tables().summary()) produced.insert(metric.name);

@@ -1,5 +1,6 @@
 // Text as data, through the program: the same tokens as a token file, what is recorded, what is refused.
 #include <catch2/catch_test_macros.hpp>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "tests/support/checkpoint_files.h"
@@ -96,4 +97,44 @@ TEST_CASE("data: tokens, or text with a tokenizer") {
   CHECK(x.said("text: t.txt, tokenizer: t.txt") == "3 qfid: DIR/t.txt: not valid JSON\n");
   CHECK(x.said("text: t.txt, " + tokenizer + ", first_token: 100000") ==
         "3 qfid: DIR/t.txt: not one window of 256 tokens fits\n");
+}
+
+TEST_CASE("lmeval: pages, words and bytes, and what it asks of the data") {
+  const TextExperiment x;
+  x.dir.write("t.npy", npy_tokens({1, 2, 3}));
+  std::string pages;
+  for (int i = 0; i < 18; ++i) {
+    std::string page = " = Page =\n";
+    for (int j = 0; j <= i % 5; ++j) page += "the old man said , and the ship was gone . \n";
+    pages += json{{"text", page}}.dump() + "\n";
+  }
+  x.dir.write("pages.jsonl", pages);
+  const std::string lmeval = ", documents: jsonl, detokenize: wikitext, protocol: lmeval, context: 32, " + tokenizer;
+  REQUIRE(x.run("text: pages.jsonl" + lmeval, "out").code == 0);
+  const json all = x.results("out");
+  CHECK(all["provenance"]["protocol"] == "lmeval/detokenize=wikitext");
+  for (const json& run : all["runs"]) {
+    const json &counts = run["documents"], &metrics = run["metrics"];
+    REQUIRE(counts["words"].size() == 18);
+    double nll = 0, words = 0, bytes = 0;
+    std::size_t windows = 0;
+    for (const json& sum : run["windows"]["nll"]) nll += sum.get<double>();
+    for (std::size_t d = 0; d < 18; ++d) {
+      CHECK(counts["words"][d] == 5 + 11 * (d % 5 + 1));  // one more at either end of the page
+      words += counts["words"][d].get<double>();
+      bytes += counts["bytes"][d].get<double>();
+      windows += counts["windows"][d].get<std::size_t>();
+    }
+    CHECK(run["windows"]["nll"].size() == windows);
+    CHECK(std::fabs(metrics["word_perplexity"]["value"].get<double>() / std::exp(nll / words) - 1) < 1e-12);
+    CHECK(std::fabs(metrics["bits_per_byte"]["value"].get<double>() * std::log(2.0) / (nll / bytes) - 1) < 1e-12);
+    CHECK(metrics["byte_perplexity"].contains("ci"));
+  }
+  CHECK(x.said("tokens: t.npy, protocol: lmeval") ==
+        "2 qfid: DIR/x.yaml:4:16: protocol lmeval counts words and bytes, expected data.text and data.tokenizer\n");
+  REQUIRE(x.run("text: pages.jsonl, windows: 4" + lmeval, "few").code == 0);
+  CHECK(x.results("few")["provenance"]["windows"].get<int>() <= 4);
+  CHECK(x.said("text: t.txt, windows: 2" + replaced(lmeval, "jsonl", "file"))
+            .starts_with("2 qfid: DIR/x.yaml: the first document takes "));
+  CHECK(x.run("text: pages.jsonl" + lmeval, "dumped", {"--dump", (x.dir.path() / "d").string()}).code == 2);
 }

@@ -66,7 +66,8 @@ TEST_CASE("every protocol, any context: targets follow what was read, and each i
   Ids text(200);
   for (std::size_t i = 0; i < text.size(); ++i) text[i] = static_cast<std::int32_t>(i + 10);
   for (const ProtocolTraits& row : protocols())
-    for (std::int64_t context = std::max<std::int64_t>(row.least_context, 2); context < 70; ++context)
+    for (std::int64_t context = std::max<std::int64_t>(row.least_context, 2);
+         context < 70 && row.protocol != Protocol::lmeval; ++context)
       for (const std::int64_t first : {0, 7}) {
         CAPTURE(row.name, context, first);
         const std::int64_t count = windows_available(200, first, context);
@@ -89,6 +90,41 @@ TEST_CASE("every protocol, any context: targets follow what was read, and each i
         const Window one = make_windows(text, row.protocol, first, 1, context, 2, 1000, "t")[0];
         CHECK(one.end_scored - one.first_scored == a_window);
       }
+}
+
+TEST_CASE("lmeval: disjoint windows with one token of context, the last one full again", "[lmeval]") {
+  const auto windows = document_windows(tokens, 4, 2);  // 11 tokens, 10 ... 20
+  REQUIRE(windows.size() == 3);
+  CHECK(windows[0].input == Ids{2, 10, 11, 12});
+  CHECK(windows[0].target == Ids{10, 11, 12, 13});
+  CHECK(windows[1].input == Ids{13, 14, 15, 16});
+  CHECK(windows[1].target == Ids{14, 15, 16, 17});
+  CHECK(windows[2].input == Ids{16, 17, 18, 19});
+  CHECK(windows[2].target == Ids{17, 18, 19, 20});
+  CHECK(windows[2].first_scored == 1);
+  CHECK(windows[2].end_scored == 4);
+  const auto brief = document_windows(std::span(tokens).first(3), 4, 2);
+  REQUIRE(brief.size() == 1);
+  CHECK(brief[0].input == Ids{2, 10, 11});
+  CHECK(brief[0].target == Ids{10, 11, 12});
+  CHECK(document_windows({}, 4, 2).empty());
+  for (std::int64_t n = 0; n < 60; ++n)
+    for (std::int64_t context = 1; context < 40; ++context) {
+      Ids text, scored;
+      for (std::int64_t i = 0; i < n; ++i) text.push_back(static_cast<std::int32_t>(100 + i));
+      const auto all = document_windows(text, context, 2);
+      CAPTURE(n, context);
+      CHECK(static_cast<std::int64_t>(all.size()) == document_window_count(n, context));
+      for (const Window& w : all) {
+        REQUIRE(w.input.size() == static_cast<std::size_t>(std::min(n, context)));
+        for (std::int64_t i = w.first_scored; i < w.end_scored; ++i) {
+          const std::int32_t target = w.target[static_cast<std::size_t>(i)], read = w.input[static_cast<std::size_t>(i)];
+          CHECK(read == (target == 100 ? 2 : target - 1));
+          scored.push_back(target);
+        }
+      }
+      CHECK(scored == text);
+    }
 }
 
 TEST_CASE("protocols: names, contexts, spellings") {

@@ -75,6 +75,22 @@ TEST_CASE("built-in models on the cpu backend, 32 windows, and 512 for all") {
     }
 }
 
+TEST_CASE("other protocols on tiny-softmax, 32 windows of 256, against transformers in double") {
+  for (const auto& [protocol, expected] :
+       {std::pair{Protocol::gptq, 139.39482096}, std::pair{Protocol::llamacpp, 35.59264109},
+        std::pair{Protocol::outlier_free, 139.39482096}}) {
+    Spec spec = tests::checkpoint_spec("tiny-softmax");
+    spec.data.protocol = protocol;
+    spec.data.windows = 32;
+    spec.data.context = 256;
+    spec.baseline.backend = has_cpu() ? "cpu" : "reference";
+    spec.metrics.sink_windows = spec.metrics.local_windows = 0;
+    const double got = *find_metric(run_experiment(spec, {}, std::atomic<bool>(false)).runs.at(0), "perplexity")->value;
+    CAPTURE(to_string(protocol), got);
+    CHECK(std::fabs(got / expected - 1) <= tests::perplexity_relative);
+  }
+}
+
 TEST_CASE("larger models, 2 windows on the reference backend and 32 on the cpu backend") {
   if (!tests::checkpoint_is_here("lm-softmax"))
     SKIP("the larger models aren't here (set QFID_SHARED to the folder that holds models/lm-* and data/gutenberg)");

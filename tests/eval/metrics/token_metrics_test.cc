@@ -123,6 +123,48 @@ TEST_CASE("a bucket has an interval only where 16 windows have tokens in it") {
   CHECK(named(all, "top_p.0.75-0.95.kl").note == "20 tokens");
 }
 
+TEST_CASE("perplexity by word and byte: sums of documents over sums of their counts, by hand") {
+  TokenData data = some_tokens();  // windows of NLL 5.5 and 0.25
+  data.documents = {{1, 2, 11}, {0, 1, 0}, {1, 4, 20}};
+  CHECK(near(value(data, "word_perplexity"), std::exp(5.75 / 7)));
+  CHECK(near(value(data, "byte_perplexity"), std::exp(5.75 / 31)));
+  CHECK(near(value(data, "bits_per_byte"), 5.75 / 31 / std::log(2.0)));
+  CHECK(named(compute_token_metrics(data), "word_perplexity").note == "no interval below 16 documents");
+  data.documents = {{1, 2, 11}, {2, 4, 20}};  // the second isn't complete: the run was stopped
+  CHECK(near(value(data, "word_perplexity"), std::exp(5.5 / 2)));
+  data.documents = {{3, 2, 11}};
+  CHECK(!named(compute_token_metrics(data), "bits_per_byte").value);
+  CHECK(named(compute_token_metrics(data), "bits_per_byte").note == "no complete document");
+  data.documents.clear();
+  for (const Metric& metric : compute_token_metrics(data)) CHECK(metric.name.find("word") == std::string::npos);
+}
+
+TEST_CASE("intervals by word and byte: documents are the units, whatever their number of windows") {
+  TokenData data;
+  for (int d = 0; d < 20; ++d) {  // 1 to 3 windows each; 2 nats a word, more or less
+    const int windows = 1 + d % 3, words = 30 * windows + d;
+    for (int w = 0; w < windows; ++w) {
+      TokenComparison t{};
+      t.nll_base = t.nll_test = 2.0 * words / windows * (1 + 0.1 * (d % 2 == 0 ? 1 : -1));
+      data.windows.push_back({t});
+    }
+    data.documents.push_back({windows, words, 5 * words});
+  }
+  const std::vector<Metric> all = compute_token_metrics(data);
+  const Metric word = named(all, "word_perplexity"), byte = named(all, "byte_perplexity"),
+               bits = named(all, "bits_per_byte");
+  REQUIRE(word.ci);
+  CHECK(word.ci->low < *word.value);
+  CHECK(*word.value < word.ci->high);
+  CHECK(word.ci->low < std::exp(2.0));
+  CHECK(std::exp(2.0) < word.ci->high);
+  // Bytes are five to a word here, so the logarithms of one interval are five times the other's.
+  CHECK(std::fabs(std::log(word.ci->low) - 5 * std::log(byte.ci->low)) < 1e-6);
+  CHECK(std::fabs(std::log(byte.ci->high) - bits.ci->high * std::log(2.0)) < 1e-12);
+  data.documents.assign(1, {static_cast<std::int64_t>(data.windows.size()), 600, 3000});
+  CHECK(!named(compute_token_metrics(data), "word_perplexity").ci);
+}
+
 TEST_CASE("what each measure can't see") {
   const TokenData data = some_tokens();
   const auto unseen = [&](auto change, std::initializer_list<const char*> blind, std::initializer_list<const char*> sees) {

@@ -28,6 +28,7 @@ ExperimentRecord record() {
     run.model = "m";
     run.target = target;
     run.windows = {{10, 12}, {30.25, 0.1}, {1e-9, 2}, {0.5, 0.25}, {9, 12}};
+    run.documents = {{1, 7, 40}, {1, 8, 44}};
     all.runs.push_back(run);
   }
   return all;
@@ -41,7 +42,7 @@ Failure reading(const TemporaryDirectory& dir, const ordered_json& json) {
 }
 
 /// Keys that came to version 1 later: older files lack them.
-const std::vector<std::string> added_later{"/models/0/vocabulary", "/provenance/tokenizer_hash"};
+const std::vector<std::string> added_later{"/models/0/vocabulary", "/provenance/tokenizer_hash"};  // and runs[].documents
 
 /// What the reader does without.
 const std::vector<std::string> unread{"/timings",
