@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "eval/experiment/config_check.h"
+#include "eval/experiment/data_reader.h"
 #include "eval/experiment/gate_reader.h"
 #include "eval/experiment/keys.h"
 #include "quant/core/error.h"
@@ -29,21 +30,6 @@ std::string read_text(const fs::path& file) {
   } catch (const Error& problem) { throw Error(ErrorKind::usage, problem.what()); }
 }
 
-/// "" when `path` is a directory (or a regular file), else what is wrong with it.
-std::string missing(const fs::path& path, bool directory) {
-  std::error_code error;
-  const fs::file_type type = fs::status(path, error).type();
-  if (type == (directory ? fs::file_type::directory : fs::file_type::regular)) return "";
-  if (type == fs::file_type::not_found) return "doesn't exist";
-  if (type == fs::file_type::none) return "can't be reached: " + error.message();
-  return directory ? "isn't a directory" : "isn't a regular file";
-}
-
-std::int64_t whole(const YamlNode& node) {
-  std::int64_t value = 0;
-  std::from_chars(node.text.data(), node.text.data() + node.text.size(), value);
-  return value;
-}
 double real(const YamlNode& node) {
   double value = 0;
   std::from_chars(node.text.data(), node.text.data() + node.text.size(), value);
@@ -107,7 +93,7 @@ class SpecBuilder {
     if (spec_.name.find('/') != std::string::npos || spec_.name.size() > 100 || spec_.name == "." || spec_.name == "..")
       problems_.add(*root_.find("name"), "name must be at most 100 characters without '/', and not . or ..");
     for (const auto& [name, body] : root_.find("models")->entries) model(name, body);
-    data(*root_.find("data"));
+    spec_.data = data_from(*root_.find("data"), spec_.file.parent_path(), problems_);
     spec_.baseline.name = "baseline";
     if (const YamlNode* node = root_.find("baseline")) {
       if (const YamlNode* backend = node->find("backend")) spec_.baseline.backend = backend->text;
@@ -123,10 +109,7 @@ class SpecBuilder {
   }
 
  private:
-  fs::path resolve(const std::string& written) const {
-    const fs::path path(written);
-    return (path.is_absolute() ? path : spec_.file.parent_path() / path).lexically_normal();
-  }
+  fs::path resolve(const std::string& written) const { return resolved(spec_.file.parent_path(), written); }
 
   void model(const YamlNode& name, const YamlNode& body) {
     const YamlNode& path = *body.find("path");
@@ -134,59 +117,6 @@ class SpecBuilder {
     if (const std::string what = missing(model.path, true); !what.empty())
       problems_.add(path, "model directory \"" + path.text + "\" " + what + " (looked for " + model.path.string() + ")");
     spec_.models.push_back(std::move(model));
-  }
-
-  void data(const YamlNode& node) {
-    DataSpec& data = spec_.data;
-    if (const YamlNode* n = node.find("protocol")) data.protocol = parse_protocol(n->text);
-    source(node);
-    if (const YamlNode* n = node.find("batch_windows")) {
-      data.batch_windows = whole(*n);
-      if (data.protocol != Protocol::outlier_free)
-        problems_.add(*n, "batch_windows belongs to protocol outlier_free, found " + std::string(to_string(data.protocol)));
-    }
-    if (const YamlNode* n = node.find("first_token")) data.first_token = whole(*n);
-    if (const YamlNode* n = node.find("windows")) data.windows = whole(*n);
-    if (const YamlNode* n = node.find("context")) data.context = whole(*n);
-    if (const YamlNode* n = node.find("calibration")) {
-      data.calibration = CalibrationSpec{whole(*n->find("first_token")), 16};
-      if (const YamlNode* windows = n->find("windows")) data.calibration->windows = whole(*windows);
-    }
-  }
-
-  fs::path data_file(const YamlNode& node, const char* what) {
-    const fs::path path = resolve(node.text);
-    if (const std::string problem = missing(path, false); !problem.empty())
-      problems_.add(node, std::string(what) + " \"" + node.text + "\" " + problem + " (looked for " + path.string() + ")");
-    return path;
-  }
-
-  /// Tokens, or text with a tokenizer.
-  void source(const YamlNode& node) {
-    DataSpec& data = spec_.data;
-    const YamlNode *tokens = node.find("tokens"), *text = node.find("text"), *tokenizer = node.find("tokenizer");
-    if ((tokens == nullptr) == (text == nullptr))
-      return problems_.add(node, std::string("data has ") + (text == nullptr ? "neither tokens nor" : "both tokens and") +
-                                     " text, expected one of them");
-    data.written = (text == nullptr ? tokens : text)->text;
-    if (text == nullptr) {
-      data.tokens = data_file(*tokens, "token file");
-      if (data.protocol == Protocol::lmeval)
-        problems_.add(*tokens, "protocol lmeval counts words and bytes, expected data.text and data.tokenizer");
-      for (const char* key : {"tokenizer", "documents", "detokenize"})
-        if (const YamlNode* n = node.find(key)) problems_.add(*n, std::string(key) + " belongs to data.text");
-      return;
-    }
-    data.text.text = data_file(*text, "text file");
-    if (tokenizer == nullptr) return problems_.add(node, "data.text without data.tokenizer, expected a tokenizer.json");
-    data.text.tokenizer = data_file(*tokenizer, "tokenizer");
-    data.tokenizer_written = tokenizer->text;
-    if (const YamlNode* n = node.find("detokenize")) data.text.detokenize = n->text == "wikitext";
-    if (const YamlNode* n = node.find("documents")) {
-      data.text.documents = parse_documents(n->text);
-      if (data.protocol == Protocol::llamacpp && data.text.documents != Documents::file)
-        problems_.add(*n, "protocol llamacpp reads a text as one, expected documents: file");
-    }
   }
 
   void metrics(const YamlNode& node) {
