@@ -265,7 +265,9 @@ class Study {
     const int heads = static_cast<int>(problem_.q_heads);
     arm.tables.add_distortion(0, "output", error, on_backend.reductions().distortion(base, test), heads);
     if (base_probs.defined() && test_probs.defined())
-      arm.tables.add_divergence(0, error, on_backend.reductions().row_divergence(base_probs, test_probs), heads);
+      arm.tables.add_divergence(
+          0, error, on_backend.reductions().row_divergence(base_probs, test_probs, problem_.learnable_sink),
+          base_probs.shape[0], heads);
   }
 
   void against_twin(StudyArm& arm, const Output& full, const Output& got, std::int64_t b) {

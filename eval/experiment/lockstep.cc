@@ -150,8 +150,9 @@ void Lockstep::run_arm_layer(int l, Arm& arm, const BaselineLayer& base, const S
           transferred(first_windows(*baseline_.backend, base.probs, sample.attention), *baseline_.backend, *arm.backend);
       arm.tables.add_divergence(
           l, "cumulative",
-          arm.backend->reductions().row_divergence(probs, first_windows(*arm.backend, taps.probs, sample.attention)),
-          static_cast<int>(config_.num_attention_heads));
+          arm.backend->reductions().row_divergence(probs, first_windows(*arm.backend, taps.probs, sample.attention),
+                                                   config_.learnable_sink),
+          sample.attention, static_cast<int>(config_.num_attention_heads));
     }
   }
   if (sample.local > 0) measure_local(l, arm, base, sample);
@@ -210,8 +211,8 @@ void Lockstep::measure_local(int l, Arm& arm, const BaselineLayer& base, const S
   dump(arm, b, std::format("layer{}.local", l), local, taps, sample.local);
   compare(l, arm, b, "local", inputs, local);
   const DeviceTensor probs = transferred(first_windows(*baseline_.backend, base.probs, sample.local), *baseline_.backend, b);
-  arm.tables.add_divergence(l, "local", b.reductions().row_divergence(probs, taps.probs),
-                            static_cast<int>(config_.num_attention_heads));
+  arm.tables.add_divergence(l, "local", b.reductions().row_divergence(probs, taps.probs, config_.learnable_sink),
+                            sample.local, static_cast<int>(config_.num_attention_heads));
   if (arm.emulated && sample.kernel > 0) measure_kernel(l, arm, base, local, taps.probs, sample.kernel);
 }
 
@@ -231,8 +232,9 @@ void Lockstep::measure_kernel(int l, Arm& arm, const BaselineLayer& base, const 
   compare(l, arm, b, "kernel", emulated, real);
   const DeviceTensor probs = eval::transferred(first_windows(full, base.probs, windows), full, b);
   const DeviceTensor real_probs = eval::transferred(first_windows(*arm.backend, local_probs, windows), *arm.backend, b);
-  arm.tables.add_divergence(l, "format", b.reductions().row_divergence(probs, taps.probs), n_heads);
-  arm.tables.add_divergence(l, "kernel", b.reductions().row_divergence(taps.probs, real_probs), n_heads);
+  const bool sink = config_.learnable_sink;
+  arm.tables.add_divergence(l, "format", b.reductions().row_divergence(probs, taps.probs, sink), windows, n_heads);
+  arm.tables.add_divergence(l, "kernel", b.reductions().row_divergence(taps.probs, real_probs, sink), windows, n_heads);
 }
 
 void Lockstep::compare(int l, Arm& arm, kernels::Backend& on, const std::string& error, const LayerTrace& base,

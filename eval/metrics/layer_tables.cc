@@ -61,13 +61,6 @@ void merge(kernels::RowStats& into, const kernels::RowStats& from) {
   into.non_finite += from.non_finite;
 }
 
-void merge(kernels::RowDivergence& into, const kernels::RowDivergence& from) {
-  into.rows += from.rows;
-  into.kl_sum += from.kl_sum;
-  into.tv_sum += from.tv_sum;
-  into.kl_max = std::max(into.kl_max, from.kl_max);
-}
-
 void merge(kernels::ProbCounts& into, const kernels::ProbCounts& from) {
   into.visible += from.visible;
   into.zero_codes += from.zero_codes;
@@ -88,12 +81,20 @@ void LayerTables::add_distortion(int layer, const std::string& tap, const std::s
   }
 }
 
-void LayerTables::add_divergence(int layer, const std::string& error, const std::vector<kernels::RowDivergence>& stats,
-                                 int heads) {
-  for (std::size_t i = 0; i < stats.size(); ++i) {
-    merge(divergence_[key(layer, "probs", error, static_cast<int>(i) % heads)], stats[i]);
-    merge(divergence_[key(layer, "probs", error, -1)], stats[i]);
-  }
+void LayerTables::add_divergence(int layer, const std::string& error, const std::vector<kernels::RowDivergence>& rows,
+                                 std::int64_t windows, int heads) {
+  const auto queries = static_cast<std::int64_t>(rows.size()) / (windows * heads);
+  for (std::int64_t i = 0; i < windows * heads; ++i)
+    for (DivergenceTotals* totals : {&divergence_[key(layer, "probs", error, static_cast<int>(i % heads))],
+                                     &divergence_[key(layer, "probs", error, -1)]})
+      for (std::int64_t q = 0; q < queries; ++q) {
+        const kernels::RowDivergence& row = rows[static_cast<std::size_t>(i * queries + q)];
+        if (row.seen == 0) continue;
+        ++totals->rows;
+        totals->kl_sum += row.kl;
+        totals->tv_sum += row.tv;
+        totals->kl_max = std::max(totals->kl_max, row.kl);
+      }
 }
 
 void LayerTables::add_rows(int layer, const std::string& tap, const std::vector<kernels::RowStats>& stats) {

@@ -20,8 +20,9 @@ class LayerTables {
   /// `stats` as Reductions::distortion returns them: [windows * groups]. Rows by head when groups > 1, and all heads pooled.
   void add_distortion(int layer, const std::string& tap, const std::string& error,
                       const std::vector<quant::DistortionStats>& stats, int groups);
-  /// Probability rows, [windows * heads].
-  void add_divergence(int layer, const std::string& error, const std::vector<kernels::RowDivergence>& stats, int heads);
+  /// Probability rows, [windows * heads * queries].
+  void add_divergence(int layer, const std::string& error, const std::vector<kernels::RowDivergence>& rows,
+                      std::int64_t windows, int heads);
   /// Outliers of one arm's own tensor, one entry a window; `gate`: values in (0, 1) whose mean and extremes matter instead.
   void add_rows(int layer, const std::string& tap, const std::vector<kernels::RowStats>& stats);
   /// [windows * heads].
@@ -47,6 +48,10 @@ class LayerTables {
     std::string tap;
     auto operator<=>(const Key&) const = default;
   };
+  struct DivergenceTotals {
+    std::int64_t rows = 0;
+    double kl_sum = 0, tv_sum = 0, kl_max = 0;
+  };
   struct RowTotals {
     kernels::RowStats stats;
     std::int64_t windows = 0;
@@ -60,7 +65,7 @@ class LayerTables {
   static Key key(int layer, const std::string& tap, const std::string& error, int head);
 
   std::map<Key, quant::DistortionStats> distortion_;
-  std::map<Key, kernels::RowDivergence> divergence_;
+  std::map<Key, DivergenceTotals> divergence_;
   std::map<Key, RowTotals> rows_;
   std::map<Key, kernels::ProbCounts> probs_;
   std::map<Key, quant::CodeCounts> codes_;

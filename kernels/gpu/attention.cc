@@ -131,16 +131,30 @@ class Run {
     v_.codes = c_.allocate(static_cast<std::size_t>(code_bytes(s_.B * s_.kv_heads * s_.dv_p * v_tokens_, a_.pv.b)));
     cast_transposed(job_of(v_, source, a_.pv.b, false), v_.codes.get(), s_.dv_p, v_tokens_, block_, block_p_, c_);
     tap_codes(v_, source, TapPoint::v_codes);
+    if (wants(sink_, TapPoint::v_dequantized)) sink_->take(TapPoint::v_dequantized, dequantized(v_, source));
   }
 
-  /// Codes as the contract shows them: dense, in the storage of the scheme.
-  void tap_codes(const Operand& o, const Source& source, TapPoint tap) {
-    if (!wants(sink_, tap)) return;
-    DeviceTensor codes = c_.tensor(quant::storage(o.scheme.format), Shape{source.B, source.T, source.H, source.D});
+  /// Codes as the contract shows them, dense, in the storage of the scheme; and the job that made them.
+  CastJob dense(const Operand& o, const Source& source, void* codes) {
     CastJob job = job_of(o, source, own(o.scheme.format), false);
     job.tally = nullptr;
-    cast(o, job, codes.storage.get(), {source.T * source.H * source.D, source.H * source.D, source.D, source.T, source.D}, c_);
+    cast(o, job, codes, {source.T * source.H * source.D, source.H * source.D, source.D, source.T, source.D}, c_);
+    return job;
+  }
+
+  void tap_codes(const Operand& o, const Source& source, TapPoint tap) {
+    if (!wants(sink_, tap)) return;
+    const DeviceTensor codes = c_.tensor(quant::storage(o.scheme.format), Shape{source.B, source.T, source.H, source.D});
+    dense(o, source, codes.storage.get());
     sink_->take(tap, codes);
+  }
+
+  /// What the operand's codes stand for, in f32.
+  DeviceTensor dequantized(const Operand& o, const Source& source) {
+    const DeviceTensor result = c_.tensor(DType::f32, Shape{source.B, source.T, source.H, source.D});
+    const auto codes = c_.allocate(static_cast<std::size_t>(code_bytes(result.shape.elements(), own(o.scheme.format))));
+    dequantize_rows(dense(o, source, codes.get()), codes.get(), data<float>(result), c_.stream());
+    return result;
   }
 
   static Number own(Format format) {
@@ -324,8 +338,6 @@ class Run {
     running_finish(chunk, inputs, job, taps_, state, c_.stream());
   }
 
-  // --- the end ---
-
   AttentionResult finish() {
     AttentionResult result;
     result.output = rounded(output_);
@@ -349,13 +361,7 @@ class Run {
   DeviceTensor rounded(const DeviceTensor& x) {
     if (p_.schemes.output.format == Format::f32) return x;
     const Source source{data<const float>(x), s_.B, s_.q_len, s_.q_heads, s_.dv};
-    const Operand o = scaled_operand(c_, source, p_.schemes.output, a_.ranges.output, nullptr);
-    const auto codes = c_.allocate(static_cast<std::size_t>(code_bytes(x.shape.elements(), own(o.scheme.format))));
-    const CastJob job = job_of(o, source, own(o.scheme.format), false);
-    cast(o, job, codes.get(), {source.T * source.H * source.D, source.H * source.D, source.D, source.T, source.D}, c_);
-    DeviceTensor result = c_.tensor(DType::f32, x.shape);
-    dequantize_rows(job, codes.get(), data<float>(result), c_.stream());
-    return result;
+    return dequantized(scaled_operand(c_, source, p_.schemes.output, a_.ranges.output, nullptr), source);
   }
 
   Context& c_;

@@ -131,21 +131,6 @@ __device__ void join(AttentionSummary& a, const AttentionSummary& b) {
   a.gap_sum += b.gap_sum;
 }
 
-__device__ void join(RowDivergence& a, const DivergenceRow& b) {
-  if (b.seen == 0) return;
-  ++a.rows;
-  a.kl_sum += b.kl;
-  a.tv_sum += b.tv;
-  a.kl_max = fmax(a.kl_max, b.kl);
-}
-
-__device__ void join(RowDivergence& a, const RowDivergence& b) {
-  a.rows += b.rows;
-  a.kl_sum += b.kl_sum;
-  a.tv_sum += b.tv_sum;
-  a.kl_max = fmax(a.kl_max, b.kl_max);
-}
-
 /// A warp a group: each lane a run of consecutive items, then the lanes in order.
 template <class Item, class Total>
 __global__ void fold_kernel(const Item* items, std::int64_t groups, std::int64_t per_group, Total* out) {
@@ -173,24 +158,35 @@ void fold(const Item* items, std::int64_t groups, std::int64_t per_group, Total*
 }
 
 /// Probabilities below the smallest normal f32 count as that (KL would be infinite where E underflowed).
-__global__ void divergence_kernel(const float* p, const float* q, std::int64_t rows, std::int64_t n, DivergenceRow* out) {
+__global__ void divergence_kernel(const float* p, const float* q, std::int64_t rows, std::int64_t n, bool sink,
+                                  RowDivergence* out) {
   const std::int64_t r = my_warp();
   if (r >= rows) return;
-  double kl = 0, tv = 0;
+  double kl = 0, tv = 0, p_sum = 0, q_sum = 0;
   int seen = 0;
+  const auto add = [&](double x, double y) {
+    tv += fabs(y - x);
+    const double lo = FLT_MIN, floor_p = x < lo ? lo : x, floor_q = y < lo ? lo : y, ratio = floor_q / floor_p;
+    kl += floor_p * ((ratio - 1.0) - log(ratio));
+  };
   for (std::int64_t i = threadIdx.x & 31U; i < n; i += 32) {
     const float a = p[r * n + i], b = q[r * n + i];
     if (a == 0.0F && b == 0.0F) continue;
     seen = 1;
-    const double x = a, y = b;
-    tv += fabs(y - x);
-    const double lo = FLT_MIN, floor_p = x < lo ? lo : x, floor_q = y < lo ? lo : y, ratio = floor_q / floor_p;
-    kl += floor_p * ((ratio - 1.0) - log(ratio));
+    p_sum += static_cast<double>(a);
+    q_sum += static_cast<double>(b);
+    add(a, b);
   }
   kl = warp_sum(kl);
   tv = warp_sum(tv);
   seen = warp_max(seen);
-  if ((threadIdx.x & 31U) == 0) out[r] = {kl, tv / 2, seen};
+  p_sum = warp_sum(p_sum);
+  q_sum = warp_sum(q_sum);
+  if ((threadIdx.x & 31U) != 0) return;
+  if (sink && seen != 0) add(fmax(1 - p_sum, least_sink_mass), fmax(1 - q_sum, least_sink_mass));
+  RowDivergence row;
+  if (seen != 0) row = {kl, tv / 2, 1};
+  out[r] = row;
 }
 
 __global__ void stats_kernel(const float* x, std::int64_t rows, std::int64_t n, StatsRow* out) {
@@ -317,15 +313,11 @@ void distortion_parts(const float* x, const float* y, std::int64_t B, std::int64
   fold(parts, B * G, splits, sums, stream);
 }
 
-void divergence_rows(const float* p, const float* q, std::int64_t rows, std::int64_t n, DivergenceRow* out,
+void divergence_rows(const float* p, const float* q, std::int64_t rows, std::int64_t n, bool sink, RowDivergence* out,
                      cudaStream_t stream) {
   if (rows == 0) return;
-  divergence_kernel<<<blocks_for(rows * 32, threads), threads, 0, stream>>>(p, q, rows, n, out);
+  divergence_kernel<<<blocks_for(rows * 32, threads), threads, 0, stream>>>(p, q, rows, n, sink, out);
   launched("divergence_rows");
-}
-void fold_divergence(const DivergenceRow* rows, std::int64_t groups, std::int64_t per_group, RowDivergence* out,
-                     cudaStream_t stream) {
-  fold(rows, groups, per_group, out, stream);
 }
 
 void summary_rows(const float* probs, std::int64_t groups, std::int64_t queries, std::int64_t keys, bool causal,

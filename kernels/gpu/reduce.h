@@ -25,14 +25,23 @@ std::int64_t distortion_splits(std::int64_t tokens, std::int64_t width);
 void distortion_parts(const float* x, const float* y, std::int64_t B, std::int64_t T, std::int64_t G, std::int64_t D,
                       quant::DistortionStats::Sums* parts, quant::DistortionStats::Sums* sums, cudaStream_t stream);
 
-struct DivergenceRow {
-  double kl, tv;
-  std::int64_t seen;  ///< 0: both rows are all zero
+void divergence_rows(const float* p, const float* q, std::int64_t rows, std::int64_t n, bool sink, RowDivergence* out,
+                     cudaStream_t stream);
+
+// coded_probabilities.cu
+void weight_rows(const float* probs, const void* codes, std::int64_t rows, std::int64_t keys, const ProbScheme& scheme,
+                 bool sink, float* out, cudaStream_t stream);
+void coded_rows(const float* base, const float* test, const float* weights, std::int64_t rows, std::int64_t n, bool sink,
+                CodedDivergence* out, cudaStream_t stream);
+/// counts [256] += the codes that queries see.
+void count_codes(const std::uint8_t* codes, std::int64_t rows, std::int64_t queries, std::int64_t keys, std::int64_t* counts,
+                 cudaStream_t stream);
+struct SplitSizes {
+  std::int64_t windows, heads, kv_heads, queries, keys, dims;
 };
-void divergence_rows(const float* p, const float* q, std::int64_t rows, std::int64_t n, DivergenceRow* out,
-                     cudaStream_t stream);
-void fold_divergence(const DivergenceRow* rows, std::int64_t groups, std::int64_t per_group, RowDivergence* out,
-                     cudaStream_t stream);
+/// out [windows, heads, queries]: each query's part.
+void split_rows(const float* base, const float* weights, const float* v, const float* coded, const SplitSizes& n,
+                OutputSplit* out, cudaStream_t stream);
 
 /// RowStats of each row, then of each group of rows, with the central moments of their elements.
 struct StatsRow {
@@ -53,6 +62,21 @@ void fold_summary(const SummaryRow* rows, std::int64_t groups, std::int64_t quer
 /// out [groups, keys]: sums over queries.
 void column_sums(const float* probs, std::int64_t groups, std::int64_t queries, std::int64_t keys, double* out,
                  cudaStream_t stream);
+
+// outliers.cu
+void window_magnitudes(const float* x, std::int64_t windows, std::int64_t n, Magnitudes* out, cudaStream_t stream);
+/// `rows` [B * T], `windows` [B]: as stats_rows and fold_stats leave them. tokens [B, T] and channels [B, n] are set to 1
+/// where there is an outlier.
+void outlier_flags(const float* x, const StatsRow* rows, const StatsRow* windows, std::int64_t B, std::int64_t T, std::int64_t n,
+                   std::uint8_t* tokens, std::uint8_t* channels, cudaStream_t stream);
+struct OutlierRow {
+  double energy, product, error, channel_error;
+  std::int64_t outlier;  ///< the token holds one
+};
+void outlier_rows(const float* x, const float* y, const std::uint8_t* tokens, const std::uint8_t* channels, std::int64_t B,
+                  std::int64_t T, std::int64_t n, OutlierRow* out, cudaStream_t stream);
+void projected_row_norms(const float* x, const float* factors, std::int64_t rows, std::int64_t groups, std::int64_t n,
+                         double* out, cudaStream_t stream);
 
 void row_norms(const float* x, std::int64_t rows, std::int64_t n, double* out, cudaStream_t stream);
 /// out[g] = mean over queries [first, last) of probs[g, q, key].

@@ -41,14 +41,118 @@ std::vector<quant::DistortionStats> GpuReductions::distortion(const DeviceTensor
   return all;
 }
 
-std::vector<RowDivergence> GpuReductions::row_divergence(const DeviceTensor& base, const DeviceTensor& test) {
+std::vector<RowDivergence> GpuReductions::row_divergence(const DeviceTensor& base, const DeviceTensor& test, bool sink) {
   quant::require(base.shape == test.shape && base.shape.rank() == 4, "row_divergence: probabilities must be [B, H, Tq, Tk]");
-  const std::int64_t heads = base.shape[0] * base.shape[1], rows = base.shape[2];
-  const auto each = c_.array<DivergenceRow>(heads * rows);
-  const auto out = c_.array<RowDivergence>(heads);
-  divergence_rows(data<const float>(base), data<const float>(test), heads * rows, base.shape[3], each.get(), c_.stream());
-  fold_divergence(each.get(), heads, rows, out.get(), c_.stream());
-  return c_.fetched(out.get(), heads);
+  const std::int64_t rows = base.shape[0] * base.shape[1] * base.shape[2];
+  const auto out = c_.array<RowDivergence>(rows);
+  divergence_rows(data<const float>(base), data<const float>(test), rows, base.shape[3], sink, out.get(), c_.stream());
+  return c_.fetched(out.get(), rows);
+}
+
+DeviceTensor GpuReductions::coded_weights(const DeviceTensor& probs, const DeviceTensor& codes, const ProbScheme& scheme,
+                                          bool sink) {
+  quant::require(probs.shape == codes.shape && probs.shape.rank() == 4,
+                 "coded_weights: probabilities and codes must be [B, H, Tq, Tk] of one shape");
+  quant::require(codes.dtype == quant::storage(scheme.format), "coded_weights: codes of another format than the scheme's");
+  const Shape& s = probs.shape;
+  DeviceTensor weights = c_.tensor(DType::f32, s);
+  weight_rows(data<const float>(probs), codes.storage.get(), s[0] * s[1] * s[2], s[3], scheme, sink, data<float>(weights),
+              c_.stream());
+  return weights;
+}
+
+std::vector<CodedDivergence> GpuReductions::coded_divergence(const DeviceTensor& base, const DeviceTensor& test,
+                                                             const DeviceTensor& weights, bool sink) {
+  quant::require(base.shape == test.shape && base.shape == weights.shape && base.shape.rank() == 4,
+                 "coded_divergence: probabilities must be [B, H, Tq, Tk] of one shape");
+  const std::int64_t rows = base.shape[0] * base.shape[1] * base.shape[2];
+  const auto out = c_.array<CodedDivergence>(rows);
+  coded_rows(data<const float>(base), data<const float>(test), data<const float>(weights), rows, base.shape[3], sink,
+             out.get(), c_.stream());
+  return c_.fetched(out.get(), rows);
+}
+
+std::vector<std::int64_t> GpuReductions::code_histogram(const DeviceTensor& codes) {
+  const Shape& s = codes.shape;
+  quant::require(s.rank() == 4 && quant::info(codes.dtype).bytes == 1, "code_histogram: codes must be bytes, [B, H, Tq, Tk]");
+  const auto counts = c_.zeros<std::int64_t>(256);
+  count_codes(static_cast<const std::uint8_t*>(codes.storage.get()), s[0] * s[1] * s[2], s[2], s[3], counts.get(),
+              c_.stream());
+  return c_.fetched(counts.get(), 256);
+}
+
+std::vector<OutputSplit> GpuReductions::output_split(const DeviceTensor& base, const DeviceTensor& weights,
+                                                     const DeviceTensor& v, const DeviceTensor& coded_v) {
+  const Shape &s = base.shape, &values = v.shape;
+  quant::require(s == weights.shape && s.rank() == 4, "output_split: probabilities must be [B, H, Tq, Tk] of one shape");
+  quant::require(values == coded_v.shape && values.rank() == 4 && values[0] == s[0] && values[1] == s[3] &&
+                     s[1] % values[2] == 0,
+                 "output_split: values must be [B, Tk, Hkv, D] of one shape, found " + values.to_string());
+  const auto each = c_.array<OutputSplit>(s[0] * s[1] * s[2]);
+  split_rows(data<const float>(base), data<const float>(weights), data<const float>(v), data<const float>(coded_v),
+             {s[0], s[1], values[2], s[2], s[3], values[3]}, each.get(), c_.stream());
+  const std::vector<OutputSplit> rows = c_.fetched(each.get(), s[0] * s[1] * s[2]);
+  std::vector<OutputSplit> all(static_cast<std::size_t>(s[0] * s[1]));
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    OutputSplit& head = all[r / static_cast<std::size_t>(s[2])];
+    for (double OutputSplit::* part : {&OutputSplit::output, &OutputSplit::error, &OutputSplit::p, &OutputSplit::p_first,
+                                       &OutputSplit::p_others, &OutputSplit::v, &OutputSplit::v_first, &OutputSplit::v_others})
+      head.*part += rows[r].*part;
+  }
+  return all;
+}
+
+std::vector<Magnitudes> GpuReductions::magnitudes(const DeviceTensor& x) {
+  const std::int64_t windows = x.shape[0], n = windows == 0 ? 0 : x.shape.elements() / windows;
+  const auto out = c_.array<Magnitudes>(windows);
+  window_magnitudes(data<const float>(x), windows, n, out.get(), c_.stream());
+  return c_.fetched(out.get(), windows);
+}
+
+std::vector<OutlierSplit> GpuReductions::outlier_split(const DeviceTensor& x, const DeviceTensor& y) {
+  quant::require(x.shape.elements() == y.shape.elements() && x.shape.rank() >= 3 && y.shape[0] == x.shape[0] &&
+                     y.shape[1] == x.shape[1],
+                 "outlier_split: tensors must be [B, T, ...] of one size");
+  const std::int64_t B = x.shape[0], T = x.shape[1], n = B * T == 0 ? 0 : x.shape.elements() / (B * T);
+  const auto stats = c_.array<StatsRow>(B * T), windows = c_.array<StatsRow>(B);
+  const auto tokens = c_.zeros<std::uint8_t>(B * T), channels = c_.zeros<std::uint8_t>(B * n);
+  const auto out = c_.array<OutlierRow>(B * T);
+  const auto *a = data<const float>(x), *b = data<const float>(y);
+  stats_rows(a, B * T, n, stats.get(), c_.stream());
+  fold_stats(stats.get(), B, T, windows.get(), c_.stream());
+  outlier_flags(a, stats.get(), windows.get(), B, T, n, tokens.get(), channels.get(), c_.stream());
+  outlier_rows(a, b, tokens.get(), channels.get(), B, T, n, out.get(), c_.stream());
+  const std::vector<OutlierRow> rows = c_.fetched(out.get(), B * T);
+  const std::vector<std::uint8_t> flags = c_.fetched(channels.get(), B * n);
+  std::vector<OutlierSplit> all(static_cast<std::size_t>(B));
+  for (std::int64_t w = 0; w < B; ++w) {
+    OutlierSplit& s = all[static_cast<std::size_t>(w)];
+    s.tokens = T;
+    s.channels = n;
+    s.outlier_channels = std::count(flags.begin() + w * n, flags.begin() + (w + 1) * n, 1);
+    for (std::int64_t t = 0; t < T; ++t) {
+      const OutlierRow& row = rows[static_cast<std::size_t>(w * T + t)];
+      s.energy += row.energy;
+      s.product += row.product;
+      s.error += row.error;
+      s.channel_error += row.channel_error;
+      s.outlier_tokens += row.outlier;
+      if (row.outlier != 0) s.token_error += row.error;
+      if (t == 0) s.first_energy = row.energy, s.first_product = row.product, s.first_error = row.error;
+    }
+  }
+  return all;
+}
+
+std::vector<double> GpuReductions::projected_norms(const DeviceTensor& x, const DeviceTensor& factors) {
+  const Shape& s = x.shape;
+  quant::require(s.rank() == 4 && factors.shape == Shape{s[2], s[3], s[3]},
+                 "projected_norms: expected [B, T, G, D] and [G, D, D], found " + s.to_string() + " and " +
+                     factors.shape.to_string());
+  const std::int64_t rows = s[0] * s[1] * s[2];
+  const auto out = c_.array<double>(rows);
+  projected_row_norms(data<const float>(x), data<const float>(factors), rows, s[2], s[3], out.get(), c_.stream());
+  return c_.fetched(out.get(), rows);
 }
 
 std::vector<RowStats> GpuReductions::row_stats(const DeviceTensor& x) {

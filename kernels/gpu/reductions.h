@@ -14,10 +14,20 @@ class GpuReductions : public Reductions {
   std::vector<TokenComparison> compare_logits(const DeviceTensor& base, const DeviceTensor& test,
                                               const DeviceTensor& targets) override;
   std::vector<quant::DistortionStats> distortion(const DeviceTensor& x, const DeviceTensor& y) override;
-  std::vector<RowDivergence> row_divergence(const DeviceTensor& base, const DeviceTensor& test) override;
+  std::vector<RowDivergence> row_divergence(const DeviceTensor& base, const DeviceTensor& test, bool sink) override;
+  DeviceTensor coded_weights(const DeviceTensor& probs, const DeviceTensor& codes, const ProbScheme& scheme,
+                             bool sink) override;
+  std::vector<CodedDivergence> coded_divergence(const DeviceTensor& base, const DeviceTensor& test,
+                                                const DeviceTensor& weights, bool sink) override;
+  std::vector<std::int64_t> code_histogram(const DeviceTensor& codes) override;
+  std::vector<OutputSplit> output_split(const DeviceTensor& base, const DeviceTensor& weights, const DeviceTensor& v,
+                                        const DeviceTensor& coded_v) override;
+  std::vector<Magnitudes> magnitudes(const DeviceTensor& x) override;
+  std::vector<OutlierSplit> outlier_split(const DeviceTensor& x, const DeviceTensor& y) override;
   std::vector<RowStats> row_stats(const DeviceTensor& x) override;
   std::vector<AttentionSummary> attention_summary(const DeviceTensor& probs, bool causal) override;
   std::vector<double> norms(const DeviceTensor& x) override;
+  std::vector<double> projected_norms(const DeviceTensor& x, const DeviceTensor& factors) override;
   std::vector<double> mean_attention_to(const DeviceTensor& probs, std::int64_t key, std::int64_t q0,
                                         std::int64_t t_max) override;
 

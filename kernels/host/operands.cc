@@ -215,6 +215,7 @@ AttentionOperands prepare_operands(const AttentionProblem& problem, const Attent
   if (wants(taps, TapPoint::q_codes)) taps->take(TapPoint::q_codes, copy_of(o.q.codes));
   if (wants(taps, TapPoint::k_codes)) taps->take(TapPoint::k_codes, copy_of(o.k.codes));
   if (wants(taps, TapPoint::v_codes)) taps->take(TapPoint::v_codes, copy_of(o.v.codes));
+  if (wants(taps, TapPoint::v_dequantized)) taps->take(TapPoint::v_dequantized, adopt(dequantized(o.v)));
   return o;
 }
 

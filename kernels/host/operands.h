@@ -57,7 +57,7 @@ struct AttentionOperands {
   const float* bias_row(std::int64_t b, std::int64_t h, std::int64_t i) const;
 };
 /// Checks shapes (Error{internal} naming what differs), applies the value-site gate and smoothing, quantizes, and hands out
-/// the taps v_gated, gate, q_codes, k_codes, v_codes.
+/// the taps v_gated, gate, q_codes, k_codes, v_codes, v_dequantized.
 AttentionOperands prepare_operands(const AttentionProblem& problem, const AttentionRanges& ranges,
                                    const AttentionInputs& inputs, TapSink* taps);
 

@@ -81,6 +81,12 @@ struct SeenKeys {
 
 RowSums diverge(const float* p, const float* q, std::int64_t n) { return quant::dispatched(DivergeRow{}, p, q, n); }
 
+double sink_mass(const float* row, std::int64_t n) {
+  double sum = 0;
+  for (std::int64_t i = 0; i < n; ++i) sum += static_cast<double>(row[i]);
+  return std::max(1 - sum, least_sink_mass);
+}
+
 struct Counts {
   std::int32_t below = 0, above = 0, bad = 0;
 };
@@ -140,26 +146,23 @@ std::vector<quant::DistortionStats> HostReductions::distortion(const DeviceTenso
   return all;
 }
 
-std::vector<RowDivergence> HostReductions::row_divergence(const DeviceTensor& base, const DeviceTensor& test) {
+std::vector<RowDivergence> HostReductions::row_divergence(const DeviceTensor& base, const DeviceTensor& test, bool sink) {
   quant::require(base.shape == test.shape && base.shape.rank() == 4, "row_divergence: probabilities must be [B, H, Tq, Tk]");
-  const std::int64_t heads = base.shape[0] * base.shape[1], rows = base.shape[2], n = base.shape[3];
+  const std::int64_t rows = base.shape[0] * base.shape[1] * base.shape[2], n = base.shape[3];
   const float* p = view<float>(base).data();
   const float* q = view<float>(test).data();
-  std::vector<RowDivergence> all(static_cast<std::size_t>(heads));
+  std::vector<RowDivergence> all(static_cast<std::size_t>(rows));
 #pragma omp parallel for schedule(static)
-  for (std::int64_t h = 0; h < heads; ++h) {
-    RowDivergence& out = all[static_cast<std::size_t>(h)];
-    for (std::int64_t r = 0; r < rows; ++r) {
-      const float* a = p + (h * rows + r) * n;
-      const float* b = q + (h * rows + r) * n;
-      const std::int64_t seen = quant::dispatched(SeenKeys{}, a, b, n);
-      if (seen == 0) continue;
-      const RowSums sums = diverge(a, b, seen);
-      ++out.rows;
-      out.kl_sum += sums.kl;
-      out.tv_sum += sums.tv;
-      out.kl_max = std::max(out.kl_max, sums.kl);
-    }
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const std::int64_t seen = quant::dispatched(SeenKeys{}, p + r * n, q + r * n, n);
+    if (seen == 0) continue;
+    const RowSums sums = diverge(p + r * n, q + r * n, seen);
+    RowDivergence& out = all[static_cast<std::size_t>(r)];
+    out = {sums.kl, sums.tv, 1};
+    if (!sink) continue;
+    const double from = sink_mass(p + r * n, seen), to = sink_mass(q + r * n, seen), ratio = to / from;
+    out.kl += from * ((ratio - 1.0) - std::log(ratio));
+    out.tv += std::fabs(to - from) / 2;
   }
   return all;
 }

@@ -61,7 +61,7 @@ LayerTables full_tables() {
   some.add(1.0F, 0.5F);
   for (const char* tap : {"q", "k", "v", "output", "attn_out", "ffn_act", "ffn_out", "residual"})
     tables.add_distortion(0, tap, "local", {some}, 1);
-  tables.add_divergence(0, "local", {{1, 0.5, 0.25, 0.5}}, 1);
+  tables.add_divergence(0, "local", {{0.5, 0.25, 1}}, 1, 1);
   kernels::RowStats rows;
   rows.rows = rows.elements = 1;
   tables.add_rows(-1, "embedding", {rows});

@@ -112,11 +112,13 @@ TEST_CASE("reductions agree with the host's to 1e-12") {
       p.view<float>()[r * 40 + j] = static_cast<float>(std::fabs(random.normal())) / 40;
       q.view<float>()[r * 40 + j] = j == 3 ? 0.0F : p.view<float>()[r * 40 + j] * 1.01F;
     }
-  const auto d = host->reductions().row_divergence(host->upload(p), host->upload(q));
-  const auto e = device->reductions().row_divergence(device->upload(p), device->upload(q));
+  const auto d = host->reductions().row_divergence(host->upload(p), host->upload(q), true);
+  const auto e = device->reductions().row_divergence(device->upload(p), device->upload(q), true);
+  REQUIRE(d.size() == e.size());
   for (std::size_t i = 0; i < d.size(); ++i) {
-    CHECK(d[i].rows == e[i].rows);
-    CHECK((close(d[i].kl_sum, e[i].kl_sum) && close(d[i].tv_sum, e[i].tv_sum) && close(d[i].kl_max, e[i].kl_max)));
+    CHECK(d[i].seen == e[i].seen);
+    // A sink's mass is 1 less a sum of doubles: its last digits are the order's.
+    CHECK((std::fabs(d[i].kl - e[i].kl) <= 1e-9 * d[i].kl && std::fabs(d[i].tv - e[i].tv) <= 1e-9 * d[i].tv));
   }
   const auto f = host->reductions().mean_attention_to(host->upload(p), 1, 4, 38);
   const auto g = device->reductions().mean_attention_to(device->upload(p), 1, 4, 38);
