@@ -1,6 +1,7 @@
 // An arm: one precision of one model on its way through the windows, and everything measured about it so far.
 #pragma once
 
+#include <algorithm>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -22,28 +23,34 @@ namespace qfid::eval {
 /// Keeps the taps an arm's measures want from inside attention. Each layer's tensors are dropped with the collector.
 class TapCollector : public kernels::TapSink {
  public:
-  TapCollector(bool want_probs, bool want_gate, bool want_v_gated, bool want_p_codes = false)
-      : want_probs_(want_probs), want_gate_(want_gate), want_v_gated_(want_v_gated), want_p_codes_(want_p_codes) {}
+  struct Wants {
+    bool probs = false, gate = false, v_gated = false, p_codes = false, v_dequantized = false;
+  };
+  explicit TapCollector(Wants wants) : wants_(wants) {}
   bool wants(kernels::TapPoint point) const override {
-    return (point == kernels::TapPoint::probs && want_probs_) || (point == kernels::TapPoint::gate && want_gate_) ||
-           (point == kernels::TapPoint::v_gated && want_v_gated_) || (point == kernels::TapPoint::p_codes && want_p_codes_);
+    return (point == kernels::TapPoint::probs && wants_.probs) || (point == kernels::TapPoint::gate && wants_.gate) ||
+           (point == kernels::TapPoint::v_gated && wants_.v_gated) ||
+           (point == kernels::TapPoint::p_codes && wants_.p_codes) ||
+           (point == kernels::TapPoint::v_dequantized && wants_.v_dequantized);
   }
   void take(kernels::TapPoint point, const kernels::DeviceTensor& tensor) override {
-    (point == kernels::TapPoint::probs     ? probs
-     : point == kernels::TapPoint::gate    ? gate
-     : point == kernels::TapPoint::p_codes ? p_codes
-                                           : v_gated) = tensor;
+    (point == kernels::TapPoint::probs           ? probs
+     : point == kernels::TapPoint::gate          ? gate
+     : point == kernels::TapPoint::p_codes       ? p_codes
+     : point == kernels::TapPoint::v_dequantized ? v_dequantized
+                                                 : v_gated) = tensor;
   }
-  kernels::DeviceTensor probs, gate, v_gated, p_codes;
+  kernels::DeviceTensor probs, gate, v_gated, p_codes, v_dequantized;
 
  private:
-  bool want_probs_, want_gate_, want_v_gated_, want_p_codes_;
+  Wants wants_;
 };
 
 struct Arm {
   Arm(const TargetSpec& spec, kernels::Backend& on, const ModelConfig& config, const MetricsSpec& metrics)
       : target(&spec),
         backend(&on),
+        tables(std::max(metrics.sink_windows, metrics.local_windows)),
         sinks(static_cast<int>(config.num_hidden_layers), static_cast<int>(config.num_attention_heads),
               metrics.sink_threshold),
         footprint(footprint_metrics(config, precision_of(spec, config))) {

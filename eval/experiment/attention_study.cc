@@ -72,7 +72,9 @@ Tensor gated_values(const AttentionTensors& t) {
 }
 
 struct StudyArm {
-  StudyArm(const TargetSpec& spec, int heads, double sink_threshold) : target(&spec), sinks(1, heads, sink_threshold) {}
+  /// `entries`: of the batch, each as a window.
+  StudyArm(const TargetSpec& spec, std::int64_t entries, int heads, double sink_threshold)
+      : target(&spec), tables(entries), sinks(1, heads, sink_threshold) {}
 
   const TargetSpec* target;
   kernels::Backend* backend = nullptr;
@@ -124,7 +126,7 @@ class Study {
 
  private:
   StudyArm arm_of(const TargetSpec& target) {
-    StudyArm arm(target, static_cast<int>(problem_.q_heads), options_.sink_threshold);
+    StudyArm arm(target, batch_, static_cast<int>(problem_.q_heads), options_.sink_threshold);
     try {
       arm.backend = &backends_.get(target.backend, target.device);
       if (const kernels::Support here = arm.backend->available(); !here)
@@ -170,7 +172,7 @@ class Study {
     kernels::AttentionResult result;
   };
   Output attend(kernels::Backend& backend, kernels::PreparedAttention& kernel, std::int64_t b) {
-    TapCollector taps(probs_, false, problem_.gate.has_value());
+    TapCollector taps({.probs = probs_, .v_gated = problem_.gate.has_value()});
     Output out;
     out.result = backend.attention(kernel, on(backend).entry(b), &taps);
     out.output = out.result.output;
@@ -265,7 +267,7 @@ class Study {
     const int heads = static_cast<int>(problem_.q_heads);
     arm.tables.add_distortion(0, "output", error, on_backend.reductions().distortion(base, test), heads);
     if (base_probs.defined() && test_probs.defined())
-      arm.tables.add_divergence(
+      arm.tables.samples().add_divergence(
           0, error, on_backend.reductions().row_divergence(base_probs, test_probs, problem_.learnable_sink),
           base_probs.shape[0], heads);
   }

@@ -67,7 +67,7 @@ std::vector<KeyRow> build() {
        "Of the local windows, those on which each target's emulated twin runs too (reference backend): the format's damage "
        "apart from the kernel's; 0 = none."},
       {"metrics.sink_windows", integer, false, "0..1000000", "16",
-       "Windows for attention sinks, drains and divergence of probabilities."},
+       "Windows for attention sinks, drains, divergence and codes of probabilities, magnitudes."},
       {"metrics.budget_windows", integer, false, "0..1000000", "0",
        "Windows on which each target's error budget is measured: every operand, linear and layer quantized alone, and all "
        "but "

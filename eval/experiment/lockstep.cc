@@ -37,14 +37,10 @@ constexpr DeviceTensor LayerTrace::* trace_fields[] = {
     &LayerTrace::v,        &LayerTrace::gate_logits, &LayerTrace::output,  &LayerTrace::attn_out, &LayerTrace::ffn_in,
     &LayerTrace::ffn_act,  &LayerTrace::ffn_out,     &LayerTrace::residual};
 
-DeviceTensor first_windows(kernels::Backend& backend, const DeviceTensor& x, std::int64_t windows) {
-  return x.shape[0] == windows ? x : backend.slice(x, 0, windows);
-}
-
 LayerTrace first_windows(kernels::Backend& b, const LayerTrace& t, std::int64_t n) {
   LayerTrace part = t;
   for (DeviceTensor LayerTrace::* field : trace_fields)
-    if ((t.*field).defined()) part.*field = first_windows(b, t.*field, n);
+    if ((t.*field).defined()) part.*field = eval::first_windows(b, t.*field, n);
   return part;
 }
 
@@ -56,6 +52,10 @@ LayerTrace transferred(const LayerTrace& t, kernels::Backend& from, kernels::Bac
 }
 
 }  // namespace
+
+DeviceTensor first_windows(kernels::Backend& backend, const DeviceTensor& x, std::int64_t windows) {
+  return x.shape[0] == windows ? x : backend.slice(x, 0, windows);
+}
 
 DeviceTensor transferred(const DeviceTensor& tensor, kernels::Backend& from, kernels::Backend& to) {
   if (&from == &to || !tensor.defined()) return tensor;
@@ -113,8 +113,11 @@ void Lockstep::dump(const Arm& arm, kernels::Backend& on, const std::string& pla
 }
 
 void Lockstep::run_layer(int l, const Sample& sample) {
-  TapCollector taps(sample.attention > 0 || sample.local > 0, config_.gate.has_value(), config_.gate.has_value(),
-                    static_cast<bool>(baseline_.dump));
+  const bool gated = config_.gate.has_value();
+  TapCollector taps({.probs = sample.attention > 0 || sample.local > 0,
+                     .gate = gated,
+                     .v_gated = gated,
+                     .p_codes = static_cast<bool>(baseline_.dump)});
   BaselineLayer base;
   {
     const Stopwatch watch(baseline_.forward_seconds, *baseline_.backend);
@@ -132,8 +135,11 @@ void Lockstep::run_layer(int l, const Sample& sample) {
 }
 
 void Lockstep::run_arm_layer(int l, Arm& arm, const BaselineLayer& base, const Sample& sample) {
-  TapCollector taps(sample.attention > 0, config_.gate.has_value(), config_.gate.has_value() && sample.attention > 0,
-                    static_cast<bool>(arm.dump));
+  const bool sampled = sample.attention > 0;
+  TapCollector taps({.probs = sampled,
+                     .gate = config_.gate.has_value(),
+                     .v_gated = config_.gate.has_value() && sampled,
+                     .p_codes = arm.dump || (sampled && codes_attention(l, arm))});
   LayerTrace trace;
   {
     const Stopwatch watch(arm.forward_seconds, *arm.backend);
@@ -145,14 +151,13 @@ void Lockstep::run_arm_layer(int l, Arm& arm, const BaselineLayer& base, const S
     measure_self(l, arm, trace, taps, sample);
     const Stopwatch watch(arm.metric_seconds, *arm.backend);
     compare(l, arm, *arm.backend, "cumulative", transferred(base.trace, *baseline_.backend, *arm.backend), trace);
-    if (sample.attention > 0) {
+    if (sampled) {
+      TapCollector own = taps;
+      own.probs = first_windows(*arm.backend, taps.probs, sample.attention);
+      if (taps.p_codes.defined()) own.p_codes = first_windows(*arm.backend, taps.p_codes, sample.attention);
       const DeviceTensor probs =
           transferred(first_windows(*baseline_.backend, base.probs, sample.attention), *baseline_.backend, *arm.backend);
-      arm.tables.add_divergence(
-          l, "cumulative",
-          arm.backend->reductions().row_divergence(probs, first_windows(*arm.backend, taps.probs, sample.attention),
-                                                   config_.learnable_sink),
-          sample.attention, static_cast<int>(config_.num_attention_heads));
+      compare_probabilities(l, arm, *arm.backend, "cumulative", probs, own);
     }
   }
   if (sample.local > 0) measure_local(l, arm, base, sample);
@@ -176,43 +181,21 @@ void Lockstep::measure_self(int l, Arm& arm, const LayerTrace& trace, const TapC
   arm.tables.add_prob_counts(l, trace.probs, n_heads);
   for (const auto& [site, counts] : trace.codes) arm.tables.add_codes(l, site, counts);
 
-  const std::int64_t length = trace.q.shape[1];
-  for (std::int64_t w = 0; w < sample.attention; ++w) {
-    const DeviceTensor probs = b.slice(taps.probs, w, w + 1);
-    std::vector<double> q64, t64;
-    if (length > 64) q64 = reductions.mean_attention_to(probs, 0, 64, length);
-    if (length >= 64) t64 = reductions.mean_attention_to(probs, 0, 0, 64);
-    arm.sinks.add_attention(l, q64, t64);
-    arm.sinks.add_summary(l, reductions.attention_summary(probs, config_.causal));
-    if (w == 0 && sample.first) add_sketches(l, arm, probs);
-    const DeviceTensor v = b.slice(heads(trace.v), w, w + 1);
-    const std::vector<double> norms = reductions.norms(v);
-    arm.sinks.add_norms(l, norms, taps.v_gated.defined() ? reductions.norms(b.slice(taps.v_gated, w, w + 1)) : norms);
-  }
-}
-
-void Lockstep::add_sketches(int l, Arm& arm, const DeviceTensor& probs) {
-  const std::int64_t n_heads = config_.num_attention_heads, length = probs.shape[2];
-  if (config_.num_hidden_layers * n_heads > most_sketched / (length * length)) return;
-  const DeviceTensor by_head = probs.reshaped(Shape{n_heads, length, length});
-  for (std::int64_t h = 0; h < n_heads; ++h) {
-    const quant::Tensor one = arm.backend->download(arm.backend->slice(by_head, h, h + 1));
-    arm.sketches[{l, static_cast<int>(h)}] =
-        attention_sketch({one.view<float>().data(), static_cast<std::size_t>(length * length)}, length);
-  }
+  if (sample.attention > 0) sample_self(l, arm, trace, taps, sample);
 }
 
 void Lockstep::measure_local(int l, Arm& arm, const BaselineLayer& base, const Sample& sample) {
   const Stopwatch watch(arm.local_seconds, *arm.backend);
   kernels::Backend& b = *arm.backend;
   const LayerTrace inputs = transferred(first_windows(*baseline_.backend, base.trace, sample.local), *baseline_.backend, b);
-  TapCollector taps(true, false, false);
+  const bool coded = codes_attention(l, arm);
+  TapCollector taps({.probs = true, .p_codes = coded, .v_dequantized = coded});
   const LayerTrace local = arm.decoder->local(l, inputs, &taps);
   dump(arm, b, std::format("layer{}.local", l), local, taps, sample.local);
   compare(l, arm, b, "local", inputs, local);
   const DeviceTensor probs = transferred(first_windows(*baseline_.backend, base.probs, sample.local), *baseline_.backend, b);
-  arm.tables.add_divergence(l, "local", b.reductions().row_divergence(probs, taps.probs, config_.learnable_sink),
-                            sample.local, static_cast<int>(config_.num_attention_heads));
+  const DeviceTensor weights = compare_probabilities(l, arm, b, "local", probs, taps);
+  if (coded) split_output(l, arm, base, inputs, probs, weights, taps.v_dequantized);
   if (arm.emulated && sample.kernel > 0) measure_kernel(l, arm, base, local, taps.probs, sample.kernel);
 }
 
@@ -224,7 +207,7 @@ void Lockstep::measure_kernel(int l, Arm& arm, const BaselineLayer& base, const 
   kernels::Backend& b = arm.emulated->backend();
   const int n_heads = static_cast<int>(config_.num_attention_heads);
   const LayerTrace inputs = transferred(first_windows(full, base.trace, windows), full, b);
-  TapCollector taps(true, false, false);
+  TapCollector taps({.probs = true, .p_codes = codes_attention(l, arm)});
   const LayerTrace emulated = arm.emulated->local(l, inputs, &taps);
   dump(arm, b, std::format("layer{}.emulated", l), emulated, taps, windows);
   const LayerTrace real = transferred(first_windows(*arm.backend, local, windows), *arm.backend, b);
@@ -232,9 +215,9 @@ void Lockstep::measure_kernel(int l, Arm& arm, const BaselineLayer& base, const 
   compare(l, arm, b, "kernel", emulated, real);
   const DeviceTensor probs = eval::transferred(first_windows(full, base.probs, windows), full, b);
   const DeviceTensor real_probs = eval::transferred(first_windows(*arm.backend, local_probs, windows), *arm.backend, b);
-  const bool sink = config_.learnable_sink;
-  arm.tables.add_divergence(l, "format", b.reductions().row_divergence(probs, taps.probs, sink), windows, n_heads);
-  arm.tables.add_divergence(l, "kernel", b.reductions().row_divergence(taps.probs, real_probs, sink), windows, n_heads);
+  compare_probabilities(l, arm, b, "format", probs, taps);
+  arm.tables.samples().add_divergence(
+      l, "kernel", b.reductions().row_divergence(taps.probs, real_probs, config_.learnable_sink), windows, n_heads);
 }
 
 void Lockstep::compare(int l, Arm& arm, kernels::Backend& on, const std::string& error, const LayerTrace& base,
@@ -250,6 +233,7 @@ void Lockstep::compare(int l, Arm& arm, kernels::Backend& on, const std::string&
     } else {
       arm.tables.add_distortion(l, tap, error, reductions.distortion(x, y), 1);
     }
+    if (error == "local") arm.tables.samples().add_outliers(l, tap, reductions.outlier_split(x, y));
   };
   add("q", &LayerTrace::q, true);
   add("k", &LayerTrace::k, true);
@@ -289,6 +273,7 @@ void Lockstep::score(const Chunk& chunk) {
     const auto upload_targets = [&](kernels::Backend& backend) { return backend.slice(backend.upload(targets), b, end); };
     {
       const Stopwatch watch(baseline_.metric_seconds, *baseline_.backend);
+      measure_final_norm(baseline_, b, end);
       targets_ = upload_targets(*baseline_.backend);
       score_arm(baseline_, chunk, b, base_logits, base_logits);
     }
@@ -303,10 +288,19 @@ void Lockstep::score(const Chunk& chunk) {
         }
         for (const auto& [site, cast] : counts) arm.tables.add_codes(-1, site, cast);
         const Stopwatch watch(arm.metric_seconds, *arm.backend);
+        measure_final_norm(arm, b, end);
         targets_ = upload_targets(*arm.backend);
         score_arm(arm, chunk, b, transferred(base_logits, *baseline_.backend, *arm.backend), logits);
       });
   }
+}
+
+/// The norm that lm_head reads, of windows [begin, end): made again, as it is small beside the logits.
+void Lockstep::measure_final_norm(Arm& arm, std::int64_t begin, std::int64_t end) {
+  NamedCounts counted;  // already, with the logits
+  const DeviceTensor norm = arm.decoder->final_hidden(arm.backend->slice(arm.hidden, begin, end), counted);
+  arm.tables.add_rows(-1, "final_norm", arm.backend->reductions().row_stats(norm));
+  if (arm.dump) arm.dump("final_norm", arm.backend->download(norm));
 }
 
 /// Windows from b on, as many as there are logits of.

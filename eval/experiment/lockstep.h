@@ -19,8 +19,8 @@ struct Chunk {
 
 class Lockstep {
  public:
-  Lockstep(const ModelConfig& config, const MetricsSpec& metrics, Arm& baseline, std::vector<Arm>& arms)
-      : config_(config), metrics_(metrics), baseline_(baseline), arms_(arms) {}
+  Lockstep(const DecoderWeights& weights, const MetricsSpec& metrics, Arm& baseline, std::vector<Arm>& arms)
+      : weights_(weights), config_(weights.config), metrics_(metrics), baseline_(baseline), arms_(arms) {}
 
   /// What goes wrong in a target is recorded in its arm. The baseline's errors are thrown, but for logits that aren't
   /// finite: its arm is dead afterwards.
@@ -40,7 +40,21 @@ class Lockstep {
   void run_layer(int l, const Sample& sample);
   void run_arm_layer(int l, Arm& arm, const BaselineLayer& base, const Sample& sample);
   void measure_self(int l, Arm& arm, const LayerTrace& trace, const TapCollector& taps, const Sample& sample);
+  // On samples of windows (lockstep_samples.cc).
+  void sample_self(int l, Arm& arm, const LayerTrace& trace, const TapCollector& taps, const Sample& sample);
   void add_sketches(int l, Arm& arm, const kernels::DeviceTensor& probs);
+  /// P before and after coding against the baseline's probabilities, all on `on`; `taps` are of `arm`'s schemes. Returns the
+  /// coded weights; undefined where attention is f32.
+  kernels::DeviceTensor compare_probabilities(int l, Arm& arm, kernels::Backend& on, const std::string& error,
+                                              const kernels::DeviceTensor& base, const TapCollector& taps);
+  /// Attention's local error in P's and V's parts.
+  void split_output(int l, Arm& arm, const BaselineLayer& base, const LayerTrace& inputs, const kernels::DeviceTensor& probs,
+                    const kernels::DeviceTensor& weights, const kernels::DeviceTensor& coded_v);
+  kernels::ProbScheme prob_scheme(int l, const Arm& arm) const;
+  bool codes_attention(int l, const Arm& arm) const;
+  /// R of each head's slice of layer l's output projection, on a backend.
+  const kernels::DeviceTensor& head_projections(int l, kernels::Backend& on);
+
   void measure_local(int l, Arm& arm, const BaselineLayer& base, const Sample& sample);
   void measure_kernel(int l, Arm& arm, const BaselineLayer& base, const LayerTrace& local,
                       const kernels::DeviceTensor& local_probs, std::int64_t windows);
@@ -48,6 +62,7 @@ class Lockstep {
   void compare(int l, Arm& arm, kernels::Backend& on, const std::string& error, const LayerTrace& base,
                const LayerTrace& test);
   void score(const Chunk& chunk);
+  void measure_final_norm(Arm& arm, std::int64_t begin, std::int64_t end);
   std::int64_t windows_at_once(std::int64_t windows, std::int64_t length) const;
   void score_arm(Arm& arm, const Chunk& chunk, std::int64_t b, const kernels::DeviceTensor& base_logits,
                  const kernels::DeviceTensor& logits);
@@ -56,13 +71,17 @@ class Lockstep {
                    const TapCollector& taps, std::int64_t attention);
   kernels::DeviceTensor heads(const kernels::DeviceTensor& x) const;
 
+  const DecoderWeights& weights_;
   const ModelConfig& config_;
   const MetricsSpec& metrics_;
   Arm& baseline_;
   std::vector<Arm>& arms_;
   kernels::DeviceTensor targets_;
+  std::map<std::pair<kernels::Backend*, int>, kernels::DeviceTensor> projections_;
 };
 
+/// The first windows of a tensor.
+kernels::DeviceTensor first_windows(kernels::Backend& backend, const kernels::DeviceTensor& x, std::int64_t windows);
 /// A tensor of one backend in another's memory; the same tensor when they are one.
 kernels::DeviceTensor transferred(const kernels::DeviceTensor& tensor, kernels::Backend& from, kernels::Backend& to);
 

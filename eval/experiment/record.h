@@ -34,6 +34,7 @@ struct RunRecord {
   std::map<std::string, std::string> implementations;  ///< site kind ("q_proj", "attention", ...) -> what ran
   std::vector<Metric> metrics;
   std::vector<LayerRow> layers;
+  std::vector<CodeHistogram> p_codes;  ///< of the sampled windows, layers whose P has codes of one byte
   WindowSums windows;
   std::vector<ScoredDocument> documents;  ///< of protocol lmeval
   TokenSeries tokens;

@@ -7,7 +7,7 @@ namespace qfid::eval {
 
 namespace {
 
-constexpr std::int64_t most_windows = 1'000'000'000'000;
+constexpr std::int64_t most_windows = 1'000'000'000'000, most_codes = 1'000'000'000'000'000;
 
 /// One of an enumeration's values, by its spelling.
 template <class E, class Spelling>
@@ -83,20 +83,33 @@ GateRecord gate_of(const JsonCursor& at) {
   return gate;
 }
 
-/// "620 380": whole numbers from 0 to 1000, a space between.
-std::vector<int> thousandths(const JsonCursor& at) {
+/// "620 380": at most `most` whole numbers from 0 to `largest`, a space between.
+template <class Number>
+std::vector<Number> numbers_in(const JsonCursor& at, Number largest, std::size_t most, const char* expected) {
   const std::string text = at.text();
   const char* const last = text.data() + text.size();
-  std::vector<int> row;
+  std::vector<Number> row;
   for (const char* next = text.data();; ++next) {
-    int value = -1;
+    Number value = -1;
     const auto [end, error] = std::from_chars(next, last, value);
-    const bool good = error == std::errc() && value >= 0 && value <= 1000 && row.size() <= most_sketch_rows;
-    if (!good || (end != last && *end != ' ')) at.fail("numbers from 0 to 1000 with a space between");
+    const bool good = error == std::errc() && value >= 0 && value <= largest && row.size() < most;
+    if (!good || (end != last && *end != ' ')) at.fail(expected);
     row.push_back(value);
     next = end;
     if (next == last) return row;
   }
+}
+
+CodeHistogram histogram_of(const JsonCursor& at) {
+  constexpr const char* expected = "256 counts with a space between";
+  CodeHistogram histogram;
+  histogram.layer = static_cast<int>(at.at("layer").integer(0, 1'000'000));
+  histogram.format = at.at("format").text();
+  histogram.p_scale = at.at("p_scale").number();
+  if (!(histogram.p_scale > 0)) at.at("p_scale").fail("a number above 0");
+  histogram.counts = numbers_in<std::int64_t>(at.at("counts"), most_codes, 256, expected);
+  if (histogram.counts.size() != 256) at.at("counts").fail(expected);
+  return histogram;
 }
 
 AttentionHead attention_of(const JsonCursor& at) {
@@ -108,7 +121,8 @@ AttentionHead attention_of(const JsonCursor& at) {
   head.block = at.at("block").integer(1, 1'000'000'000);
   for (const JsonCursor& map : at.at("maps").items()) {
     std::vector<std::vector<int>> rows;
-    for (const JsonCursor& row : map.at("rows").items()) rows.push_back(thousandths(row));
+    for (const JsonCursor& row : map.at("rows").items())
+      rows.push_back(numbers_in(row, 1000, most_sketch_rows + 1, "numbers from 0 to 1000 with a space between"));
     if (rows.size() > most_sketch_rows) map.at("rows").fail("at most 32 rows");
     head.maps.emplace_back(map.at("target").text(), std::move(rows));
   }
@@ -182,6 +196,9 @@ void add_details(ExperimentRecord& record, const JsonCursor& root) {
     for (const auto& [name, metric] : runs[i].at("metrics").entries())
       record.runs[i].metrics.push_back(metric_of(name, metric));
     for (const JsonCursor& row : runs[i].at("layers").items()) record.runs[i].layers.push_back(layer_of(row));
+    if (runs[i].has("p_codes"))  // added to version 1 later
+      for (const JsonCursor& histogram : runs[i].at("p_codes").items())
+        record.runs[i].p_codes.push_back(histogram_of(histogram));
   }
   for (const JsonCursor& pair : root.at("pairs").items())
     record.pairs.push_back({pair.at("model").text(), pair.at("a").text(), pair.at("b").text(),

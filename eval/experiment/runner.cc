@@ -217,7 +217,7 @@ class Runner {
       }
       attempt(arm, [&] { pack(arm, config, ranges[i], resources_on); });
     }
-    evaluate(model, config, windows, baseline, arms);
+    evaluate(model, weights, windows, baseline, arms);
     finish(model, baseline, arms);
     if (spec_.metrics.budget_windows == 0 || !baseline.alive()) return;
     for (std::size_t i = 0; i < arms.size(); ++i)
@@ -286,9 +286,9 @@ class Runner {
     return ranges;
   }
 
-  void evaluate(const ModelSpec& model, const ModelConfig& config, const std::vector<Window>& windows, Arm& baseline,
+  void evaluate(const ModelSpec& model, const DecoderWeights& weights, const std::vector<Window>& windows, Arm& baseline,
                 std::vector<Arm>& arms) {
-    Lockstep lockstep(config, spec_.metrics, baseline, arms);
+    Lockstep lockstep(weights, spec_.metrics, baseline, arms);
     const auto chunk = static_cast<std::size_t>(spec_.run.chunk_windows);
     for (std::size_t begin = 0, end = 0; begin < windows.size(); begin = end) {
       if (stop_.load()) {
@@ -351,6 +351,7 @@ class Runner {
     for (std::vector<Metric> more : {arm.tables.summary(), arm.sinks.metrics(sinks), arm.footprint})
       run.metrics.insert(run.metrics.end(), more.begin(), more.end());
     run.layers = arm.tables.rows();
+    run.p_codes = arm.tables.samples().histograms();
     for (LayerRow& row : arm.sinks.rows()) run.layers.push_back(std::move(row));
     if (arm.target != &spec_.baseline)
       for (Metric& metric : outlier_error(record_.find(model.name, "baseline")->layers, run.layers))

@@ -48,6 +48,18 @@ void AttentionSinks::add_norms(int layer, const std::vector<double>& v, const st
   }
 }
 
+void AttentionSinks::add_projected(int layer, const std::vector<double>& norms) {
+  for (int h = 0; h < heads_; ++h)
+    if (const auto ratio = drain(norms, heads_, h))
+      cells_[static_cast<std::size_t>(layer * heads_ + h)].drain_out.push_back(*ratio);
+}
+
+void AttentionSinks::add_gates(int layer, const std::vector<double>& gates) {
+  quant::require(gates.size() >= static_cast<std::size_t>(heads_), "attention sinks: fewer gates than heads");
+  for (int h = 0; h < heads_; ++h)
+    cells_[static_cast<std::size_t>(layer * heads_ + h)].gate_at_first.push_back(gates[static_cast<std::size_t>(h)]);
+}
+
 void AttentionSinks::add_summary(int layer, const std::vector<kernels::AttentionSummary>& heads) {
   for (int h = 0; h < heads_; ++h) {
     Cell& cell = cells_[static_cast<std::size_t>(layer * heads_ + h)];
@@ -92,14 +104,18 @@ std::vector<Metric> AttentionSinks::metrics(const std::vector<bool>& baseline_si
     all.push_back({std::format("sink_rate.q64.t{}", threshold_), rate(&Cell::alpha_q64), std::nullopt, "share", note});
   if (!cells_[0].alpha_t64.empty())
     all.push_back({std::format("sink_rate.T64.q0.t{}", threshold_), rate(&Cell::alpha_t64), std::nullopt, "share", note});
-  const auto drains = [&](const char* name, std::vector<double> Cell::* series) {
-    all.push_back({std::string("drain.") + name, mean_drain(series, nullptr), std::nullopt, "ratio", note});
-    Metric sinks{std::string("drain.") + name + ".sinks", mean_drain(series, &baseline_sinks), std::nullopt, "ratio", note};
+  const auto with_sinks = [&](const std::string& name, std::vector<double> Cell::* series, const char* unit) {
+    const std::optional<double> every = mean_drain(series, nullptr);
+    if (!every) return;
+    all.push_back({name, every, std::nullopt, unit, note});
+    Metric sinks{name + ".sinks", mean_drain(series, &baseline_sinks), std::nullopt, unit, note};
     if (!sinks.value) sinks.note = "the baseline has no sink heads";
     all.push_back(sinks);
   };
-  drains("v", &Cell::drain_v);
-  drains("v_gated", &Cell::drain_gated);
+  with_sinks("drain.v", &Cell::drain_v, "ratio");
+  with_sinks("drain.v_gated", &Cell::drain_gated, "ratio");
+  with_sinks("drain.out", &Cell::drain_out, "ratio");
+  with_sinks("gate.at_first", &Cell::gate_at_first, "");
   const auto mean_of = [&](const char* name, std::vector<double> Cell::* series, const char* unit) {
     all.push_back({std::string("attention.") + name, mean_drain(series, nullptr), std::nullopt, unit, note});
   };
@@ -125,11 +141,13 @@ std::vector<LayerRow> AttentionSinks::rows() const {
                        {"alpha0.T64", mean(cell.alpha_t64)},
                        {"drain_v", mean(cell.drain_v)},
                        {"drain_v_gated", mean(cell.drain_gated)},
+                       {"drain_out", mean(cell.drain_out)},
                        {"entropy", mean(cell.entropy)},
                        {"sink_mass", mean(cell.sink_mass)},
                        {"delta_logit", mean(cell.gap)},
                        {"first_is_top", mean(cell.top_is_first)},
                        {"top_key_share", mean(cell.top_share)}}});
+      if (!cell.gate_at_first.empty()) rows.back().values.emplace_back("gate_at_first", mean(cell.gate_at_first));
     }
   return rows;
 }

@@ -2,9 +2,11 @@
 // a sample of windows, per layer and head.
 //   sink_rate.q64.t0.3      queries >= 64 of the whole window; robust to short prefixes
 //   sink_rate.T64.q0.t0.3   the first 64 positions, all queries (Gu et al. 2024)
-//   drain.*                 |v_0| over the mean |v_t|, t >= 1, before (v) and after (v_gated) a value-site gate, averaged
-//   over
-//                           (window, layer, head); .sinks: only over heads that are sinks in the named baseline
+//   drain.*                 |v_0| over the mean |v_t|, t >= 1, before (v) and after (v_gated) a value-site gate, and after
+//   the
+//                           head's slice of the output projection (out: |W_O g v|), averaged over (window, layer, head);
+//                           .sinks: only over heads that are sinks in the named baseline
+//   gate.at_first           the gate at position 0
 //   attention.*             entropy, a learnable sink's mass, the logit of key 0 over the others', the key that gets most
 // Rates are blind to sinks at other keys than the first; attention.first_is_top says whether there are any.
 #pragma once
@@ -25,6 +27,11 @@ class AttentionSinks {
   /// One window's norms [T * heads], before and after the gate (equal without one).
   void add_norms(int layer, const std::vector<double>& v, const std::vector<double>& v_gated);
 
+  /// One window's norms [T * heads] of W_O g v.
+  void add_projected(int layer, const std::vector<double>& norms);
+  /// One window's gates [T * heads].
+  void add_gates(int layer, const std::vector<double>& gates);
+
   /// One window's summaries by head.
   void add_summary(int layer, const std::vector<kernels::AttentionSummary>& heads);
 
@@ -37,7 +44,7 @@ class AttentionSinks {
 
  private:
   struct Cell {
-    std::vector<double> alpha_q64, alpha_t64, drain_v, drain_gated;
+    std::vector<double> alpha_q64, alpha_t64, drain_v, drain_gated, drain_out, gate_at_first;
     std::vector<double> entropy, sink_mass, gap, top_is_first, top_share;
   };
   double rate(std::vector<double> Cell::* series) const;

@@ -1,29 +1,18 @@
 #include "eval/metrics/layer_tables.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 
 namespace qfid::eval {
 
 namespace {
 
-using Values = std::vector<std::pair<std::string, std::optional<double>>>;
-
-constexpr std::array<const char*, 18> data_flow{"embedding", "attn_in", "q",       "k",        "v",          "v_gated",
-                                                "gate",      "probs",   "p_codes", "context",  "output",     "attn_out",
-                                                "ffn_in",    "ffn_act", "ffn_out", "residual", "final_norm", "logits"};
-
-int order_of(const std::string& tap) {
-  return static_cast<int>(std::find(data_flow.begin(), data_flow.end(), tap) - data_flow.begin());
-}
-
 std::optional<double> ratio(double part, std::int64_t whole) {
   if (whole == 0) return std::nullopt;
   return part / static_cast<double>(whole);
 }
 
-Values distortion_values(const quant::DistortionStats& stats) {
+TableValues distortion_values(const quant::DistortionStats& stats) {
   if (stats.count() == 0) return {{"nan", static_cast<double>(stats.nan_count())}};
   return {{"gain", stats.gain()},
           {"sqnr_db", stats.sqnr_db()},
@@ -38,7 +27,7 @@ Values distortion_values(const quant::DistortionStats& stats) {
           {"nan", static_cast<double>(stats.nan_count())}};
 }
 
-Values row_values(const kernels::RowStats& stats, bool gate) {
+TableValues row_values(const kernels::RowStats& stats, bool gate) {
   if (gate)
     return {{"mean", ratio(stats.sum, stats.elements)},
             {"share_below_0.1", ratio(static_cast<double>(stats.below_tenth), stats.elements)},
@@ -69,36 +58,16 @@ void merge(kernels::ProbCounts& into, const kernels::ProbCounts& from) {
 
 }  // namespace
 
-LayerTables::Key LayerTables::key(int layer, const std::string& tap, const std::string& error, int head) {
-  return {layer, order_of(tap), error, head, tap};
-}
-
 void LayerTables::add_distortion(int layer, const std::string& tap, const std::string& error,
                                  const std::vector<quant::DistortionStats>& stats, int groups) {
   for (std::size_t i = 0; i < stats.size(); ++i) {
-    if (groups > 1) distortion_[key(layer, tap, error, static_cast<int>(i) % groups)].merge(stats[i]);
-    distortion_[key(layer, tap, error, -1)].merge(stats[i]);
+    if (groups > 1) distortion_[table_key(layer, tap, error, static_cast<int>(i) % groups)].merge(stats[i]);
+    distortion_[table_key(layer, tap, error, -1)].merge(stats[i]);
   }
 }
 
-void LayerTables::add_divergence(int layer, const std::string& error, const std::vector<kernels::RowDivergence>& rows,
-                                 std::int64_t windows, int heads) {
-  const auto queries = static_cast<std::int64_t>(rows.size()) / (windows * heads);
-  for (std::int64_t i = 0; i < windows * heads; ++i)
-    for (DivergenceTotals* totals : {&divergence_[key(layer, "probs", error, static_cast<int>(i % heads))],
-                                     &divergence_[key(layer, "probs", error, -1)]})
-      for (std::int64_t q = 0; q < queries; ++q) {
-        const kernels::RowDivergence& row = rows[static_cast<std::size_t>(i * queries + q)];
-        if (row.seen == 0) continue;
-        ++totals->rows;
-        totals->kl_sum += row.kl;
-        totals->tv_sum += row.tv;
-        totals->kl_max = std::max(totals->kl_max, row.kl);
-      }
-}
-
 void LayerTables::add_rows(int layer, const std::string& tap, const std::vector<kernels::RowStats>& stats) {
-  RowTotals& totals = rows_[key(layer, tap, "none", -1)];
+  RowTotals& totals = rows_[table_key(layer, tap, "none", -1)];
   for (const kernels::RowStats& window : stats) {
     merge(totals.stats, window);
     ++totals.windows;
@@ -113,22 +82,18 @@ void LayerTables::add_rows(int layer, const std::string& tap, const std::vector<
 
 void LayerTables::add_prob_counts(int layer, const std::vector<kernels::ProbCounts>& counts, int heads) {
   for (std::size_t i = 0; i < counts.size(); ++i) {
-    merge(probs_[key(layer, "p_codes", "none", static_cast<int>(i) % heads)], counts[i]);
-    merge(probs_[key(layer, "p_codes", "none", -1)], counts[i]);
+    merge(probs_[table_key(layer, "p_codes", "none", static_cast<int>(i) % heads)], counts[i]);
+    merge(probs_[table_key(layer, "p_codes", "none", -1)], counts[i]);
   }
 }
 
 void LayerTables::add_codes(int layer, const std::string& site, const quant::CodeCounts& counts) {
-  codes_[key(layer, site, "none", -1)] += counts;
+  codes_[table_key(layer, site, "none", -1)] += counts;
 }
 
 std::vector<LayerRow> LayerTables::rows() const {
-  std::map<Key, Values> all;
+  std::map<TableKey, TableValues> all;
   for (const auto& [k, stats] : distortion_) all[k] = distortion_values(stats);
-  for (const auto& [k, stats] : divergence_)
-    all[k] = {{"kl", ratio(stats.kl_sum, stats.rows)},
-              {"total_variation", ratio(stats.tv_sum, stats.rows)},
-              {"kl_max", stats.kl_max}};
   for (const auto& [k, totals] : rows_) all[k] = row_values(totals.stats, k.tap == "gate");
   for (const auto& [k, counts] : probs_)
     all[k] = {{"zero_share", ratio(static_cast<double>(counts.zero_codes), counts.visible)},
@@ -137,6 +102,7 @@ std::vector<LayerRow> LayerTables::rows() const {
     all[k] = {{"saturated_share", ratio(static_cast<double>(counts.saturated), counts.elements)},
               {"flushed_share", ratio(static_cast<double>(counts.flushed), counts.elements)},
               {"nan", static_cast<double>(counts.nan)}};
+  samples_.add_to(all);
   std::vector<LayerRow> rows;
   for (auto& [k, values] : all) rows.push_back({k.layer, k.tap, k.head, k.error, std::move(values)});
   return rows;
@@ -148,7 +114,7 @@ std::vector<LayerRow> LayerTables::rows() const {
 std::vector<Metric> LayerTables::outlier_free_summary() const {
   Metric inf_norm{"inf_norm.outlier_free", std::nullopt, std::nullopt, "", ""},
       kurtosis{"kurtosis.outlier_free", std::nullopt, std::nullopt, "", ""};
-  const auto raise = [](Metric& metric, std::optional<double> value, const Key& k) {
+  const auto raise = [](Metric& metric, std::optional<double> value, const TableKey& k) {
     if (!value || *value <= metric.value.value_or(-1)) return;
     metric.value = value;
     metric.note = k.tap == "final_norm" ? k.tap : std::to_string(k.layer) + "." + k.tap;
@@ -185,7 +151,7 @@ std::vector<Metric> LayerTables::gate_summary() const {
 /// Where the kernel (real against emulated, the same inputs) departs most from the format, over layers, taps and heads.
 std::vector<Metric> LayerTables::kernel_summary() const {
   std::vector<Metric> all;
-  const auto place = [](const Key& k) {
+  const auto place = [](const TableKey& k) {
     return std::to_string(k.layer) + "." + k.tap + (k.head == -1 ? "" : ", head " + std::to_string(k.head));
   };
   Metric gain{"kernel.gain.deviation.max", std::nullopt, std::nullopt, "", ""},
@@ -242,12 +208,13 @@ std::vector<Metric> LayerTables::summary() const {
   for (Metric& metric : outlier_free_summary()) all.push_back(std::move(metric));
   for (Metric& metric : gate_summary()) all.push_back(std::move(metric));
   for (Metric& metric : kernel_summary()) all.push_back(std::move(metric));
+  for (Metric& metric : samples_.summary()) all.push_back(std::move(metric));
   return all;
 }
 
 const quant::DistortionStats* LayerTables::distortion(int layer, const std::string& tap, const std::string& error,
                                                       int head) const {
-  const auto found = distortion_.find(key(layer, tap, error, head));
+  const auto found = distortion_.find(table_key(layer, tap, error, head));
   return found == distortion_.end() ? nullptr : &found->second;
 }
 

@@ -1,11 +1,13 @@
-// Per-layer, per-head tables that grow window by window: comparisons of a tap with the baseline's (distortion, divergence of
-// probability rows) and numbers about one arm's own tensors (outliers, gates, zero P codes). Windows merge in order.
+// Per-layer, per-head tables that grow window by window: comparisons of a tap with the baseline's (distortion) and numbers
+// about one arm's own tensors (outliers, gates, zero P codes), on all windows; what is taken on samples of them is in
+// layer_samples.h. Windows merge in order.
 #pragma once
 
 #include <map>
 #include <string>
 #include <vector>
 
+#include "eval/metrics/layer_samples.h"
 #include "eval/metrics/metric.h"
 #include "kernels/attention.h"
 #include "kernels/reductions.h"
@@ -17,12 +19,14 @@ inline constexpr int outlier_free_batches = 101;
 
 class LayerTables {
  public:
+  /// `sampled_windows`: the most that samples() will see.
+  explicit LayerTables(std::int64_t sampled_windows = 16) : samples_(sampled_windows) {}
+  LayerSamples& samples() { return samples_; }
+  const LayerSamples& samples() const { return samples_; }
+
   /// `stats` as Reductions::distortion returns them: [windows * groups]. Rows by head when groups > 1, and all heads pooled.
   void add_distortion(int layer, const std::string& tap, const std::string& error,
                       const std::vector<quant::DistortionStats>& stats, int groups);
-  /// Probability rows, [windows * heads * queries].
-  void add_divergence(int layer, const std::string& error, const std::vector<kernels::RowDivergence>& rows,
-                      std::int64_t windows, int heads);
   /// Outliers of one arm's own tensor, one entry a window; `gate`: values in (0, 1) whose mean and extremes matter instead.
   void add_rows(int layer, const std::string& tap, const std::vector<kernels::RowStats>& stats);
   /// [windows * heads].
@@ -40,18 +44,6 @@ class LayerTables {
   const quant::DistortionStats* distortion(int layer, const std::string& tap, const std::string& error, int head) const;
 
  private:
-  struct Key {
-    int layer;
-    int tap_order;
-    std::string error;
-    int head;
-    std::string tap;
-    auto operator<=>(const Key&) const = default;
-  };
-  struct DivergenceTotals {
-    std::int64_t rows = 0;
-    double kl_sum = 0, tv_sum = 0, kl_max = 0;
-  };
   struct RowTotals {
     kernels::RowStats stats;
     std::int64_t windows = 0;
@@ -62,13 +54,12 @@ class LayerTables {
   std::vector<Metric> outlier_free_summary() const;
   std::vector<Metric> gate_summary() const;
   std::vector<Metric> kernel_summary() const;
-  static Key key(int layer, const std::string& tap, const std::string& error, int head);
 
-  std::map<Key, quant::DistortionStats> distortion_;
-  std::map<Key, DivergenceTotals> divergence_;
-  std::map<Key, RowTotals> rows_;
-  std::map<Key, kernels::ProbCounts> probs_;
-  std::map<Key, quant::CodeCounts> codes_;
+  std::map<TableKey, quant::DistortionStats> distortion_;
+  std::map<TableKey, RowTotals> rows_;
+  std::map<TableKey, kernels::ProbCounts> probs_;
+  std::map<TableKey, quant::CodeCounts> codes_;
+  LayerSamples samples_;
 };
 
 }  // namespace qfid::eval

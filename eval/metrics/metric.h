@@ -33,6 +33,14 @@ struct LayerRow {
   std::vector<std::pair<std::string, std::optional<double>>> values;  ///< column -> number, in a fixed order per tap kind
 };
 
+/// How often each code of P occurs in one layer, all heads and sampled windows together, where the query sees the key.
+struct CodeHistogram {
+  int layer = 0;
+  std::string format;                ///< "uint8", "int8", "e4m3", "e5m2"
+  double p_scale = 1;                ///< a code's number over this is e^(score - row maximum)
+  std::vector<std::int64_t> counts;  ///< [256], by the code's bits
+};
+
 /// Sums of one window, formed alone. Windows are in order; vectors have equal length.
 struct WindowSums {
   std::vector<std::int64_t> tokens;

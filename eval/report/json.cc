@@ -21,6 +21,18 @@ ordered_json metric_json(const Metric& m) {
   return json;
 }
 
+/// Numbers in one text, as a list would take a line for each.
+template <class Number>
+std::string in_words(const std::vector<Number>& numbers) {
+  std::string text;
+  for (const Number number : numbers) text += (text.empty() ? "" : " ") + std::to_string(number);
+  return text;
+}
+
+ordered_json histogram_json(const CodeHistogram& h) {
+  return {{"layer", h.layer}, {"format", h.format}, {"p_scale", h.p_scale}, {"counts", in_words(h.counts)}};
+}
+
 ordered_json run_json(const RunRecord& run) {
   ordered_json json{{"model", run.model},
                     {"target", run.target},
@@ -42,6 +54,8 @@ ordered_json run_json(const RunRecord& run) {
     layers.push_back(std::move(entry));
   }
   json["layers"] = std::move(layers);
+  json["p_codes"] = ordered_json::array();
+  for (const CodeHistogram& histogram : run.p_codes) json["p_codes"].push_back(histogram_json(histogram));
   json["windows"] = {{"tokens", run.windows.tokens},
                      {"nll", run.windows.nll},
                      {"kl", run.windows.kl},
@@ -83,16 +97,11 @@ ordered_json gate_json(const GateRecord& g) {
   return json;
 }
 
-/// A row is one text of numbers: a list would take a line for each.
 ordered_json attention_json(const AttentionHead& head) {
   ordered_json maps = ordered_json::array();
   for (const auto& [target, rows] : head.maps) {
     ordered_json lines = ordered_json::array();
-    for (const std::vector<int>& row : rows) {
-      std::string line;
-      for (const int value : row) line += (line.empty() ? "" : " ") + std::to_string(value);
-      lines.push_back(line);
-    }
+    for (const std::vector<int>& row : rows) lines.push_back(in_words(row));
     maps.push_back({{"target", target}, {"rows", lines}});
   }
   return {{"model", head.model}, {"layer", head.layer}, {"head", head.head},

@@ -61,11 +61,17 @@ LayerTables full_tables() {
   some.add(1.0F, 0.5F);
   for (const char* tap : {"q", "k", "v", "output", "attn_out", "ffn_act", "ffn_out", "residual"})
     tables.add_distortion(0, tap, "local", {some}, 1);
-  tables.add_divergence(0, "local", {{0.5, 0.25, 1}}, 1, 1);
+  LayerSamples& samples = tables.samples();
+  samples.add_divergence(0, "local", {{0.5, 0.25, 1}}, 1, 1);
+  samples.add_coded(0, "local", {{0.5, 0.25, 0.5, 1}}, 1, 1);
+  samples.add_parts(0, {{}}, 1);
+  samples.add_magnitudes(0, "residual", {{1, 1, {3, 2, 1}, 1}});
+  samples.add_outliers(0, "q", {{}});
   kernels::RowStats rows;
   rows.rows = rows.elements = 1;
   tables.add_rows(-1, "embedding", {rows});
   for (const char* tap : {"attn_in", "attn_out", "ffn_in", "ffn_out", "residual", "gate"}) tables.add_rows(0, tap, {rows});
+  tables.add_rows(-1, "final_norm", {rows});
   tables.add_prob_counts(0, {{1, 0, 0}}, 1);
   for (const char* error : {"format", "kernel"}) tables.add_distortion(0, "output", error, {some}, 1);
   for (const char* site : {"q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2", "gate_proj", "lm_head", "attention.q",
@@ -78,6 +84,8 @@ AttentionSinks full_sinks() {
   AttentionSinks sinks(1, 1, 0.3);
   sinks.add_attention(0, {0.5}, {0.5});
   sinks.add_norms(0, {1, 2}, {1, 2});
+  sinks.add_projected(0, {1, 2});
+  sinks.add_gates(0, {0.5, 0.5});
   kernels::AttentionSummary summary;
   summary.rows = summary.gap_rows = 1;
   sinks.add_summary(0, {summary});
@@ -94,6 +102,7 @@ ExperimentRecord full_record() {
   run.implementations = {{"q_proj", "name"}};
   run.metrics.push_back({"perplexity", 1.0, Interval{0.5, 2.0}, "nats", "note"});
   run.layers.push_back({0, "q", 0, "local", {{"gain", 1.0}}});
+  run.p_codes.push_back({0, "uint8", 255, std::vector<std::int64_t>(256)});
   run.windows = {{1}, {1.0}, {1.0}, {1.0}, {1}};
   run.documents = {{1, 1, 1}};
   record.runs.push_back(run);

@@ -6,12 +6,33 @@ import pathlib
 import numpy as np
 
 
+class Weights:
+    """The bf16 tensors of a checkpoint's model.safetensors: a length, a JSON header of that length, then the data."""
+
+    def __init__(self, directory):
+        data = (pathlib.Path(directory) / "model.safetensors").read_bytes()
+        size = int.from_bytes(data[:8], "little")
+        self.entries = {name.removeprefix("model."): entry for name, entry in json.loads(data[8:8 + size]).items() if name != "__metadata__"}
+        self.data = data[8 + size:]
+
+    def has(self, name):
+        return name in self.entries
+
+    def tensor(self, name):
+        entry = self.entries[name]
+        begin, end = entry["data_offsets"]
+        assert entry["dtype"] == "BF16", f"{name} is {entry['dtype']}; the built-in models are bf16"
+        bits = np.frombuffer(self.data[begin:end], "<u2").astype(np.uint32) << 16  # the upper half of f32's
+        return bits.view(np.float32).reshape(entry["shape"])
+
+
 class Run:
     """One run of a results directory and what `qfid run --dump` left of it."""
 
     def __init__(self, results, dump, model, target):
         self.record = json.loads((pathlib.Path(results) / "results.json").read_text())
         self.model, self.target, self.folder = model, target, pathlib.Path(dump) / model
+        self.weights = Weights(next(m["path"] for m in self.record["models"] if m["name"] == model))
         self.run = next(r for r in self.record["runs"] if (r["model"], r["target"]) == (model, target))
 
     def tensor(self, name, target=None):

@@ -28,8 +28,10 @@ def scale_of(column, row):
     """What the rounding of a number is measured in where the number itself cancels."""
     if column in ("mean_signed_error",):
         return row["max_abs"]
-    if column in ("kl", "kl_max"):
+    if column in ("kl", "kl_max", "kl_p99", "jsd", "jsd_p99"):
         return 1e-7  # sums of f32 probabilities' roundings
+    if column in ("flushed_mass", "flushed_mass_p99"):
+        return 1e-6  # a percentile may be 0 by a row
     return 0.0
 
 
@@ -88,17 +90,33 @@ def check_layers(run, results, layers, agree):
         agree.wrong.append((key, "recomputed, but not in layers.csv", ""))
 
 
+def check_histograms(run, layers, agree):
+    """runs[].p_codes: how often each code occurs in the sampled windows where the query sees the key."""
+    expected = list(range(run.layers)) if layers.paired else []
+    agree.check("p_codes: layers", float(len(run.run["p_codes"])), float(len(expected)))
+    for l, entry in zip(expected, run.run["p_codes"]):
+        codes = np.asarray(run.tensor(f"layer{l}.p_codes"))[:len(run.tensor(f"layer{l}.probs"))]
+        visible = np.tril(np.ones(codes.shape[-2:], bool))
+        counts = np.bincount(codes[..., visible].ravel(), minlength=256)
+        if (entry["layer"], entry["format"], entry["p_scale"]) != (l, "uint8", 255):
+            agree.wrong.append((f"p_codes[{l}]", entry, "another layer or format"))
+        for code, (found, count) in enumerate(zip(map(int, entry["counts"].split()), counts)):
+            agree.check(f"p_codes[{l}].counts[{code}]", float(found), float(count))
+
+
 def main():
     results, dump, model, heads = sys.argv[1:5]
     failed, base_rows = False, None  # the baseline is each model's first run
     first = Run(results, dump, model, "baseline")
     for entry in [r for r in first.record["runs"] if r["model"] == model]:
         run = Run(results, dump, model, entry["target"])
+        run.sampled = len(run.tensor("layer0.probs"))
         run.hidden, run.ffn = run.tensor("layer0.attn_in").shape[-1], run.tensor("layer0.ffn_act").shape[-1]
         run.layers = 1 + max(int(p.name[5:].split(".")[0]) for p in (run.folder / run.target).glob("layer*.q.npy"))
         agree = Agreement(RELATIVE)
         layers = Layers(run, run.layers, int(heads), "int8" in entry["description"])
         check_layers(run, results, layers, agree)
+        check_histograms(run, layers, agree)
         base_rows = layers.rows if entry["target"] == "baseline" else base_rows
         check_model_level(run, layers, base_rows, agree)
         print(f"{model} / {run.target}: {agree.checked} numbers, worst relative difference {agree.worst:.2g}")

@@ -113,4 +113,8 @@ TEST_CASE(
   window.inf_norm_sum = 1e6;
   tables.add_rows(-1, "embedding", {window});  // not among its modules
   CHECK(*named(tables.summary(), "inf_norm.outlier_free") == 12);
+  window.max_abs = 40;
+  tables.add_rows(-1, "final_norm", {window});  // the model's own: rows are windows, as max_abs, not inf_norm_sum, shows
+  for (const Metric& metric : tables.summary())
+    if (metric.name == "inf_norm.outlier_free") CHECK((*metric.value == 40 && metric.note == "final_norm"));
 }

@@ -55,6 +55,8 @@ const std::vector<std::string> unread{"/timings",
                                       "/runs/0/layers",
                                       "/runs/1/metrics",
                                       "/runs/1/layers",
+                                      "/runs/0/p_codes",
+                                      "/runs/1/p_codes",
                                       "/runs/0/implementations",
                                       "/runs/1/implementations",
                                       "/models/0/unused_tensors"};
@@ -114,6 +116,9 @@ TEST_CASE("the whole record: read back to the bit, and whatever is gone is named
     if (verdict == GateVerdict::expired) all.gates.back().reason = all.gates.back().expires = "2026-01-01";
   }
   all.attention = {{"m", 1, 0, "why", 8, {{"baseline", {{1000}, {1, 0, 999}}}}}};
+  all.runs[1].p_codes = {{0, "uint8", 255, std::vector<std::int64_t>(256, 1)},
+                         {1, "e4m3", 448, std::vector<std::int64_t>(256)}};
+  all.runs[1].p_codes[1].counts[255] = 1'000'000'000;
   const ordered_json good = ordered_json::parse(results_json(all)), flat = good.flatten();
   const auto path = dir.write("results.json", good.dump());
   CHECK(ordered_json::parse(results_json(read_whole_record(path))) == good);
@@ -128,13 +133,23 @@ TEST_CASE("the whole record: read back to the bit, and whatever is gone is named
   ordered_json older = good;
   for (const char* later : {"attention", "budgets"}) older.erase(later);
   older["timings"].erase("budget_seconds");
+  for (auto& run : older["runs"]) run.erase("p_codes");
   dir.write("results.json", older.dump());
   CHECK(read_whole_record(path).attention.empty());
   CHECK(read_whole_record(path).budgets.empty());
+  CHECK(read_whole_record(path).runs[1].p_codes.empty());
   ordered_json short_budget = good;
   short_budget["budgets"][0]["parts"]["entries"][0]["alone_kl"].erase(0);
   dir.write("results.json", short_budget.dump());
   CHECK(failure_of([&] { read_whole_record(path); }).message.find("expected a list of 16 numbers") != std::string::npos);
+  const auto whole = good["runs"][1]["p_codes"][0]["counts"].get<std::string>();
+  for (const std::string& counts : {std::string("1 2"), std::string("-1"), std::string(), whole + " 1"}) {
+    ordered_json wrong = good;
+    wrong["runs"][1]["p_codes"][0]["counts"] = counts;
+    dir.write("results.json", wrong.dump());
+    CAPTURE(counts);
+    CHECK(failure_of([&] { read_whole_record(path); }).message.find("expected 256 counts") != std::string::npos);
+  }
   int changed = 0;
   for (const auto& [pointer, value] : flat.items()) {
     const ordered_json::json_pointer at(pointer);
