@@ -109,6 +109,11 @@ void add_outliers(Html& page, const ExperimentRecord& record) {
   };
   add_charts(page, record, "Largest absolute value (infinity norm)", "infinity norm", true, stream("inf_norm"));
   add_charts(page, record, "Kurtosis of token rows", "kurtosis", true, stream("kurtosis"));
+  add_charts(page, record, "Largest magnitude over the median (massive above 1000, and above 100 in size)", "ratio", true,
+             [&](const LayerRow& row) -> std::optional<double> {
+               const std::optional<double> top = stream("magnitude_1")(row), median = stream("magnitude_median")(row);
+               return top && median && *median > 0 ? std::optional(*top / *median) : std::nullopt;
+             });
   page.close();
 }
 
@@ -121,9 +126,11 @@ void add_codes(Html& page, const ExperimentRecord& record) {
     page.leaf(
         "p",
         "Attention probabilities coded as 0, of all that aren't masked. Most are tiny; what counts is the probability that "
-        "is lost with them, seen above as KL of the probabilities.");
+        "is lost with them.");
     add_charts(page, record, "Zero codes of attention probabilities", "share", false,
                column_of("p_codes", "none", "zero_share"));
+    add_charts(page, record, "Full precision's probability on keys coded as 0, local", "share of a row", false,
+               column_of("p_codes", "local", "flushed_mass"));
   }
   if (casts) {
     page.leaf(

@@ -87,10 +87,12 @@ std::string html_report(const ExperimentRecord& record) {
   add_budgets(sections, record);
   add_heads(sections, record);
   add_error_curves(sections, record);
+  add_error_parts(sections, record);
   add_outliers(sections, record);
   add_sinks(sections, record);
   add_attention(sections, record);
   add_kl_distribution(sections, record);
+  add_p_codes(sections, record);
   add_codes(sections, record);
   add_format_or_kernel(sections, record);
   add_all_metrics(sections, record);

@@ -21,6 +21,8 @@ void add_outliers(Html& page, const ExperimentRecord& record);          // html_
 void add_sinks(Html& page, const ExperimentRecord& record);             // html_heads.cc
 void add_attention(Html& page, const ExperimentRecord& record);         // html_attention.cc
 void add_kl_distribution(Html& page, const ExperimentRecord& record);   // html_tokens.cc
+void add_p_codes(Html& page, const ExperimentRecord& record);           // html_p_codes.cc
+void add_error_parts(Html& page, const ExperimentRecord& record);       // html_p_codes.cc
 void add_codes(Html& page, const ExperimentRecord& record);             // html_curves.cc
 void add_format_or_kernel(Html& page, const ExperimentRecord& record);  // html_answer.cc
 void add_all_metrics(Html& page, const ExperimentRecord& record);       // html_provenance.cc

@@ -76,9 +76,9 @@ void add_worst_layers(std::string& text, const ExperimentRecord& record, const M
 
 void add_outliers(std::string& text, const ExperimentRecord& record) {
   text +=
-      "## Outliers, sinks and drains\n\n| model | target | largest residual | kurtosis | sink rate (q64) | sink rate (T64) "
-      "| drain of v, sink heads | after the gate |\n";
-  text += "|---|---|---|---|---|---|---|---|\n";
+      "## Outliers, sinks and drains\n\n| model | target | largest residual | kurtosis | massive | sink rate (q64) | sink "
+      "rate (T64) | drain of v, sink heads | after the gate | after out_proj |\n";
+  text += "|---|---|---|---|---|---|---|---|---|---|\n";
   const auto by_prefix = [](const RunRecord& run, const std::string& prefix) -> const Metric* {
     for (const Metric& metric : run.metrics)
       if (metric.name.starts_with(prefix)) return &metric;
@@ -86,12 +86,13 @@ void add_outliers(std::string& text, const ExperimentRecord& record) {
   };
   for (const RunRecord& run : record.runs) {
     if (run.metrics.empty()) continue;
-    text +=
-        std::format("| {} | {} | {} | {} | {} | {} | {} | {} |\n", cell(run.model), cell(run.target),
-                    short_number(find_metric(run, "residual.inf_norm.max")),
-                    short_number(find_metric(run, "residual.kurtosis.token.max")),
-                    short_number(by_prefix(run, "sink_rate.q64")), short_number(by_prefix(run, "sink_rate.T64")),
-                    short_number(find_metric(run, "drain.v.sinks")), short_number(find_metric(run, "drain.v_gated.sinks")));
+    text += std::format(
+        "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |\n", cell(run.model), cell(run.target),
+        short_number(find_metric(run, "residual.inf_norm.max")),
+        short_number(find_metric(run, "residual.kurtosis.token.max")),
+        short_number(find_metric(run, "residual.massive.max")), short_number(by_prefix(run, "sink_rate.q64")),
+        short_number(by_prefix(run, "sink_rate.T64")), short_number(find_metric(run, "drain.v.sinks")),
+        short_number(find_metric(run, "drain.v_gated.sinks")), short_number(find_metric(run, "drain.out.sinks")));
   }
   text += "\n";
 }

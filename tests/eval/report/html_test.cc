@@ -228,3 +228,21 @@ TEST_CASE("a page of many layers, heads and targets stays small", "[html]") {
   absurd.runs[1].layers.push_back({1'000'000, "output", 1'000'000, "local", {{"sqnr_db", 1.0}}});
   CHECK(faults_of(html_report(absurd)) == std::vector<std::string>{});
 }
+
+TEST_CASE("the codes of P: a map a target, what coding costs, the worst layer's parts", "[html]") {
+  ExperimentRecord record = record_with({"int8"});
+  record.runs[1].metrics.push_back({"p_codes.flushed_mass", 0.0123, {}, "share", ""});
+  const std::string page = html_report(record);
+  CHECK(faults_of(page).empty());
+  CHECK(says(page, "int8 (uint8)"));
+  CHECK(says(page, "2 layers by 33 groups of codes, 8 codes a group; 0.75 of all are code 0"));
+  CHECK(says(page, "<td>uint8</td><td>0.7500</td><td>3</td><td>0.0123</td>"));
+  CHECK(says(page, "<td>int8</td><td>1</td><td>context</td><td>0.0020</td><td>0.0020</td>"));
+  for (RunRecord& run : record.runs) {
+    run.p_codes.clear();
+    std::erase_if(run.layers, [](const LayerRow& row) { return row.tap == "context"; });
+  }
+  const std::string without = html_report(record);
+  CHECK_FALSE(says(without, "id=\"p-codes\""));
+  CHECK_FALSE(says(without, "id=\"parts\""));
+}

@@ -72,6 +72,13 @@ inline eval::ExperimentRecord record_with(const std::vector<std::string>& target
       }
       if (t > 0) run.layers.push_back({l, "output", -1, "local", {{"sqnr_db", 39.5 - 10 * l}, {"nmse", 1e-3 * (l + 1)}}});
       if (t > 0) run.layers.push_back({l, "p_codes", -1, "none", {{"zero_share", 0.5}}});
+      if (t > 0)
+        run.layers.push_back({l, "context", -1, "local", {{"nmse", 1e-3 * (l + 1)}, {"nmse_p", 2e-3}, {"nmse_v", 5e-4}}});
+      if (t > 0) {
+        CodeHistogram codes{l, "uint8", 255, std::vector<std::int64_t>(256)};
+        codes.counts[0] = 75, codes.counts[1] = 20, codes.counts[255] = 5;
+        run.p_codes.push_back(codes);
+      }
       if (t > 0) run.layers.push_back({l, "q_proj", -1, "none", {{"saturated_share", 0.0}, {"flushed_share", 0.02}}});
     }
     for (int w = 0; w < 16; ++w) {
