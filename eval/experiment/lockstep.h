@@ -7,15 +7,9 @@
 #include <vector>
 
 #include "eval/experiment/arm.h"
+#include "eval/experiment/chunk.h"
 
 namespace qfid::eval {
-
-/// One chunk of windows: input and target ids i32 [B, T], and which positions count.
-struct Chunk {
-  std::int64_t first_window = 0;
-  quant::Tensor inputs, targets;
-  std::vector<std::vector<bool>> scored;  ///< [B][T]
-};
 
 class Lockstep {
  public:

@@ -10,6 +10,7 @@
 
 #include "eval/experiment/budget_arms.h"
 #include "eval/experiment/calibrate.h"
+#include "eval/experiment/chunk.h"
 #include "eval/experiment/lockstep.h"
 #include "eval/experiment/session.h"
 #include "eval/experiment/target_precision.h"
@@ -43,29 +44,6 @@ double peak_memory() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   return static_cast<double>(usage.ru_maxrss) * 1024;
-}
-
-quant::Tensor ids_of(const std::vector<Window>& windows, std::size_t begin, std::size_t end,
-                     std::vector<std::int32_t> Window::* field) {
-  const auto length = static_cast<std::int64_t>((windows[begin].*field).size());
-  quant::Tensor ids(quant::DType::i32, quant::Shape{static_cast<std::int64_t>(end - begin), length});
-  for (std::size_t w = begin; w < end; ++w)
-    std::copy((windows[w].*field).begin(), (windows[w].*field).end(),
-              ids.view<std::int32_t>().data() + static_cast<std::int64_t>(w - begin) * length);
-  return ids;
-}
-
-Chunk chunk_of(const std::vector<Window>& windows, std::size_t begin, std::size_t end) {
-  Chunk chunk{static_cast<std::int64_t>(begin),
-              ids_of(windows, begin, end, &Window::input),
-              ids_of(windows, begin, end, &Window::target),
-              {}};
-  for (std::size_t w = begin; w < end; ++w) {
-    std::vector<bool> scored(windows[w].input.size());
-    std::fill(scored.begin() + windows[w].first_scored, scored.begin() + windows[w].end_scored, true);
-    chunk.scored.push_back(std::move(scored));
-  }
-  return chunk;
 }
 
 class Runner {
