@@ -1,7 +1,9 @@
 // qfid attention: kernels on anybody's tensors.
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <csignal>
 #include <filesystem>
 #include <format>
@@ -64,12 +66,22 @@ std::vector<TargetSpec> targets_of(const AttentionOptions& options) {
   return targets;
 }
 
+/// Whether results can be written is known before anything runs.
+void make_directory(const std::string& path) {
+  if (path.empty()) return;
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (!error && access(path.c_str(), W_OK | X_OK) != 0) error.assign(errno, std::generic_category());
+  if (error) throw quant::Error(quant::ErrorKind::input, path + ": can't write there: " + error.message());
+}
+
 }  // namespace
 
 int command_attention(const AttentionOptions& options) {
   if (options.threads > 0) kernels::set_threads(options.threads);
   const std::vector<TargetSpec> targets = targets_of(options);
   const AttentionTensors tensors = tensors_of(options);
+  make_directory(options.out);
   AttentionStudyOptions study_options;
   study_options.backend = options.backend;
   study_options.twins = !options.no_twins;
@@ -87,19 +99,17 @@ int command_attention(const AttentionOptions& options) {
       stop_requested);
   std::cout << console_attention(study.record) << std::flush;
   if (!options.out.empty()) {
-    std::error_code error;
-    std::filesystem::create_directories(options.out, error);
-    if (error) throw quant::Error(quant::ErrorKind::input, options.out + ": can't write there: " + error.message());
     write_file_atomically(std::filesystem::path(options.out) / "results.json", results_json(study.record));
     write_file_atomically(std::filesystem::path(options.out) / "layers.csv", layers_csv(study.record));
   }
   if (!options.save_outputs.empty()) write_file_atomically(options.save_outputs, safetensors_bytes(study.outputs));
   if (study.record.interrupted) return 130;
+  int code = 0;
   for (const RunRecord& run : study.record.runs) {
-    if (run.status == RunStatus::failed) return run.message.starts_with("out of memory") ? 4 : 5;
-    if (run.status == RunStatus::skipped && !options.skip_unavailable) return 4;
+    if (run.status == RunStatus::failed) code = std::max(code, run.message.starts_with("out of memory") ? 4 : 5);
+    if (run.status == RunStatus::skipped && !options.skip_unavailable) code = std::max(code, 4);
   }
-  return 0;
+  return code;
 }
 
 void add_attention(CLI::App& command, AttentionOptions& options, std::function<int()>& work) {

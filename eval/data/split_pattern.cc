@@ -92,6 +92,7 @@ class Translator {
   }
 
   void group() {
+    if (rest_.starts_with('*')) refuse("(" + std::string(rest_.substr(0, 10)));  // PCRE2's verbs
     out_ += '(';
     if (!rest_.starts_with('?')) return;
     for (const std::string_view kind : {"?:", "?i:", "?!", "?="})

@@ -11,6 +11,7 @@ namespace {
 
 /// Backtracking steps of one search: seconds, not hours, where a pattern and a text don't go together.
 constexpr std::uint32_t most_steps = 200'000'000;
+constexpr std::uint32_t most_kib = 256U << 10;  ///< that one search may take
 constexpr std::size_t jit_stack_bytes = 8U << 20;
 
 std::string message_of(int code) {
@@ -38,6 +39,7 @@ struct UnicodeRegex::Compiled {
     if (pcre2_jit_compile(code, PCRE2_JIT_COMPLETE) == 0) stack = pcre2_jit_stack_create(1U << 15, jit_stack_bytes, nullptr);
     if (context != nullptr) {
       pcre2_set_match_limit(context, most_steps);
+      pcre2_set_heap_limit(context, most_kib);
       if (stack != nullptr) pcre2_jit_stack_assign(context, nullptr, stack);
     }
     if (data == nullptr || context == nullptr) {

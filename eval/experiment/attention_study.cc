@@ -72,9 +72,9 @@ Tensor gated_values(const AttentionTensors& t) {
 }
 
 struct StudyArm {
-  /// `entries`: of the batch, each as a window.
-  StudyArm(const TargetSpec& spec, std::int64_t entries, int heads, double sink_threshold)
-      : target(&spec), tables(entries), sinks(1, heads, sink_threshold) {}
+  /// Each entry of the batch counts as a window.
+  StudyArm(const TargetSpec& spec, const AttentionTensors& t, double sink_threshold)
+      : target(&spec), tables(t.q.shape()[0], t.q.shape()[1]), sinks(1, static_cast<int>(t.q.shape()[2]), sink_threshold) {}
 
   const TargetSpec* target;
   kernels::Backend* backend = nullptr;
@@ -126,7 +126,7 @@ class Study {
 
  private:
   StudyArm arm_of(const TargetSpec& target) {
-    StudyArm arm(target, batch_, static_cast<int>(problem_.q_heads), options_.sink_threshold);
+    StudyArm arm(target, t_, options_.sink_threshold);
     try {
       arm.backend = &backends_.get(target.backend, target.device);
       if (const kernels::Support here = arm.backend->available(); !here)

@@ -1,6 +1,6 @@
 // Attention alone, on given tensors: every target's kernel against full precision and against its emulated twin. The result
-// is an experiment's record (one "model", layer 0, errors "local", "format" and "kernel"), so that what reads records reads
-// it.
+// is an experiment's record (one "model", layer 0, errors "local", "format" and "kernel"), in the same results.json;
+// reports, gates and comparisons, which need windows of tokens, refuse it by its protocol "attention".
 #pragma once
 
 #include <atomic>

@@ -69,9 +69,8 @@ std::vector<KeyRow> build() {
       {"metrics.sink_windows", integer, false, "0..1000000", "16",
        "Windows for attention sinks, drains, divergence and codes of probabilities, magnitudes."},
       {"metrics.budget_windows", integer, false, "0..1000000", "0",
-       "Windows on which each target's error budget is measured: every operand, linear and layer quantized alone, and all "
-       "but "
-       "it, in mode emulated; 0 = none."},
+       "Windows on which each target's error budget is measured: every operand, linear and layer quantized alone, and "
+       "all but it, in mode emulated; 0 = none."},
       {"metrics.confidence", number, false, "0.5..0.9999", "0.95", "Confidence of intervals."},
       {"metrics.sink_threshold", number, false, "0.01..0.99", "0.3",
        "Attention to the first key above which a head counts as a sink."},

@@ -2,10 +2,9 @@
 // a sample of windows, per layer and head.
 //   sink_rate.q64.t0.3      queries >= 64 of the whole window; robust to short prefixes
 //   sink_rate.T64.q0.t0.3   the first 64 positions, all queries (Gu et al. 2024)
-//   drain.*                 |v_0| over the mean |v_t|, t >= 1, before (v) and after (v_gated) a value-site gate, and after
-//   the
-//                           head's slice of the output projection (out: |W_O g v|), averaged over (window, layer, head);
-//                           .sinks: only over heads that are sinks in the named baseline
+//   drain.*                 |v_0| over the mean |v_t|, t >= 1, before (v) and after (v_gated) a value-site gate, and
+//                           behind the head's slice of the output projection (out: |W_O g v|), averaged over (window,
+//                           layer, head); .sinks: only over heads that are sinks in the named baseline
 //   gate.at_first           the gate at position 0
 //   attention.*             entropy, a learnable sink's mass, the logit of key 0 over the others', the key that gets most
 // Rates are blind to sinks at other keys than the first; attention.first_is_top says whether there are any.

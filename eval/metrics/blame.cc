@@ -97,7 +97,9 @@ std::optional<BlamedPlace> worst_local(const std::vector<LayerRow>& rows) {
   const LayerRow* worst = nullptr;
   double least = INFINITY;  // an exact place has no SQNR
   for (const LayerRow& row : rows) {
-    const double sqnr = row.error == "local" ? column(row, "sqnr_db").value_or(INFINITY) : INFINITY;
+    if (row.error != "local") continue;
+    double sqnr = column(row, "sqnr_db").value_or(INFINITY);
+    if (std::isnan(sqnr) || column(row, "nan").value_or(0) > 0) sqnr = -INFINITY;  // nothing is worse than NaN
     if (!(sqnr < least)) continue;
     least = sqnr;
     worst = &row;

@@ -79,7 +79,7 @@ void LayerSamples::Series::add(double value, std::int64_t most) {
 template <class Row>
 void LayerSamples::add_rows(std::map<TableKey, Rows>& to, const TableKey& pooled, const std::vector<Row>& rows,
                             std::int64_t windows, int heads, std::initializer_list<double Row::*> numbers) {
-  const auto queries = static_cast<std::int64_t>(rows.size()) / (windows * heads), most = windows_ * queries;
+  const auto queries = static_cast<std::int64_t>(rows.size()) / (windows * heads);
   Rows& all = to[pooled];
   for (std::int64_t i = 0; i < windows * heads; ++i) {
     TableKey key = pooled;
@@ -92,8 +92,8 @@ void LayerSamples::add_rows(std::map<TableKey, Rows>& to, const TableKey& pooled
       ++all.n;
       std::size_t n = 0;
       for (double Row::* number : numbers) {
-        own.series[n].add(row.*number, most);
-        all.series[n++].add(row.*number, most * heads);
+        own.series[n].add(row.*number, most_rows_);
+        all.series[n++].add(row.*number, most_rows_ * heads);
       }
     }
   }

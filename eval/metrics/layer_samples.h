@@ -1,9 +1,11 @@
 // The parts of the per-layer tables that are taken on samples of windows, as they cost too much for all:
+//
 //   probs     KL and total variation of each query row before coding
 //   p_codes   what coding P does to a row: total variation, Jensen-Shannon divergence, the mass that is lost to code 0
-//   context   attention's error before an output-site gate, split into P's and V's part, each of the first key and the
-//   others residual  magnitudes: the largest, the median, massive activations (Sun et al. 2024, arXiv 2402.17762) local
-//   where the error lies: in tokens and channels with outliers, in the first token
+//   context   attention's error before an output-site gate, in P's and V's part, of the first key and of the others
+//   residual  magnitudes: the largest, the median, massive activations (Sun et al. 2024, arXiv 2402.17762)
+//   local     where the error lies: in tokens and channels with outliers, in the first token
+//
 // An outlier is a value further than six standard deviations from the mean of its window's tensor, as Bondarenko et al.
 // count them (2021, arXiv 2109.12948; 2023, arXiv 2306.12929); an outlier token or channel has at least one. Left out: other
 // rules (LLM.int8()'s magnitude above 6 depends on a model's scale), and outliers that only several windows together would
@@ -36,8 +38,8 @@ using TableValues = std::vector<std::pair<std::string, std::optional<double>>>;
 
 class LayerSamples {
  public:
-  /// `windows`: the most that are sampled.
-  explicit LayerSamples(std::int64_t windows) : windows_(windows) {}
+  /// `windows`: the most that are sampled; `length`: the most tokens that one of them may have.
+  LayerSamples(std::int64_t windows, std::int64_t length) : most_rows_(windows * length) {}
 
   /// [windows * heads * queries], as Reductions::row_divergence and coded_divergence return them.
   void add_divergence(int layer, const std::string& error, const std::vector<kernels::RowDivergence>& rows,
@@ -78,7 +80,7 @@ class LayerSamples {
   void add_rows(std::map<TableKey, Rows>& to, const TableKey& pooled, const std::vector<Row>& rows, std::int64_t windows,
                 int heads, std::initializer_list<double Row::*> numbers);
 
-  std::int64_t windows_;
+  std::int64_t most_rows_;  ///< of one head
   std::map<TableKey, Rows> divergence_, coded_;
   std::map<TableKey, kernels::OutputSplit> parts_;
   std::map<TableKey, MagnitudeSums> magnitudes_;

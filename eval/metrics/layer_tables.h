@@ -19,8 +19,9 @@ inline constexpr int outlier_free_batches = 101;
 
 class LayerTables {
  public:
-  /// `sampled_windows`: the most that samples() will see.
-  explicit LayerTables(std::int64_t sampled_windows = 16) : samples_(sampled_windows) {}
+  /// `sampled_windows`: the most that samples() will see, `longest`: the most tokens of one.
+  explicit LayerTables(std::int64_t sampled_windows = 16, std::int64_t longest = 4096)
+      : samples_(sampled_windows, longest) {}
   LayerSamples& samples() { return samples_; }
   const LayerSamples& samples() const { return samples_; }
 

@@ -10,7 +10,7 @@ namespace qfid::eval {
 
 class UpperTail {
  public:
-  /// `most`: values that may come in all; more are an error once the percentile is asked for.
+  /// `most`: values that may come in all, the same at each call; more are an error once the percentile is asked for.
   void add(float value, std::int64_t most);
   /// Linear between order statistics at q (n - 1), q = 0.99; null without values, NaN where one of them was.
   std::optional<double> percentile() const;

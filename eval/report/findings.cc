@@ -100,7 +100,9 @@ std::string whose_in_words(const RunRecord& run, const Blame& blame) {
 std::string damage_in_words(const RunRecord& run) {
   const Blame found = blame_of(run);
   if (!found.damage) return "";
-  return std::format("{}: {:.1f} dB, {}", place_in_words(*found.damage), *found.damage->sqnr_db, whose_in_words(run, found));
+  const std::optional<double> sqnr = found.damage->sqnr_db;
+  const std::string how_bad = sqnr && std::isfinite(*sqnr) ? std::format("{:.1f} dB", *sqnr) : "NaN";
+  return std::format("{}: {}, {}", place_in_words(*found.damage), how_bad, whose_in_words(run, found));
 }
 
 std::string kernel_suspicion(const RunRecord& run) {

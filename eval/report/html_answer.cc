@@ -229,8 +229,7 @@ void add_format_or_kernel(Html& page, const ExperimentRecord& record) {
       "p",
       "Emulated against full precision is what the format costs; real against emulated is what the kernel adds. Both on the "
       "full-precision run's inputs. A kernel is suspect where its gain is off by more than 1e-3, or where it adds more than "
-      "its "
-      "accumulator explains.");
+      "its accumulator explains.");
   open_table(page, "Format or kernel, by target");
   page.open("thead").row("th", {"Model", "Target", "Format's worst place", "Kernel's worst place", "Kernel's gain off by",
                                 "Kernel error / format error", "Says"});

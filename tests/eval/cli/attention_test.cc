@@ -100,6 +100,17 @@ TEST_CASE("attention on generated tensors: the same seed, the same bytes; a sink
   CHECK(run("normal", "3").out.find("sink_rate.q64.t0.3 0,") != std::string::npos);
 }
 
+TEST_CASE("a batch of more entries than a model's sample of windows is measured whole; where to write is asked first") {
+  const Outcome many = qfid_here(
+      {"attention", "--problem", "40x1x70x8", "--backend", "reference", "--preset", "int8-per-token", "--no-twins"});
+  CHECK(many.code == 0);
+  const TemporaryDirectory dir;
+  const std::string file = dir.write("f", "not a directory").string();
+  const Outcome nowhere = attention(dir, good(), {"--out", file + "/o"});
+  CHECK(nowhere.code == 3);
+  CHECK(nowhere.out.empty());
+}
+
 TEST_CASE("files that aren't attention are refused with exit code 3, naming the tensor") {
   const TemporaryDirectory dir;
   const auto refused = [&](const RawTensors& tensors, const std::string& what, int code = 3) {

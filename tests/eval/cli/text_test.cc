@@ -22,10 +22,12 @@ struct TextExperiment {
                (i % 7 == 0 ? "\n" : "");
     dir.write("t.txt", prose);
   }
-  Outcome run(const std::string& data, const std::string& out, const std::vector<std::string>& more = {}) const {
+  Outcome run(const std::string& data, const std::string& out, const std::vector<std::string>& more = {},
+              bool sampled = false) const {
     const auto config = dir.write(
         "x.yaml", "version: 1\nname: t\nmodels: {m: {path: " + source + "/configs/models/tiny-softmax}}\ndata: {" + data +
-                      "}\nmetrics: {local_windows: 0, sink_windows: 0}\nbaseline: {backend: "
+                      "}\nmetrics: {kernel_windows: 0" + std::string(sampled ? "" : ", local_windows: 0, sink_windows: 0") +
+                      "}\nbaseline: {backend: "
                       "reference}\ntargets: {int8: {backend: reference, preset: int8-per-token}}\n");
     std::vector<std::string> arguments{"run", config.string(), "--quiet", "--out", (dir.path() / out).string()};
     arguments.insert(arguments.end(), more.begin(), more.end());
@@ -110,6 +112,7 @@ TEST_CASE("lmeval: pages, words and bytes, and what it asks of the data") {
   }
   x.dir.write("pages.jsonl", pages);
   const std::string lmeval = ", documents: jsonl, detokenize: wikitext, protocol: lmeval, context: 32, " + tokenizer;
+  REQUIRE(x.run("text: pages.jsonl" + lmeval, "sampled", {}, true).code == 0);  // windows of unequal length are sampled too
   REQUIRE(x.run("text: pages.jsonl" + lmeval, "out").code == 0);
   const json all = x.results("out");
   CHECK(all["provenance"]["protocol"] == "lmeval/detokenize=wikitext");

@@ -199,6 +199,7 @@ TEST_CASE("patterns that Oniguruma and PCRE2 read differently are refused", "[to
   CHECK(refused_with(split_by("[a-z&&[^b]]")) == where("&& in a set"));
   CHECK(refused_with(split_by("(?<=a)b")) == where("(?<="));
   CHECK(refused_with(split_by("(?m:a)")) == where("(?m:"));
+  CHECK(refused_with(split_by("a(*ACCEPT)b")) == where("(*ACCEPT)b"));
   CHECK(refused_with(split_by("a{1,3}+")) == where("{1,3}+"));
   CHECK(refused_with(split_by("a{,3}")) == where("{,3}"));
   CHECK(refused_with(split_by("^a")) == where("^"));

@@ -63,7 +63,7 @@ TEST_CASE("the 99th percentile by its definition, however many values were kept;
 }
 
 TEST_CASE("probability rows by head and pooled, before coding and after; unseen rows don't count") {
-  LayerSamples samples(2);
+  LayerSamples samples(2, 2);
   // Two heads of two queries in one window, then another.
   samples.add_divergence(0, "local", {{1, 0.5, 1}, {3, 0.25, 1}, {8, 1, 1}, {0, 0, 0}}, 1, 2);
   samples.add_divergence(0, "local", {{2, 0.75, 1}, {2, 0.5, 1}, {0, 0, 1}, {4, 0.5, 1}}, 1, 2);
@@ -86,8 +86,26 @@ TEST_CASE("probability rows by head and pooled, before coding and after; unseen 
   CHECK(named(metrics, "p_codes.jsd")->note == "local, mean over 5 query rows");
 }
 
+TEST_CASE("windows of unequal length, long and short in any order: the percentile of all rows") {
+  for (const bool long_first : {true, false}) {
+    LayerSamples samples(2, 2000);
+    std::vector<double> all;
+    for (const bool is_long : {long_first, !long_first}) {
+      std::vector<kernels::RowDivergence> rows;
+      for (int i = 0; i < (is_long ? 2000 : 3); ++i) rows.push_back({static_cast<double>(i * 7 % 2000), 0, 1});
+      for (const kernels::RowDivergence& row : rows) all.push_back(row.kl);
+      samples.add_divergence(0, "local", rows, 1, 1);
+    }
+    std::sort(all.begin(), all.end());
+    const double place = 0.99 * static_cast<double>(all.size() - 1);
+    const auto below = static_cast<std::size_t>(place);
+    const double expected = all[below] + (place - std::floor(place)) * (all[below + 1] - all[below]);
+    CHECK(near(cell(samples, "probs", "local", 0, "kl_p99"), expected));
+  }
+}
+
 TEST_CASE("magnitudes are averaged over windows; the largest layer and its place are the summary") {
-  LayerSamples samples(2);
+  LayerSamples samples(2, 2);
   CHECK(samples.summary().empty());
   samples.add_magnitudes(-1, "embedding", {{10, 0, {4, 2, 1}, 2}});
   samples.add_magnitudes(0, "residual", {{10, 2, {3000, 200, 8}, 1}, {10, 1, {1000, 100, 6}, 3}});
@@ -102,7 +120,7 @@ TEST_CASE("magnitudes are averaged over windows; the largest layer and its place
 }
 
 TEST_CASE("attention's error in parts: sums over windows before any ratio; no output, no ratio") {
-  LayerSamples samples(2);
+  LayerSamples samples(2, 2);
   kernels::OutputSplit a, b;
   a.output = 4, a.error = 1, a.p = 2, a.p_first = 1, a.p_others = 0.5, a.v = 0.25, a.v_first = 0.125, a.v_others = 0.0625;
   b.output = 12, b.error = 3;
@@ -147,7 +165,7 @@ TEST_CASE("errors beside outliers join the tap's local row; shares of sums, and 
 }
 
 TEST_CASE("histograms add up, a layer each, and say what a code stands for") {
-  LayerSamples samples(2);
+  LayerSamples samples(2, 2);
   std::vector<std::int64_t> counts(256);
   counts[3] = 5;
   samples.add_histogram(1, kernels::parse_prob_scheme("e4m3/scale=448"), counts);

@@ -58,4 +58,11 @@ TEST_CASE("what isn't a number is suspect; the probabilities come before the out
   CHECK(blame(run.layers, {}).kernel->layer == 1);
   CHECK_FALSE(blame(run.layers, {}).damage);
   CHECK(blame({}, {}).party == Party::unknown);
+
+  RunRecord local;
+  add_row(local, 0, -1, "q", "local", 1, 0.1);
+  local.layers.push_back({3, "ffn_out", -1, "local", {{"nan", 7.0}}});
+  REQUIRE(blame(local.layers, {}).damage);
+  CHECK(blame(local.layers, {}).damage->layer == 3);
+  CHECK(damage_in_words(local) == "layer 3, ffn_out: NaN, format or kernel not told apart");
 }
