@@ -51,8 +51,11 @@ void write_proposal(const RecommendOptions& options, const ExperimentRecord& rec
   write_file_atomically(path, proposal.yaml);
   read_spec(path);
   std::cerr << "proposal for " << r.model << ": " << path.string() << " (" << proposal.targets.size() << " targets, "
-            << proposal.windows << " windows that nothing was chosen on)\n";
-  if (proposal.windows < 32) std::cerr << "  fewer than 32 windows are left: too few for both halves to decide\n";
+            << proposal.windows
+            << (proposal.measured ? " windows that the run measured too, after those it chooses on)\n"
+                                  : " windows after all that the run evaluated)\n");
+  if (proposal.windows < enough_windows)
+    std::cerr << "  fewer than " << enough_windows << " windows are left: too few for both halves to decide\n";
 }
 
 }  // namespace

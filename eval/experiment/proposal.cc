@@ -1,12 +1,14 @@
 #include "eval/experiment/proposal.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <format>
 #include <numeric>
 
-#include "eval/data/npy.h"
-#include "eval/data/windows.h"
+#include "eval/experiment/config_check.h"
+#include "eval/experiment/data_reader.h"
+#include "eval/experiment/proposal_text.h"
 #include "eval/experiment/spec_reader.h"
 #include "eval/experiment/yaml_tree.h"
 #include "eval/model/decoder_weights.h"
@@ -20,7 +22,16 @@ namespace {
 
 constexpr double safety = 0.8;
 constexpr std::size_t most_bases = 3;
-constexpr std::int64_t enough_windows = 32;  // two halves with an interval each
+constexpr std::size_t longest_name = 64;  // of a target (config_check.h)
+
+constexpr const char* results_configuration = "the results' configuration";
+
+/// At most `bytes` of UTF-8 text, no character torn.
+std::string cut(const std::string& text, std::size_t bytes) {
+  if (text.size() <= bytes) return text;
+  while (bytes > 0 && (static_cast<unsigned char>(text[bytes]) & 0xC0) == 0x80) --bytes;
+  return text.substr(0, bytes);
+}
 
 /// What is kept together, and its share of the whole's KL.
 struct Kept {
@@ -30,10 +41,23 @@ struct Kept {
   double share = 0;
 };
 
+/// Names end up in patterns and comments, and results may come from anywhere.
+void require_module(const BudgetEntry& entry) {
+  const bool good = !entry.name.empty() && entry.name.size() <= longest_name &&
+                    std::all_of(entry.name.begin(), entry.name.end(),
+                                [](unsigned char c) { return std::isalnum(c) != 0 || c == '.' || c == '_'; });
+  if (!good)
+    throw quant::Error(
+        quant::ErrorKind::input,
+        "the results' error budgets name a part that no model has, expected names such as layers.2 or k_proj");
+}
+
 std::vector<Kept> layers_of(const ErrorBudget& budget) {
   std::vector<Kept> all;
-  for (const BudgetEntry& e : budget.layers.entries)
+  for (const BudgetEntry& e : budget.layers.entries) {
+    require_module(e);
     all.push_back({e.name, e.name == "lm_head" ? e.name : e.name + ".*", "", e.alone.value.value_or(0)});
+  }
   return all;
 }
 
@@ -42,6 +66,7 @@ std::vector<Kept> parts_of(const ErrorBudget& budget, bool attention_too) {
                                {"p and v", "", "p: bf16, v: bf16"},
                                {"the output's rounding", "", "output: f32"}};
   for (const BudgetEntry& e : budget.parts.entries) {
+    require_module(e);
     const double share = e.alone.value.value_or(0);
     const int pair = e.name == "q" || e.name == "k" || e.name == "scores" ? 0
                      : e.name == "p" || e.name == "v"                     ? 1
@@ -99,24 +124,34 @@ YamlNode& child(YamlNode& map, const std::string& key) {
   return map.entries.back().second;
 }
 
+YamlNode word(const std::string& text) { return {YamlNode::Kind::scalar, {}, text, true, "", {}, {}}; }
+
+/// The results' configuration as a tree that keeps to the key table, since results may come from anywhere.
+YamlNode checked_configuration(const ExperimentRecord& record) {
+  YamlNode root = configuration_tree(record.spec_text, record.sets);
+  Problems problems(results_configuration);
+  check_node(root, "", "", problems);
+  if (!problems.empty()) throw quant::Error(quant::ErrorKind::usage, problems.text());
+  return root;
+}
+
 class Writer {
  public:
   Writer(const ExperimentRecord& record, const Recommendation& r, const std::vector<GateSpec>& budget, const fs::path& file)
       : record_(record), r_(r), budget_(budget), file_(fs::absolute(file)) {
-    try {
-      root_ = configuration_tree(record.spec_text, record.sets);
-    } catch (const YamlProblem& problem) {
-      throw quant::Error(quant::ErrorKind::input, "the results' configuration: " + problem.message);
-    }
     proposal_.model = r.model;
   }
 
   Proposal propose() {
-    for (const char* key : {"models", "data", "targets"})
-      if (root_.find(key) == nullptr) {
-        proposal_.why_not = "the results don't hold their configuration";
-        return proposal_;
-      }
+    if (record_.spec_text.empty()) {
+      proposal_.why_not = "the results don't hold their configuration";
+      return proposal_;
+    }
+    root_ = checked_configuration(record_);
+    if (root_.find("models")->find(r_.model) == nullptr) {
+      proposal_.why_not = "the results' configuration has no such model";
+      return proposal_;
+    }
     YamlNode targets;
     targets.kind = YamlNode::Kind::map;
     std::size_t bases = 0;
@@ -129,9 +164,10 @@ class Writer {
     }
     add_relatives(targets);
     child(root_, "targets") = std::move(targets);
-    paths();
     if (!windows()) return proposal_;
-    child(root_, "name").text = child(root_, "name").text.substr(0, 90) + "-proposal";
+    paths();
+    YamlNode& name = child(root_, "name");
+    name.text = cut(name.text, 90) + "-proposal";
     child(root_, "gates") = gates();
     proposal_.yaml = heading() + write_yaml(root_);
     return proposal_;
@@ -161,8 +197,7 @@ class Writer {
     ProposedTarget proposed{"", name, {}, 1, allowed};
     const std::vector<Kept> kept = keep(std::move(all), whole, allowed, more, proposed.remains);
     if (kept.empty()) return;
-    proposed.name = std::format("{}-keep-{}-{}", name.substr(0, 40), kind, kept.size());
-    if (targets.find(proposed.name) != nullptr) return;
+    proposed.name = free_name(targets, name, std::format("-keep-{}-{}", kind, kept.size()));
     for (const Kept& k : kept) proposed.kept.push_back(k.words);
     YamlNode target = base;
     YamlNode& overrides = child(target, "overrides");
@@ -176,6 +211,15 @@ class Writer {
     proposal_.targets.push_back(std::move(proposed));
   }
 
+  /// No target of the file or of the run, which a budget may compare with, has it; numbered where one would.
+  std::string free_name(const YamlNode& targets, const std::string& base, const std::string& suffix) const {
+    for (int number = 1;; ++number) {
+      const std::string end = suffix + (number > 1 ? "-" + std::to_string(number) : "");
+      std::string name = cut(base, longest_name - end.size()) + end;
+      if (targets.find(name) == nullptr && root_.find("targets")->find(name) == nullptr) return name;
+    }
+  }
+
   /// Targets that a budget compares with must run too.
   void add_relatives(YamlNode& targets) {
     for (const GateSpec& gate : budget_) {
@@ -184,60 +228,50 @@ class Writer {
     }
   }
 
-  std::string moved(const std::string& written) const {
-    const fs::path path(written);
-    if (path.is_absolute()) return written;
-    return (fs::absolute(record_.spec_file).parent_path() / path)
-        .lexically_normal()
-        .lexically_proximate(file_.parent_path())
-        .string();
+  fs::path directory() const { return fs::absolute(record_.spec_file).parent_path(); }
+
+  void move(YamlNode& path) const {
+    if (fs::path(path.text).is_absolute()) return;
+    path.text = (directory() / path.text).lexically_normal().lexically_proximate(file_.parent_path()).string();
   }
 
   void paths() {
     YamlNode& models = *root_.find("models");
     std::erase_if(models.entries, [&](const YamlNode::Entry& entry) { return entry.first.text != r_.model; });
-    for (auto& [name, model] : models.entries) model.find("path")->text = moved(model.find("path")->text);
-    YamlNode& tokens = *root_.find("data")->find("tokens");
-    tokens.text = moved(tokens.text);
+    for (auto& [name, model] : models.entries) move(*model.find("path"));
+    for (const char* key : {"tokens", "text", "tokenizer"})
+      if (YamlNode* path = root_.find("data")->find(key)) move(*path);
   }
 
-  static std::int64_t number(const YamlNode& map, const char* key, std::int64_t otherwise) {
-    const YamlNode* node = map.find(key);
-    return node == nullptr ? otherwise : std::stoll(node->text);
+  DataSpec read_data() const {
+    Problems problems(results_configuration);
+    DataSpec data = data_from(*root_.find("data"), directory(), problems);
+    if (!problems.empty()) throw quant::Error(quant::ErrorKind::usage, problems.text());
+    return data;
   }
 
-  /// Windows that nothing was chosen on: after those of the run, or where the text ends before, after those of its error
-  /// budgets; beside the calibration's.
+  /// After all windows of the run, or where the text leaves too few there, after those on which something was chosen: its
+  /// first half, and its error budgets' windows. Beside the calibration's.
   bool windows() {
-    const YamlNode& data = *root_.find("data");
-    const fs::path here = file_.parent_path();
-    const std::string model = root_.find("models")->find(r_.model)->find("path")->text;
-    const auto tokens = static_cast<std::int64_t>(read_tokens(here / data.find("tokens")->text).size());
-    const YamlNode* named = data.find("protocol");
-    const Protocol protocol = named == nullptr ? Protocol::window : parse_protocol(named->text);
-    const std::int64_t context =
-        number(data, "context", standard_context(protocol, read_config(here / model).max_position_embeddings));
-    const std::int64_t batch =  // windows come in whole batches
-        protocol == Protocol::outlier_free ? number(data, "batch_windows", default_batch_windows) : 1;
-    const std::int64_t run = r_.selection_windows + r_.confirmation_windows;
-    std::int64_t seen = 0, first_calibration = tokens, end_calibration = 0;
-    for (const ErrorBudget& b : record_.budgets) seen = std::max(seen, static_cast<std::int64_t>(b.tokens.size()));
-    if (const YamlNode* calibration = data.find("calibration")) {
-      first_calibration = number(*calibration, "first_token", 0);
-      end_calibration = first_calibration + number(*calibration, "windows", 16) * context;
-    }
-    const std::int64_t start = number(data, "first_token", 0);
-    for (const std::int64_t from : {start + run * context, start + seen * context})
-      for (const auto& [first, end] : {std::pair{from, from < first_calibration ? first_calibration : from},
-                                       std::pair{std::max(from, end_calibration), tokens}}) {
-        const std::int64_t most = first < end ? std::min(run, windows_available(end, first, context)) : 0;
-        const std::int64_t fit = most / batch * batch;
+    const DataSpec data = read_data();
+    const ProposalText text(data,
+                            read_config(resolved(directory(), root_.find("models")->find(r_.model)->find("path")->text)));
+    for (const ErrorBudget& b : record_.budgets)
+      if (b.model == r_.model) budgeted_ = std::max(budgeted_, static_cast<std::int64_t>(b.tokens.size()));
+    const std::int64_t run = r_.selection_windows + r_.confirmation_windows, end_run = text.behind(run);
+    const std::int64_t end_chosen = text.behind(std::max<std::int64_t>(budgeted_, r_.selection_windows));
+    for (const std::int64_t from : {end_run, end_chosen})
+      for (const auto& [first, end] :
+           {std::pair{from, text.first_calibration()}, std::pair{std::max(from, text.end_calibration()), text.tokens()}}) {
+        const std::int64_t fit = text.fit(first, end, run);
         if (proposal_.windows >= std::min(run, enough_windows) || fit <= proposal_.windows) continue;
         proposal_.windows = fit;
         proposal_.first_token = first;
       }
+    proposal_.measured = proposal_.first_token < end_run;
     if (proposal_.windows < 1) {
-      proposal_.why_not = "no window of the text is left that the error budgets haven't seen";
+      proposal_.why_not = std::format("the text leaves {} after the windows on which something was chosen",
+                                      data.protocol == Protocol::lmeval ? "no document" : "no window");
       return false;
     }
     YamlNode& written = *root_.find("data");
@@ -247,15 +281,18 @@ class Writer {
   }
 
   YamlNode gates() const {
-    std::string text;
+    YamlNode all;
+    all.kind = YamlNode::Kind::map;
     for (const GateSpec& gate : budget_) {
       if (!matches(gate.models, r_.model)) continue;
-      text += std::format("{}{}: {{metric: {}, {}: {}, confidence: {}, targets: \"*-keep-*\"", text.empty() ? "" : ", ",
-                          gate.name, gate.metric, gate.upper ? "max" : "min", gate.bound, gate.confidence);
-      if (!gate.relative_target.empty()) text += ", relative_to: {target: " + gate.relative_target + "}";
-      text += "}";
+      YamlNode& written = child(all, gate.name) =
+          parse_yaml(std::format("{{metric: {}, {}: {}, confidence: {}, targets: \"*-keep-*\"}}", gate.metric,
+                                 gate.upper ? "max" : "min", gate.bound, gate.confidence));
+      if (gate.relative_target.empty()) continue;
+      child(written, "relative_to").kind = YamlNode::Kind::map;
+      child(child(written, "relative_to"), "target") = word(gate.relative_target);
     }
-    return parse_yaml("{" + text + "}");
+    return all;
   }
 
   std::string heading() const {
@@ -267,8 +304,17 @@ class Writer {
       text += std::format("# {}: {} in bf16; about {:.0f} % of {}'s KL should remain, {:.0f} % may.\n", t.name, kept,
                           100 * std::max(t.remains, 0.0), t.base, 100 * t.allowed);
     }
-    return text + std::format("# {} windows from token {} on, on which nothing was chosen.\n", proposal_.windows,
-                              proposal_.first_token);
+    text += std::format("# {} windows from token {} on, ", proposal_.windows, proposal_.first_token);
+    text += !proposal_.measured
+                ? "after all that the run evaluated: nothing was chosen on them.\n"
+                : std::format(
+                      "where the run measured its targets too: the text leaves too few after its {} windows. What to "
+                      "keep was\n# chosen on windows before: the first {} said how much must go, the first {} made "
+                      "the error budgets.\n",
+                      r_.selection_windows + r_.confirmation_windows, r_.selection_windows, budgeted_);
+    if (proposal_.windows < enough_windows)
+      text += std::format("# Fewer than {} windows: too few for both halves to decide.\n", enough_windows);
+    return text;
   }
 
   const ExperimentRecord& record_;
@@ -277,6 +323,7 @@ class Writer {
   fs::path file_;
   YamlNode root_;
   Proposal proposal_;
+  std::int64_t budgeted_ = 0;  ///< windows of the error budgets
   bool any_budget_ = false;
 };
 
@@ -299,7 +346,13 @@ double allowed_share(const GateRecord& gate) {
 
 Proposal propose(const ExperimentRecord& record, const Recommendation& recommendation, const std::vector<GateSpec>& budget,
                  const fs::path& file) {
-  return Writer(record, recommendation, budget, file).propose();
+  try {
+    return Writer(record, recommendation, budget, file).propose();
+  } catch (const YamlProblem& problem) {
+    Problems problems(results_configuration);
+    problems.add(problem.at, "", problem.message);
+    throw quant::Error(quant::ErrorKind::usage, problems.text());
+  }
 }
 
 }  // namespace qfid::eval

@@ -88,14 +88,15 @@ std::string markdown_budgets(const ExperimentRecord& record, const std::string& 
     text += std::format("{} ({}).\n\n| part | alone | all but it, saves |\n|---|---|---|\n", cell(title_of(budget)),
                         adds_up(budget.parts));
     for (const BudgetEntry* entry : largest_first(budget.parts))
-      text +=
-          std::format("| {} | {} | {} |\n", entry->name, percent_interval(entry->alone), percent_interval(entry->without));
+      text += std::format("| {} | {} | {} |\n", cell(entry->name), percent_interval(entry->alone),
+                          percent_interval(entry->without));
     const auto sum = [&](const char* name, const BudgetGroup& group) {
       text += std::format("| *{}* | {} | {} |\n", name, percent_interval(group.alone), percent_interval(group.without));
     };
     sum("sum of the parts", budget.parts);
     for (const BudgetEntry& entry : budget.layers.entries)
-      text += std::format("| {} | {} | {} |\n", entry.name, percent_interval(entry.alone), percent_interval(entry.without));
+      text += std::format("| {} | {} | {} |\n", cell(entry.name), percent_interval(entry.alone),
+                          percent_interval(entry.without));
     sum("sum of the layers", budget.layers);
     text += "\n";
   }

@@ -34,7 +34,7 @@ TEST_CASE("a proposal goes beside the results, or where it was asked for; it val
   const Outcome with = qfid_here({"recommend", out, "--budget", budget});
   CHECK(with.code == 1);
   CHECK(dir.shown(with.err).starts_with("proposal for m: DIR/o/proposal.yaml ("));
-  CHECK(with.err.find("64 windows that nothing was chosen on") != std::string::npos);
+  CHECK(with.err.find("64 windows after all that the run evaluated") != std::string::npos);
   const std::string elsewhere = (dir.path() / "p.yaml").string(), run = (dir.path() / "p").string();
   CHECK(qfid_here({"recommend", out, "--budget", budget, "--proposal", elsewhere}).code == 1);
   CHECK(qfid_here({"validate", elsewhere}).code == 0);
@@ -46,4 +46,37 @@ TEST_CASE("a proposal goes beside the results, or where it was asked for; it val
   const double better = proposed["runs"][1]["metrics"]["kl.mean"]["value"];
   CHECK(better < 0.9 * kl);  // what was kept did the damage
   CHECK(qfid_here({"recommend", run}).code <= 1);
+}
+
+TEST_CASE("proposals from results that were tampered with are refused in words", "[proposal]") {
+  const TemporaryDirectory dir;
+  write_model(dir, "m");
+  std::vector<std::uint16_t> tokens;
+  for (int i = 0; i < 512; ++i) tokens.push_back(static_cast<std::uint16_t>((i * i + i / 7 + 3) % 16));
+  dir.write("tokens.npy", npy_tokens(tokens));
+  const fs::path config =
+      dir.write("x.yaml",
+                "version: 1\nname: t\nmodels: {m: {path: m}}\ndata: {tokens: tokens.npy, windows: 32}\n"
+                "baseline: {backend: reference}\ntargets: {beta: {backend: reference, preset: int8-per-tensor}}\n"
+                "metrics: {local_windows: 0, sink_windows: 0, budget_windows: 2}\n");
+  const std::string out = (dir.path() / "o").string();
+  REQUIRE(qfid_here({"run", config.string(), "--out", out, "--quiet"}).code == 0);
+  const std::string results = read_file(dir.path() / "o/results.json");
+  const double kl = nlohmann::json::parse(results)["runs"][1]["metrics"]["kl.mean"]["value"];
+  const std::string budget = "{metric: kl.mean, max: " + std::to_string(0.6 * kl) + "}";
+  const auto said = [&](const std::string& text) {
+    auto json = nlohmann::ordered_json::parse(results);
+    json["spec"]["text"] = text;
+    dir.write("o/results.json", json.dump());
+    const Outcome outcome = qfid_here({"recommend", out, "--budget", budget});
+    CHECK(outcome.code == 1);
+    CHECK_FALSE(fs::exists(dir.path() / "o/proposal.yaml"));
+    return outcome.err;
+  };
+  const std::string refused = "no proposal for m: the results' configuration:", good = read_file(config);
+  CHECK(said("a: [").starts_with(refused));
+  CHECK(said(replaced(good, "windows: 32", "windows: {}")) ==
+        refused + "4:37: data.windows is a map, expected a whole number, 1..10000000\n");
+  CHECK(said(replaced(good, "tokens: tokens.npy", "text: tokens.npy")) ==
+        refused + "4:7: data.text without data.tokenizer, expected a tokenizer.json\n");
 }

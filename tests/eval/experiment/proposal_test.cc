@@ -1,7 +1,8 @@
 // What to keep in higher precision, from budgets whose truth is known: the fewest that suffice, as a configuration that
-// validates and evaluates windows on which nothing was chosen.
+// validates; what is refused.
 #include "eval/experiment/proposal.h"
 
+#include <array>
 #include <catch2/catch_approx.hpp>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
@@ -10,6 +11,7 @@
 
 #include "eval/experiment/spec_reader.h"
 #include "eval/experiment/yaml_tree.h"
+#include "tests/eval/experiment/proposal_records.h"
 #include "tests/support/temporary_directory.h"
 
 using namespace qfid;
@@ -18,72 +20,6 @@ using namespace qfid::tests;
 using Catch::Matchers::ContainsSubstring;
 
 namespace {
-
-constexpr int windows = 128, budget_windows = 16;
-constexpr std::int64_t context = 256;
-
-RunRecord run_of(const std::string& target, double kl) {
-  RunRecord run;
-  run.model = "m";
-  run.target = target;
-  run.seconds = 1;
-  for (int w = 0; w < windows; ++w) {
-    run.windows.tokens.push_back(100);
-    run.windows.nll.push_back(300);
-    run.windows.kl.push_back(100 * kl * (1 + 0.01 * (w % 3)));
-    run.windows.kl_reverse.push_back(100 * kl);
-    run.windows.top1_agree.push_back(95);
-  }
-  return run;
-}
-
-BudgetEntry entry(const std::string& name, double alone) {
-  return {name, std::vector<double>(budget_windows, alone), std::vector<double>(budget_windows, 1 - alone), {}, {}};
-}
-
-/// k_proj half, p and v a fifth each, fc1 a tenth; layer 2 six tenths, layer 0 three, layer 1 one.
-ErrorBudget budget_of(const std::string& target) {
-  ErrorBudget budget;
-  budget.model = "m";
-  budget.target = target;
-  budget.tokens.assign(budget_windows, 100);
-  budget.whole_kl.assign(budget_windows, 1.0);
-  budget.parts.entries = {entry("k_proj", 0.5), entry("p", 0.2), entry("v", 0.2), entry("fc1", 0.1)};
-  budget.layers.entries = {entry("layers.0", 0.3), entry("layers.1", 0.1), entry("layers.2", 0.6)};
-  compute_shares(budget, 0.95);
-  return budget;
-}
-
-std::string spec_text(const std::string& more = "", const std::string& data = "") {
-  return "version: 1\nname: x\nmodels: {m: {path: models/tiny-softmax}, other: {path: models/tiny-sink}}\n"
-         "data: {tokens: data/tiny-tokens.npy, first_token: 512" +
-         data +
-         "}\ntargets:\n  a:\n    linear: {weights: int8/channel, activations: int8/token}\n"
-         "    attention: {q: int8/token, k: int8/token, p: uint8, v: int8/channel}\n" +
-         more + "  f: {backend: cpu}\n";
-}
-
-ExperimentRecord record_of(const std::string& text) {
-  ExperimentRecord record;
-  record.spec_file = std::string(QFID_SOURCE_DIR) + "/configs/mine.yaml";
-  record.spec_text = text;
-  record.provenance.first_token = 512;
-  record.models.push_back({"m", "models/tiny-softmax", "opt", "hash", 1, "softmax", {}});
-  record.runs = {run_of("baseline", 0), run_of("a", 0.01)};
-  record.budgets = {budget_of("a")};
-  return record;
-}
-
-std::vector<GateSpec> budget(double most) {
-  return read_gates("budget", "gates: {b: {metric: kl.mean, max: " + std::to_string(most) + "}}");
-}
-
-Proposal proposal_of(const ExperimentRecord& record, double most, const std::filesystem::path& file) {
-  const std::vector<GateSpec> gates = budget(most);
-  const Recommendation r = recommend(record, gates, Objective::speed).at(0);
-  REQUIRE_FALSE(r.choice);
-  return propose(record, r, gates, file);
-}
 
 std::vector<std::string> names(const Proposal& p) {
   std::vector<std::string> all;
@@ -121,37 +57,10 @@ TEST_CASE("the fewest layers or parts that leave 0.8 of what the budget allows, 
   REQUIRE(spec.gates.size() == 1);
   CHECK(spec.gates[0].bound == 0.0061);
   CHECK(spec.gates[0].targets == "*-keep-*");
-  CHECK(spec.data.first_token == 512 + windows * context);  // after all that the run saw
+  CHECK(spec.data.first_token == 512 + windows * context);  // after all that the run evaluated
+  CHECK_FALSE(p.measured);
+  CHECK_THAT(p.yaml, ContainsSubstring("# 128 windows from token 33280 on, after all that the run evaluated: nothing"));
   CHECK(*spec.data.windows == windows);
-}
-
-TEST_CASE("windows beside the calibration's, after the run's, or where the text ends, after the budgets'", "[proposal]") {
-  const TemporaryDirectory dir;
-  const std::filesystem::path file = dir.path() / "p.yaml";
-  const std::int64_t after = 512 + windows * context;
-  const auto with = [&](std::int64_t first) {
-    return record_of(spec_text("", ", calibration: {first_token: " + std::to_string(first) + ", windows: 4}"));
-  };
-  const Proposal before = proposal_of(with(after + 40 * context), 0.0061, file);
-  CHECK(before.first_token == after);
-  CHECK(before.windows == 40);
-  const Proposal behind = proposal_of(with(after), 0.0061, file);
-  CHECK(behind.first_token == after + 4 * context);
-  CHECK(behind.windows == windows);
-  ExperimentRecord all = record_of(spec_text());  // a context so long that the run used up the text
-  for (RunRecord& run : all.runs)
-    for (int n = 0; n < 13; ++n) {
-      const WindowSums w = run.windows;
-      if (w.tokens.size() > 1500) break;
-      run.windows.tokens.insert(run.windows.tokens.end(), w.tokens.begin(), w.tokens.end());
-      run.windows.nll.insert(run.windows.nll.end(), w.nll.begin(), w.nll.end());
-      run.windows.kl.insert(run.windows.kl.end(), w.kl.begin(), w.kl.end());
-      run.windows.kl_reverse.insert(run.windows.kl_reverse.end(), w.kl_reverse.begin(), w.kl_reverse.end());
-      run.windows.top1_agree.insert(run.windows.top1_agree.end(), w.top1_agree.begin(), w.top1_agree.end());
-    }
-  const Proposal late = proposal_of(all, 0.0061, file);
-  CHECK(late.first_token == 512 + budget_windows * context);
-  CHECK(late.windows > 32);
 }
 
 TEST_CASE("what can't be proposed says why", "[proposal]") {
@@ -161,9 +70,92 @@ TEST_CASE("what can't be proposed says why", "[proposal]") {
   CHECK_THAT(proposal_of(record, 0.0001, file).why_not, ContainsSubstring("nearly everything would stay in bf16"));
   record.budgets.clear();
   CHECK_THAT(proposal_of(record, 0.0061, file).why_not, ContainsSubstring("metrics.budget_windows=16"));
-  record.spec_text = "version: 1\n";
+  record.spec_text = "";
   CHECK_THAT(proposal_of(record, 0.0061, file).why_not, ContainsSubstring("don't hold their configuration"));
   CHECK(proposal_of(record, 0.0061, file).yaml.empty());
+  record = record_of(spec_text());
+  record.spec_text = replaced(record.spec_text, "{m: ", "{other-name: ");
+  CHECK(proposal_of(record, 0.0061, file).why_not == "the results' configuration has no such model");
+}
+
+TEST_CASE("a configuration in the results that no run could have had is refused in words", "[proposal]") {
+  const TemporaryDirectory dir;
+  const auto said = [&](const ExperimentRecord& record) {
+    return failure_of([&] { proposal_of(record, 0.0061, dir.path() / "p.yaml"); });
+  };
+  const auto with = [](const std::string& from, const std::string& to) {
+    const std::string text = spec_text("", ", windows: 128, calibration: {first_token: 0, windows: 2}");
+    REQUIRE(text.find(from) != std::string::npos);
+    return record_of(replaced(text, from, to));
+  };
+  const std::string where = "the results' configuration:";
+  for (const auto& [from, to, what] : std::vector<std::array<std::string, 3>>{
+           {"windows: 128", "windows: {}", "4:65: data.windows is a map, expected a whole number, 1..10000000"},
+           {"first_token: 512", "first_token: abc", "data.first_token is \"abc\", expected a whole number"},
+           {"first_token: 512", "first_token: 99999999999999999999999", "data.first_token is \"9999"},
+           {"{first_token: 0, windows: 2}", "{windows: 2}", "missing key \"first_token\" in data.calibration"},
+           {"{path: models/tiny-softmax}", "5", "models.m is \"5\", expected a map"},
+           {"tokens: data/tiny-tokens.npy, ", "", "data has neither tokens nor text"},
+           {"tokens: data/tiny-tokens.npy", "text: mine.yaml", "data.text without data.tokenizer"},
+           {"data: {", "data: [{", "not valid YAML"},
+           {"name: x", "name: &x x", "anchors are not supported"},
+           {"f: {backend: cpu}", "f: {backend: cpu}\n  \"a\\n: b\": {}", "expected 1 to 64 letters"}}) {
+    CAPTURE(to);
+    const Failure failure = said(with(from, to));
+    CHECK(failure.code == 2);
+    CHECK_THAT(failure.message, Catch::Matchers::StartsWith(where) && ContainsSubstring(what));
+  }
+  ExperimentRecord record = record_of(spec_text());
+  record.sets = {"data.context=x"};
+  CHECK_THAT(said(record).message,
+             ContainsSubstring("--set data.context=x: data.context is \"x\", expected a whole number"));
+  for (const char* name : {"k_proj\ntargets: {}", "\"]", "", "k proj"}) {
+    CAPTURE(name);
+    for (const bool layer : {false, true}) {
+      record = record_of(spec_text());
+      (layer ? record.budgets[0].layers : record.budgets[0].parts).entries[0].name = name;
+      CHECK_THAT(said(record).message, ContainsSubstring("error budgets name a part that no model has"));
+    }
+  }
+}
+
+TEST_CASE("long names are cut to 64, equal ones numbered, and no proposal is lost", "[proposal]") {
+  const TemporaryDirectory dir;
+  const std::string stem(60, 'b'), one = stem + "-one", two = stem + "-two";
+  std::string text = replaced(spec_text(), "  a:\n", "  " + one + ":\n");
+  const std::size_t begin = text.find("  " + one), end = text.find("  f: ");
+  text.insert(end, replaced(text.substr(begin, end - begin), one, two));
+  text.insert(text.size(), "  " + std::string(50, 'b') + "-keep-layers-2: {backend: cpu}\n");  // taken already
+  ExperimentRecord record = record_of(text);
+  record.runs = {run_of("baseline", 0), run_of(one, 0.01), run_of(two, 0.01)};
+  record.budgets = {budget_of(one), budget_of(two)};
+  const Proposal p = proposal_of(record, 0.0061, dir.path() / "p.yaml");
+  const auto name = [](std::size_t kept, const std::string& suffix) { return std::string(kept, 'b') + suffix; };
+  CHECK(names(p) == std::vector<std::string>{name(50, "-keep-layers-1"), name(51, "-keep-parts-2"),
+                                             name(48, "-keep-layers-2-2"), name(48, "-keep-layers-1-2"),
+                                             name(49, "-keep-parts-2-2"), name(48, "-keep-layers-2-3")});
+  for (const std::string& n : names(p)) CHECK(n.size() <= 64);
+  CHECK(read_spec(dir.write("p.yaml", p.yaml)).targets.size() == 6);
+
+  const std::string name_89(89, 'x');  // the next character's two bytes would be the 90th and the 91st
+  record = record_of(replaced(spec_text(), "name: x\n", "name: \"" + name_89 + "\u00e9\u00e9\"\n"));
+  const Proposal torn = proposal_of(record, 0.0061, dir.path() / "p.yaml");
+  CHECK(read_spec(dir.write("p.yaml", torn.yaml)).name == name_89 + "-proposal");
+}
+
+TEST_CASE("a target that the budget compares with runs too", "[proposal]") {
+  const TemporaryDirectory dir;
+  ExperimentRecord record = record_of(spec_text());
+  record.runs.push_back(run_of("f", 0.001));
+  const std::vector<GateSpec> gates =
+      read_gates("budget", "gates: {b: {metric: kl.mean, max: 0.005, targets: a, relative_to: {target: f}}}");
+  const Recommendation r = recommend(record, gates, Objective::speed).at(0);
+  REQUIRE_FALSE(r.choice);
+  const Spec spec = read_spec(dir.write("p.yaml", propose(record, r, gates, dir.path() / "p.yaml").yaml));
+  CHECK(spec.targets.back().name == "f");
+  REQUIRE(spec.gates.size() == 1);
+  CHECK(spec.gates[0].relative_target == "f");
+  CHECK(spec.gates[0].bound == 0.005);
 }
 
 TEST_CASE("a target's own overrides stay, and operands aren't proposed where they would be undone", "[proposal]") {

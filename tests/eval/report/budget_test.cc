@@ -41,6 +41,15 @@ TEST_CASE("a budget in Markdown, CSV and OpenMetrics", "[budget]") {
   CHECK(contains(html_report(r), "<section id=\"budget\""));
 }
 
+TEST_CASE("names of parts stay text in Markdown", "[budget]") {
+  ExperimentRecord r = record_with({"int8"});
+  r.budgets[0].parts.entries[0].name = "v | <b>x\n";
+  r.budgets[0].layers.entries[0].name = "[layers](http://x)";
+  const std::string text = markdown_report(r);
+  CHECK(contains(text, "| v \\| \\<b>x  | 33.3 % (33.3 .. 33.3) |"));
+  CHECK(contains(text, "| \\[layers](http://x) | 50.0 % (50.0 .. 50.0) |"));
+}
+
 TEST_CASE("a share's bar starts at 0 and ends at its value; an empty chart isn't drawn", "[chart]") {
   Html page;
   add_share_chart(page, {"t", "d", "x", {}});
