@@ -7,6 +7,7 @@
 
 #include "kernels/host/host_memory.h"
 #include "kernels/host/reductions.h"
+#include "kernels/host/seen_keys.h"
 #include "kernels/host/vector_math.h"
 #include "quant/codec.h"
 #include "quant/core/dispatch.h"
@@ -84,7 +85,8 @@ CodedDivergence coded_row(const float* base, const float* test, const float* wei
   if (p == 0 && quant::dispatched(RowSum{}, test, n) == 0) return {};
   const double p_sink = sink ? lacking(base, n) : 0, w_sink = sink ? lacking(test, n) : 0;
   const double p_share = p + p_sink > 0 ? 1 / (p + p_sink) : 0, w_share = w + w_sink > 0 ? 1 / (w + w_sink) : 0;
-  const CodedSums sums = quant::dispatched(CodedRow{}, base, weights, p_share, w_share, n);
+  const std::int64_t seen = quant::dispatched(SeenKeys{}, base, weights, n);
+  const CodedSums sums = quant::dispatched(CodedRow{}, base, weights, p_share, w_share, seen);
   CodedDivergence row{(sums.distance + std::fabs(p_sink - w_sink)) / 2, sums.divergence / 4, sums.flushed, 1};
   if (sink) {
     const double from = p_sink * p_share, to = w_sink * w_share;

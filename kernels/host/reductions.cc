@@ -1,11 +1,11 @@
 #include "kernels/host/reductions.h"
 
 #include <algorithm>
-#include <bit>
 #include <cfloat>
 #include <cmath>
 
 #include "kernels/host/host_memory.h"
+#include "kernels/host/seen_keys.h"
 #include "kernels/host/vector_math.h"
 #include "quant/core/dispatch.h"
 
@@ -57,25 +57,6 @@ struct DivergeRow {
       sums.tv += tv[j] / 2;
     }
     return sums;
-  }
-};
-
-/// No bit but the sign's is set.
-struct Blank {
-  __attribute__((always_inline)) bool operator()(const float* x, std::int64_t n) const {
-    std::uint32_t bits = 0;
-    for (std::int64_t i = 0; i < n; ++i) bits |= std::bit_cast<std::uint32_t>(x[i]);
-    return (bits & 0x7FFFFFFFU) == 0;
-  }
-};
-
-/// Length without the keys at the end that are 0 in both rows: masked keys, which add nothing.
-struct SeenKeys {
-  __attribute__((always_inline)) std::int64_t operator()(const float* p, const float* q, std::int64_t n) const {
-    constexpr std::int64_t step = 32;
-    while (n >= step && Blank{}(p + n - step, step) && Blank{}(q + n - step, step)) n -= step;
-    while (n > 0 && p[n - 1] == 0.0F && q[n - 1] == 0.0F) --n;
-    return n;
   }
 };
 
