@@ -2,14 +2,12 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
-#include <cerrno>
-#include <csignal>
 #include <filesystem>
 #include <format>
 #include <iostream>
 
 #include "eval/cli/result_commands.h"
+#include "eval/cli/surroundings.h"
 #include "eval/experiment/attention_study.h"
 #include "eval/experiment/spec_reader.h"
 #include "eval/model/safetensors.h"
@@ -21,12 +19,6 @@
 namespace qfid::eval {
 
 namespace {
-
-std::atomic<bool> stop_requested{false};
-extern "C" void on_stop(int signal) {
-  stop_requested.store(true);
-  std::signal(signal, SIG_DFL);
-}
 
 AttentionTensors tensors_of(const AttentionOptions& options) {
   if (options.file.empty() == options.problem.empty())
@@ -66,28 +58,17 @@ std::vector<TargetSpec> targets_of(const AttentionOptions& options) {
   return targets;
 }
 
-/// Whether results can be written is known before anything runs.
-void make_directory(const std::string& path) {
-  if (path.empty()) return;
-  std::error_code error;
-  std::filesystem::create_directories(path, error);
-  if (!error && access(path.c_str(), W_OK | X_OK) != 0) error.assign(errno, std::generic_category());
-  if (error) throw quant::Error(quant::ErrorKind::input, path + ": can't write there: " + error.message());
-}
-
 }  // namespace
 
 int command_attention(const AttentionOptions& options) {
   if (options.threads > 0) kernels::set_threads(options.threads);
   const std::vector<TargetSpec> targets = targets_of(options);
   const AttentionTensors tensors = tensors_of(options);
-  make_directory(options.out);
+  if (!options.out.empty()) require_writable(options.out);  // known before anything runs
   AttentionStudyOptions study_options;
   study_options.backend = options.backend;
   study_options.twins = !options.no_twins;
   study_options.keep_outputs = !options.save_outputs.empty();
-  std::signal(SIGINT, on_stop);
-  std::signal(SIGTERM, on_stop);
   const bool show = isatty(STDERR_FILENO) != 0;
   const AttentionStudy study = study_attention(
       tensors, targets, study_options,
@@ -96,7 +77,7 @@ int command_attention(const AttentionOptions& options) {
           std::cerr << std::format("\r\033[K{}/{} batch entries", done, all) << (done == all ? "\r\033[K" : "")
                     << std::flush;
       },
-      stop_requested);
+      stop_on_signals());
   std::cout << console_attention(study.record) << std::flush;
   if (!options.out.empty()) {
     write_file_atomically(std::filesystem::path(options.out) / "results.json", results_json(study.record));

@@ -3,14 +3,13 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
-#include <csignal>
 #include <filesystem>
 #include <format>
 #include <iostream>
 
 #include "eval/cli/commands.h"
 #include "eval/cli/result_commands.h"
+#include "eval/cli/surroundings.h"
 #include "eval/experiment/gates.h"
 #include "eval/experiment/record_reader.h"
 #include "eval/experiment/runner.h"
@@ -22,14 +21,6 @@
 namespace qfid::eval {
 
 namespace {
-
-std::atomic<bool> stop_requested{false};
-static_assert(std::atomic<bool>::is_always_lock_free);
-
-extern "C" void on_interrupt(int signal) {
-  stop_requested.store(true);
-  std::signal(signal, SIG_DFL);  // a second one ends the process at once
-}
 
 template <class T>
 void keep_named(std::vector<T>& all, const std::vector<std::string>& names, const char* what) {
@@ -50,9 +41,9 @@ Spec spec_of(const RunOptions& options) {
   return spec;
 }
 
-ProgressCallback progress_line(bool quiet) {
+ProgressCallback progress_line(bool quiet, const std::atomic<bool>& stop) {
   if (quiet || isatty(STDERR_FILENO) == 0) return {};
-  return [](const Progress& p) {
+  return [&stop](const Progress& p) {
     const double rate = p.seconds > 0 ? static_cast<double>(p.done_tokens) / p.seconds : 0;
     const double left = p.done_windows > 0 ? p.seconds * static_cast<double>(p.total_windows - p.done_windows) /
                                                  static_cast<double>(p.done_windows)
@@ -60,7 +51,7 @@ ProgressCallback progress_line(bool quiet) {
     std::cerr << std::format("\r\033[K{}: {}/{} windows, {:.0f} tokens/s, {:.0f} s left", p.model, p.done_windows,
                              p.total_windows, rate, left)
               << (p.done_windows == p.total_windows ? "\r\033[K" : "") << std::flush;
-    if (stop_requested.load()) std::cerr << "\nqfid: interrupted, writing what is known\n";
+    if (stop.load()) std::cerr << "\nqfid: interrupted, writing what is known\n";
   };
 }
 
@@ -82,13 +73,9 @@ int command_run(const RunOptions& options) {
       options.out.empty() ? std::filesystem::path("qfid-out") / spec.name : std::filesystem::path(options.out);
   const SavedBaselines saved = load_baselines(spec.gates);
   // Whether results can be written is known before hours are spent.
-  std::error_code error;
-  std::filesystem::create_directories(out, error);
-  if (!error && access(out.c_str(), W_OK | X_OK) != 0) error.assign(errno, std::generic_category());
-  if (error) throw quant::Error(quant::ErrorKind::input, out.string() + ": can't write there: " + error.message());
-  std::signal(SIGINT, on_interrupt);
-  std::signal(SIGTERM, on_interrupt);
-  ExperimentRecord record = run_experiment(spec, progress_line(options.quiet), stop_requested);
+  require_writable(out);
+  const std::atomic<bool>& stop = stop_on_signals();
+  ExperimentRecord record = run_experiment(spec, progress_line(options.quiet, stop), stop);
   record.gates = evaluate_gates(record, spec.gates, saved, today());
   // The table first: should the files fail, hours of work are still on the screen.
   if (!options.quiet) std::cout << console_report(record) << std::flush;

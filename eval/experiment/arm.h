@@ -83,9 +83,9 @@ struct Arm {
   double forward_seconds = 0, metric_seconds = 0, local_seconds = 0;
 };
 
-/// Runs work of one arm; what goes wrong is that arm's alone.
-template <class Work>
-void attempt(Arm& arm, Work&& work) {
+/// Runs work of one arm (whatever has alive() and fail()); what goes wrong is that arm's alone.
+template <class AnyArm, class Work>
+void attempt(AnyArm& arm, Work&& work) {
   if (!arm.alive()) return;
   try {
     work();

@@ -10,7 +10,6 @@
 #include "eval/experiment/lockstep.h"
 #include "eval/experiment/session.h"
 #include "eval/experiment/target_precision.h"
-#include "eval/experiment/version.h"
 #include "kernels/registry/registry.h"
 #include "quant/core/error.h"
 
@@ -49,10 +48,6 @@ struct Uploaded {
   kernels::AttentionInputs all;
 };
 
-bool needs_range(const quant::QuantScheme& s) {
-  return quant::is_scaled(s.format) && s.timing == quant::Timing::static_ && s.range.kind != quant::RangeKind::fixed;
-}
-
 std::vector<quant::Range> range_of(const Tensor& x, const quant::QuantScheme& scheme) {
   if (!needs_range(scheme)) return {};
   return quant::ranges(x.view<float>(), scheme, quant::Role::activation);
@@ -75,6 +70,12 @@ struct StudyArm {
   /// Each entry of the batch counts as a window.
   StudyArm(const TargetSpec& spec, const AttentionTensors& t, double sink_threshold)
       : target(&spec), tables(t.q.shape()[0], t.q.shape()[1]), sinks(1, static_cast<int>(t.q.shape()[2]), sink_threshold) {}
+
+  bool alive() const { return status == RunStatus::ok; }
+  void fail(RunStatus why, std::string what) {
+    status = why;
+    message = std::move(what);
+  }
 
   const TargetSpec* target;
   kernels::Backend* backend = nullptr;
@@ -185,20 +186,13 @@ class Study {
     const Output full = attended(arms_[0], b);
     for (std::size_t i = 1; i < arms_.size(); ++i) {
       StudyArm& arm = arms_[i];
-      if (arm.status != RunStatus::ok) continue;
-      try {
+      attempt(arm, [&] {
         const Output got = attended(arm, b);
         compare(arm, *arm.backend, "local", moved(full.output, arms_[0], *arm.backend), got.output,
                 moved(full.probs, arms_[0], *arm.backend), got.probs);
         if (arm.twin) against_twin(arm, full, got, b);
-      } catch (const std::bad_alloc&) { failed(arm, "out of memory"); } catch (const quant::Error& error) {
-        failed(arm, error.what());
-      }
+      });
     }
-  }
-  static void failed(StudyArm& arm, std::string why) {
-    arm.status = RunStatus::failed;
-    arm.message = std::move(why);
   }
 
   /// One batch entry of one run, with everything that is measured on it alone.
@@ -295,14 +289,7 @@ class Study {
 
   void provenance() {
     record_.name = t_.name;
-    const kernels::BackendInfo info = arms_[0].backend->info();
-    Provenance& p = record_.provenance;
-    p.tool_version = tool_version();
-    p.git_commit = git_commit();
-    p.compiler = compiler();
-    p.device = info.device;
-    p.isa = info.isa;
-    p.threads = info.threads;
+    Provenance& p = record_.provenance = provenance_of(*arms_[0].backend);
     for (const StudyArm& arm : arms_)
       if (arm.backend != nullptr && arm.backend->available()) p.libraries.merge(arm.backend->info().libraries);
     p.tokens_path = t_.name;

@@ -3,6 +3,8 @@
 #include <optional>
 #include <string>
 
+#include "eval/experiment/spec.h"
+
 namespace qfid::eval {
 
 using kernels::DeviceTensor;
@@ -20,11 +22,6 @@ class GatedValues : public kernels::TapSink {
  private:
   DeviceTensor tensor_;
 };
-
-bool needs_range(const quant::QuantScheme& scheme) {
-  return quant::is_scaled(scheme.format) && scheme.timing == quant::Timing::static_ &&
-         scheme.range.kind != quant::RangeKind::fixed;
-}
 
 class SiteObserver {
  public:

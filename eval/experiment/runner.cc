@@ -15,7 +15,6 @@
 #include "eval/experiment/session.h"
 #include "eval/experiment/target_precision.h"
 #include "eval/experiment/tensor_dump.h"
-#include "eval/experiment/version.h"
 #include "eval/metrics/outlier_error.h"
 #include "eval/model/checkpoint.h"
 #include "kernels/registry/registry.h"
@@ -115,15 +114,7 @@ class Runner {
     record_.spec_text = spec_.text;
     record_.sets = spec_.sets;
     record_.confidence = spec_.metrics.confidence;
-    const kernels::BackendInfo info = backends_.of(spec_.baseline).info();
-    Provenance& p = record_.provenance;
-    p.tool_version = tool_version();
-    p.git_commit = git_commit();
-    p.compiler = compiler();
-    p.device = info.device;
-    p.isa = info.isa;
-    p.threads = info.threads;
-    p.libraries = info.libraries;
+    Provenance& p = record_.provenance = provenance_of(backends_.of(spec_.baseline));
     for (const TargetSpec& target : spec_.targets)
       if (backends_.of(target).available()) p.libraries.merge(backends_.of(target).info().libraries);
     p.chunk_windows = spec_.run.chunk_windows;

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "eval/experiment/target_precision.h"
+#include "eval/experiment/version.h"
 #include "eval/model/checkpoint.h"
 #include "eval/model/decoder.h"
 #include "kernels/registry/registry.h"
@@ -26,6 +27,19 @@ kernels::Backend& Backends::get(const std::string& name, int device) {
 kernels::Backend& budget_backend(Backends& backends) {
   kernels::Backend& cpu = backends.get("cpu", 0);
   return cpu.available() ? cpu : backends.get("reference", 0);
+}
+
+Provenance provenance_of(const kernels::Backend& baseline) {
+  const kernels::BackendInfo info = baseline.info();
+  Provenance p;
+  p.tool_version = tool_version();
+  p.git_commit = git_commit();
+  p.compiler = compiler();
+  p.device = info.device;
+  p.isa = info.isa;
+  p.threads = info.threads;
+  p.libraries = info.libraries;
+  return p;
 }
 
 std::string unsupported_reason(const TargetSpec& target, const ModelConfig& config, kernels::Backend& backend) {

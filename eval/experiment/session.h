@@ -10,6 +10,7 @@
 
 #include "eval/data/corpus.h"
 #include "eval/data/windows.h"
+#include "eval/experiment/record.h"
 #include "eval/experiment/spec.h"
 #include "eval/model/decoder_weights.h"
 #include "kernels/backend.h"
@@ -34,6 +35,9 @@ class Backends {
 
 /// Where error budgets run: the cpu backend, or the reference where it isn't built.
 kernels::Backend& budget_backend(Backends& backends);
+
+/// What this build is, and the device and libraries of the full-precision run.
+Provenance provenance_of(const kernels::Backend& baseline);
 
 /// Why a target can't run a model on its backend; empty when it can.
 std::string unsupported_reason(const TargetSpec& target, const ModelConfig& config, kernels::Backend& backend);

@@ -62,21 +62,18 @@ kernels::AttentionSchemes TargetSpec::attention_at(const std::string& module) co
   return schemes;
 }
 
-namespace {
-
-bool static_range(const quant::QuantScheme& s) {
+bool needs_range(const quant::QuantScheme& s) {
   return quant::is_scaled(s.format) && s.timing == quant::Timing::static_ && s.range.kind != quant::RangeKind::fixed;
 }
-bool static_range(const kernels::AttentionSchemes& a) {
-  return static_range(a.q) || static_range(a.k) || static_range(a.v) || static_range(a.output);
+
+bool needs_range(const kernels::AttentionSchemes& a) {
+  return needs_range(a.q) || needs_range(a.k) || needs_range(a.v) || needs_range(a.output);
 }
 
-}  // namespace
-
 bool TargetSpec::needs_calibration() const {
-  if (static_range(linear.activations) || static_range(attention)) return true;
+  if (needs_range(linear.activations) || needs_range(attention)) return true;
   for (const OverrideSpec& entry : overrides)
-    if ((entry.linear && static_range(entry.linear->activations)) || (entry.attention && static_range(*entry.attention)))
+    if ((entry.linear && needs_range(entry.linear->activations)) || (entry.attention && needs_range(*entry.attention)))
       return true;
   return false;
 }

@@ -47,6 +47,10 @@ struct DataSpec {
 /// and number ranges in brackets: "layers.[0-2].*". Overrides apply in order, later ones win.
 bool matches(std::string_view pattern, std::string_view text);
 
+/// Whether a scheme, or any operand of attention, takes its ranges from calibration: static, and not fixed in its spelling.
+bool needs_range(const quant::QuantScheme& scheme);
+bool needs_range(const kernels::AttentionSchemes& schemes);
+
 struct OverrideSpec {
   std::string match;
   std::optional<LinearSchemes> linear;

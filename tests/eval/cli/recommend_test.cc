@@ -8,17 +8,26 @@
 using namespace qfid::tests;
 namespace fs = std::filesystem;
 
+namespace {
+
+/// A tiny model under one target; `more` goes into its metrics.
+fs::path experiment(const TemporaryDirectory& dir, int tokens, int windows, const std::string& more) {
+  write_model(dir, "m");
+  std::vector<std::uint16_t> ids;
+  for (int i = 0; i < tokens; ++i) ids.push_back(static_cast<std::uint16_t>((i * i + i / 7 + 3) % 16));
+  dir.write("tokens.npy", npy_tokens(ids));
+  return dir.write("x.yaml", "version: 1\nname: t\nmodels: {m: {path: m}}\ndata: {tokens: tokens.npy, windows: " +
+                                 std::to_string(windows) +
+                                 "}\nbaseline: {backend: reference}\ntargets: {beta: {backend: reference, preset: "
+                                 "int8-per-tensor}}\nmetrics: {local_windows: 0, sink_windows: 0" +
+                                 more + "}\n");
+}
+
+}  // namespace
+
 TEST_CASE("a proposal goes beside the results, or where it was asked for; it validates and runs", "[proposal]") {
   const TemporaryDirectory dir;
-  write_model(dir, "m");
-  std::vector<std::uint16_t> tokens;
-  for (int i = 0; i < 2048; ++i) tokens.push_back(static_cast<std::uint16_t>((i * i + i / 7 + 3) % 16));
-  dir.write("tokens.npy", npy_tokens(tokens));
-  const fs::path config =
-      dir.write("x.yaml",
-                "version: 1\nname: t\nmodels: {m: {path: m}}\ndata: {tokens: tokens.npy, windows: 64}\n"
-                "baseline: {backend: reference}\ntargets: {beta: {backend: reference, preset: int8-per-tensor}}\n"
-                "metrics: {local_windows: 0, sink_windows: 0}\n");
+  const fs::path config = experiment(dir, 2048, 64, "");
   const std::string out = (dir.path() / "o").string();
   CHECK(qfid_here({"run", config.string(), "--out", out, "--quiet"}).code == 0);
   const auto results = nlohmann::json::parse(read_file(dir.path() / "o/results.json"));
@@ -50,15 +59,7 @@ TEST_CASE("a proposal goes beside the results, or where it was asked for; it val
 
 TEST_CASE("proposals from results that were tampered with are refused in words", "[proposal]") {
   const TemporaryDirectory dir;
-  write_model(dir, "m");
-  std::vector<std::uint16_t> tokens;
-  for (int i = 0; i < 512; ++i) tokens.push_back(static_cast<std::uint16_t>((i * i + i / 7 + 3) % 16));
-  dir.write("tokens.npy", npy_tokens(tokens));
-  const fs::path config =
-      dir.write("x.yaml",
-                "version: 1\nname: t\nmodels: {m: {path: m}}\ndata: {tokens: tokens.npy, windows: 32}\n"
-                "baseline: {backend: reference}\ntargets: {beta: {backend: reference, preset: int8-per-tensor}}\n"
-                "metrics: {local_windows: 0, sink_windows: 0, budget_windows: 2}\n");
+  const fs::path config = experiment(dir, 512, 32, ", budget_windows: 2");
   const std::string out = (dir.path() / "o").string();
   REQUIRE(qfid_here({"run", config.string(), "--out", out, "--quiet"}).code == 0);
   const std::string results = read_file(dir.path() / "o/results.json");
