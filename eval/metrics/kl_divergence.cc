@@ -10,7 +10,7 @@ std::vector<Metric> kl_divergence(const TokenData& data) {
       mean_metric(data, "kl.mean", "nats", forward),
       mean_metric(data, "kl_reverse.mean", "nats", [](const kernels::TokenComparison& t) { return t.kl_reverse; }),
       mean_metric(data, "jsd.mean", "nats", [](const kernels::TokenComparison& t) { return t.jsd; })};
-  add_percentiles(all, "kl", "nats", data.values(forward));
+  add_percentiles(all, "kl", "nats", data, forward);
   return all;
 }
 

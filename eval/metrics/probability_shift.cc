@@ -16,7 +16,7 @@ std::vector<Metric> probability_shift(const TokenData& data) {
   square.value = std::sqrt(*square.value);
   if (square.ci) square.ci = Interval{std::sqrt(std::max(0.0, square.ci->low)), std::sqrt(square.ci->high)};
   std::vector<Metric> all{mean_metric(data, "delta_p.mean", "probability", shift), square};
-  add_percentiles(all, "delta_p", "probability", data.values(shift));
+  add_percentiles(all, "delta_p", "probability", data, shift);
   return all;
 }
 

@@ -62,15 +62,6 @@ Metric mean_metric(const TokenData& data, std::string name, std::string unit,
   return metric;
 }
 
-void add_percentiles(std::vector<Metric>& all, const std::string& name, const std::string& unit,
-                     std::vector<double> values) {
-  constexpr std::pair<const char*, double> places[] = {
-      {"min", 0},    {"p0.1", 0.001}, {"p1", 0.01},  {"p5", 0.05},  {"p10", 0.1},     {"p25", 0.25}, {"median", 0.5},
-      {"p75", 0.75}, {"p90", 0.9},    {"p95", 0.95}, {"p99", 0.99}, {"p99.9", 0.999}, {"max", 1}};
-  std::sort(values.begin(), values.end());
-  for (const auto& [place, q] : places) all.push_back({name + "." + place, quantile(values, q), std::nullopt, unit, ""});
-}
-
 Metric exponentiated(const Metric& mean, std::string name, std::string unit) {
   Metric metric{std::move(name), std::nullopt, std::nullopt, std::move(unit), mean.note};
   if (mean.value) metric.value = std::exp(*mean.value);

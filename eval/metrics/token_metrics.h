@@ -39,8 +39,10 @@ std::vector<Metric> compute_token_metrics(const TokenData& data);
 /// Window-clustered mean as a metric; the note says why an interval is missing.
 Metric mean_metric(const TokenData& data, std::string name, std::string unit,
                    const std::function<double(const kernels::TokenComparison&)>& f);
-/// Extremes, median and percentiles .1 1 5 10 25 75 90 95 99 99.9 (linear at q (n - 1)) as NAME.min, NAME.p0.1, ...
-void add_percentiles(std::vector<Metric>& all, const std::string& name, const std::string& unit, std::vector<double> values);
+/// Extremes, median and percentiles .1 1 5 10 25 75 90 95 99 99.9 of f(token) (linear at q (n - 1)) as NAME.min, NAME.p0.1,
+/// ...; the percentiles with intervals over windows (percentiles.cc).
+void add_percentiles(std::vector<Metric>& all, const std::string& name, const std::string& unit, const TokenData& data,
+                     const std::function<double(const kernels::TokenComparison&)>& f);
 /// exp of a mean metric and of its endpoints.
 Metric exponentiated(const Metric& mean, std::string name, std::string unit);
 

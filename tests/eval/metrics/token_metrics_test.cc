@@ -4,6 +4,8 @@
 #include <catch2/catch_test_macros.hpp>
 #include <cmath>
 
+#include "quant/core/random.h"
+
 using namespace qfid;
 using namespace qfid::eval;
 using kernels::TokenComparison;
@@ -197,4 +199,57 @@ TEST_CASE("what each measure can't see") {
   CHECK(near(value(shifted, "nll.correlation"), 1));
   // Flips among wrong tokens are neither for better nor for worse.
   unseen([](TokenComparison& t) { t.target = 99; }, {"top1.flips"}, {"top1.correct_to_wrong", "top1.wrong_to_correct"});
+}
+
+TEST_CASE("a percentile's interval: by hand, its coverage, and where there is none") {
+  const auto data_of = [](const std::vector<std::vector<double>>& windows) {
+    TokenData data;
+    for (const std::vector<double>& window : windows)
+      for (WindowTokens& tokens = data.windows.emplace_back(); const double value : window) {
+        TokenComparison t{};
+        t.kl = value;
+        tokens.push_back(t);
+      }
+    return data;
+  };
+  const auto kl = [](const TokenComparison& t) { return t.kl; };
+  const auto percentile = [&](const TokenData& data, const char* name) {
+    std::vector<Metric> all;
+    add_percentiles(all, "kl", "nats", data, kl);
+    return named(all, name);
+  };
+  // 16 windows of one token each, 0 ... 15: the median 7.5, the share below it a mean of 8 ones and 8 zeros, whose standard
+  // error is sqrt(16 / 15 * 16 / 4) / 16; t of 15 degrees at 97.5 % is 2.13145.
+  std::vector<std::vector<double>> ladder;
+  for (int i = 0; i < 16; ++i) ladder.push_back({static_cast<double>(i)});
+  const Metric median = percentile(data_of(ladder), "kl.median");
+  const double half = 2.131449546 * std::sqrt(16.0 / 15 * 4) / 16;
+  REQUIRE(median.ci);
+  CHECK(std::fabs(median.ci->low - 15 * (0.5 - half)) < 1e-6);
+  CHECK(std::fabs(median.ci->high - 15 * (0.5 + half)) < 1e-6);
+  CHECK(!percentile(data_of(ladder), "kl.p99").ci);  // sixteen tokens don't reach beyond it
+  CHECK(!percentile(data_of(ladder), "kl.max").ci);
+  ladder.pop_back();
+  CHECK(!percentile(data_of(ladder), "kl.median").ci);
+  CHECK(percentile(data_of(ladder), "kl.median").note == "no interval below 16 windows");
+
+  // Tokens of a window share half of what moves them: intervals that took tokens as units would miss far more often.
+  quant::Random random(5);
+  int median_missed = 0, high_missed = 0;
+  constexpr int trials = 400;
+  for (int trial = 0; trial < trials; ++trial) {
+    std::vector<std::vector<double>> windows(32);
+    for (std::vector<double>& window : windows) {
+      const double shared = random.normal();
+      for (int i = 0; i < 24; ++i) window.push_back((shared + random.normal()) / std::sqrt(2.0));
+    }
+    const TokenData data = data_of(windows);  // the number's distribution is the standard normal one
+    const Metric m = percentile(data, "kl.median"), h = percentile(data, "kl.p90");
+    median_missed += !(m.ci->low <= 0 && 0 <= m.ci->high);
+    high_missed += !(h.ci->low <= 1.2815515655 && 1.2815515655 <= h.ci->high);
+  }
+  // 5 % of 400 is 20, its standard deviation 4.4.
+  CAPTURE(median_missed, high_missed);
+  CHECK((median_missed >= 7 && median_missed <= 38));
+  CHECK((high_missed >= 7 && high_missed <= 44));  // a little more: the share's error is skewed near an end
 }
