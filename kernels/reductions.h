@@ -109,9 +109,9 @@ class Reductions {
   /// base and test: probabilities before coding, weights: test's after it; all f32 [B, H, Tq, Tk] -> [B*H*Tq].
   virtual std::vector<CodedDivergence> coded_divergence(const DeviceTensor& base, const DeviceTensor& test,
                                                         const DeviceTensor& weights, bool sink) = 0;
-  /// How often each code of one byte occurs where the query sees the key (causal, bottom-right aligned):
+  /// How often each code of one byte occurs where the query sees the key (causal: bottom-right aligned; otherwise every key):
   /// codes [B, H, Tq, Tk] -> 256 counts.
-  virtual std::vector<std::int64_t> code_histogram(const DeviceTensor& codes) = 0;
+  virtual std::vector<std::int64_t> code_histogram(const DeviceTensor& codes, bool causal) = 0;
   /// base, weights f32 [B, H, Tq, Tk]; v, coded_v f32 [B, Tk, Hkv, D], H a multiple of Hkv -> [B*H].
   virtual std::vector<OutputSplit> output_split(const DeviceTensor& base, const DeviceTensor& weights, const DeviceTensor& v,
                                                 const DeviceTensor& coded_v) = 0;

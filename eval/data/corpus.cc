@@ -2,6 +2,7 @@
 
 #include "eval/data/npy.h"
 #include "eval/data/tokenizer.h"
+#include "eval/data/windows.h"
 #include "quant/core/error.h"
 
 namespace qfid::eval {
@@ -20,6 +21,16 @@ std::string joined(const std::vector<std::string>& documents, std::string_view b
 }  // namespace
 
 Corpus read_token_corpus(const std::filesystem::path& path) { return {path.string(), read_tokens(path), {}}; }
+
+Corpus read_masked_corpus(const std::filesystem::path& inputs, const std::filesystem::path& targets) {
+  TokenRows ids = read_token_rows(inputs), wanted = read_token_rows(targets, no_target);
+  if (ids.rows != wanted.rows || ids.row != wanted.row)
+    throw quant::Error(quant::ErrorKind::input, targets.string() + ": targets [" + std::to_string(wanted.rows) + ", " +
+                                                    std::to_string(wanted.row) + "], expected those of the tokens in " +
+                                                    inputs.string() + ", [" + std::to_string(ids.rows) + ", " +
+                                                    std::to_string(ids.row) + "]");
+  return {inputs.string(), std::move(ids.tokens), {}, targets.string(), std::move(wanted.tokens), ids.row};
+}
 
 Corpus read_text_corpus(const TextSource& source, Protocol protocol) {
   const Tokenizer tokenizer = Tokenizer::read(source.tokenizer);

@@ -128,41 +128,66 @@ Header read_header(const quant::MappedFile& file) {
 }
 
 template <class T>
-std::vector<std::int32_t> converted(const std::byte* data, std::size_t n, const std::string& path) {
+std::vector<std::int32_t> converted(const std::byte* data, std::size_t n, const std::string& path,
+                                    std::optional<std::int32_t> also) {
   std::vector<std::int32_t> tokens(n);
   for (std::size_t i = 0; i < n; ++i) {
     T value;
     std::memcpy(&value, data + i * sizeof(T), sizeof(T));
-    if (static_cast<std::int64_t>(value) < 0 || static_cast<std::int64_t>(value) > INT32_MAX)
+    const auto wide = static_cast<std::int64_t>(value);
+    if ((wide < 0 || wide > INT32_MAX) && !(also && wide == *also))
       throw quant::Error(quant::ErrorKind::input, path + ": token " + std::to_string(i) + " is " + std::to_string(value) +
-                                                      ", expected a number from 0 to 2147483647");
+                                                      ", expected a number from 0 to 2147483647" +
+                                                      (also ? " or " + std::to_string(*also) : ""));
     tokens[i] = static_cast<std::int32_t>(value);
   }
   return tokens;
+}
+
+std::string shape_text(const std::vector<std::int64_t>& shape) {
+  std::string text;
+  for (const std::int64_t n : shape) text += (text.empty() ? "" : ", ") + std::to_string(n);
+  return "(" + text + (shape.size() == 1 ? ",)" : ")");
+}
+
+/// All of a file's numbers; `rank` dimensions, called `what` in messages.
+std::vector<std::int32_t> read_ids(const quant::MappedFile& file, const Header& header, std::size_t rank, const char* what,
+                                   std::optional<std::int32_t> also) {
+  const std::string path = file.path().string();
+  const auto fail = [&](const std::string& problem) { throw quant::Error(quant::ErrorKind::input, path + ": " + problem); };
+  if (header.shape.size() != rank) fail(std::string("expected ") + what + ", found " + std::to_string(header.shape.size()));
+  if (header.fortran) fail("fortran_order True, expected False");
+  const std::size_t width = header.descr == "<u2" ? 2 : header.descr == "<i4" ? 4 : header.descr == "<i8" ? 8 : 0;
+  if (width == 0) fail("dtype '" + header.descr.substr(0, 40) + "', expected '<u2', '<i4' or '<i8'");
+  const std::size_t available = file.bytes().size() - header.data_begin;
+  std::uint64_t n = 1;
+  bool fills = true;
+  for (const std::int64_t dim : header.shape) {
+    fills = fills && (n == 0 || static_cast<std::uint64_t>(dim) <= available / width / n);
+    n = fills ? n * static_cast<std::uint64_t>(dim) : 0;
+  }
+  if (!fills || n * width != available)
+    fail("shape " + shape_text(header.shape) + " of '" + header.descr +
+         "' doesn't fill the file: " + std::to_string(available) + " bytes of data");
+  const std::byte* data = file.bytes().data() + header.data_begin;
+  if (width == 2) return converted<std::uint16_t>(data, n, path, also);
+  if (width == 4) return converted<std::int32_t>(data, n, path, also);
+  return converted<std::int64_t>(data, n, path, also);
 }
 
 }  // namespace
 
 std::vector<std::int32_t> read_tokens(const std::filesystem::path& path) {
   const quant::MappedFile file(path);
+  return read_ids(file, read_header(file), 1, "one dimension (a row of tokens)", std::nullopt);
+}
+
+TokenRows read_token_rows(const std::filesystem::path& path, std::optional<std::int32_t> also) {
+  const quant::MappedFile file(path);
   const Header header = read_header(file);
-  const auto fail = [&](const std::string& what) {
-    throw quant::Error(quant::ErrorKind::input, path.string() + ": " + what);
-  };
-  if (header.shape.size() != 1)
-    fail("expected one dimension (a row of tokens), found " + std::to_string(header.shape.size()));
-  if (header.fortran) fail("fortran_order True, expected False");
-  const std::size_t width = header.descr == "<u2" ? 2 : header.descr == "<i4" ? 4 : header.descr == "<i8" ? 8 : 0;
-  if (width == 0) fail("dtype '" + header.descr.substr(0, 40) + "', expected '<u2', '<i4' or '<i8'");
-  const std::size_t available = file.bytes().size() - header.data_begin;
-  const auto n = static_cast<std::uint64_t>(header.shape[0]);
-  if (n > available / width || n * width != available)
-    fail("shape (" + std::to_string(n) + ",) of '" + header.descr + "' doesn't fill the file: " + std::to_string(available) +
-         " bytes of data");
-  const std::byte* data = file.bytes().data() + header.data_begin;
-  if (width == 2) return converted<std::uint16_t>(data, n, path.string());
-  if (width == 4) return converted<std::int32_t>(data, n, path.string());
-  return converted<std::int64_t>(data, n, path.string());
+  TokenRows rows{read_ids(file, header, 2, "two dimensions (windows, tokens)", also), header.shape[0], header.shape[1]};
+  if (rows.tokens.empty()) throw quant::Error(quant::ErrorKind::input, path.string() + ": no tokens");
+  return rows;
 }
 
 std::string npy_header(std::string_view descr, const std::vector<std::int64_t>& shape) {

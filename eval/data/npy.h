@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,6 +13,13 @@ namespace qfid::eval {
 /// 1-D little-endian uint16, int32 or int64, C order. Error{input} naming path, what was expected and found; a value outside
 /// [0, 2^31) names its index.
 std::vector<std::int32_t> read_tokens(const std::filesystem::path& path);
+
+struct TokenRows {
+  std::vector<std::int32_t> tokens;  ///< [rows * row], one row after the other
+  std::int64_t rows = 0, row = 0;    ///< both > 0
+};
+/// The same, 2-D. `also`: one more value that is allowed below 0.
+TokenRows read_token_rows(const std::filesystem::path& path, std::optional<std::int32_t> also = {});
 
 /// Header of a version 1.0 file: descr as NumPy writes it ("'<f4'" or a list of fields), shape.
 std::string npy_header(std::string_view descr, const std::vector<std::int64_t>& shape);

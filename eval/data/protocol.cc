@@ -8,11 +8,12 @@ namespace qfid::eval {
 
 const std::vector<ProtocolTraits>& protocols() {
   static const std::vector<ProtocolTraits> all{
-      {Protocol::window, "window", 0, false, 1, false, false},
-      {Protocol::gptq, "gptq", 2048, true, 2, true, true},
-      {Protocol::llamacpp, "llamacpp", 512, false, 3, true, true},
-      {Protocol::outlier_free, "outlier_free", 512, true, 2, false, true},
-      {Protocol::lmeval, "lmeval", 0, false, 1, false, false},
+      {Protocol::window, "window", 0, false, 1, false, false, true},
+      {Protocol::gptq, "gptq", 2048, true, 2, true, true, true},
+      {Protocol::llamacpp, "llamacpp", 512, false, 3, true, true, true},
+      {Protocol::outlier_free, "outlier_free", 512, true, 2, false, true, true},
+      {Protocol::lmeval, "lmeval", 0, false, 1, false, false, false},
+      {Protocol::mlm, "mlm", 0, false, 1, false, false, false},
   };
   return all;
 }

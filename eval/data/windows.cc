@@ -54,10 +54,49 @@ std::vector<Window> document_windows(std::span<const std::int32_t> document, std
   return windows;
 }
 
+std::vector<Window> masked_windows(const MaskedRows& rows, std::int64_t first, std::int64_t count, std::int64_t vocab,
+                                   std::int32_t pad) {
+  const auto fail = [](const std::string& path, std::int64_t row, const std::string& what) {
+    throw quant::Error(quant::ErrorKind::input, path + ": row " + std::to_string(row) + what);
+  };
+  const std::int64_t there = static_cast<std::int64_t>(rows.inputs.size()) / rows.row;
+  if (first + count > there)
+    throw quant::Error(quant::ErrorKind::input, rows.inputs_path + ": rows " + std::to_string(first) + " to " +
+                                                    std::to_string(first + count - 1) + " asked for, it holds " +
+                                                    std::to_string(there));
+  require_vocabulary(rows.inputs, first * rows.row, (first + count) * rows.row, vocab, rows.inputs_path);
+  require_vocabulary(rows.targets, first * rows.row, (first + count) * rows.row, vocab, rows.targets_path);
+  std::vector<Window> windows;
+  bool any = false;
+  for (std::int64_t r = first; r < first + count; ++r) {
+    const auto at = static_cast<std::size_t>(r * rows.row), size = static_cast<std::size_t>(rows.row);
+    const auto input = rows.inputs.subspan(at, size), target = rows.targets.subspan(at, size);
+    std::size_t length = size;
+    while (length > 0 && input[length - 1] == pad) --length;
+    if (length == 0) fail(rows.inputs_path, r, " is nothing but padding (token " + std::to_string(pad) + ")");
+    const auto scored = [](std::int32_t id) { return id != no_target; };
+    if (const auto cut = std::find_if(target.begin() + static_cast<std::ptrdiff_t>(length), target.end(), scored);
+        cut != target.end())
+      fail(rows.targets_path, r,
+           ": column " + std::to_string(cut - target.begin()) + " is scored, where the inputs are padding (token " +
+               std::to_string(pad) + ")");
+    any = any || std::any_of(target.begin(), target.end(), scored);
+    windows.push_back({{input.begin(), input.begin() + static_cast<std::ptrdiff_t>(length)},
+                       {target.begin(), target.begin() + static_cast<std::ptrdiff_t>(length)},
+                       0,
+                       static_cast<std::int64_t>(length)});
+  }
+  if (!any && count > 0)
+    throw quant::Error(quant::ErrorKind::input, rows.targets_path + ": every target of rows " + std::to_string(first) +
+                                                    " to " + std::to_string(first + count - 1) + " is " +
+                                                    std::to_string(no_target) + ", nothing is scored");
+  return windows;
+}
+
 std::vector<Window> make_windows(std::span<const std::int32_t> tokens, Protocol protocol, std::int64_t first_token,
                                  std::int64_t count, std::int64_t context, std::int32_t bos, std::int64_t vocab,
                                  const std::string& path) {
-  quant::require(protocol != Protocol::lmeval, "make_windows: lmeval's windows follow documents");
+  quant::require(protocol != Protocol::lmeval && protocol != Protocol::mlm, "make_windows: not a protocol of blocks");
   const auto fail = [&](const std::string& what) { throw quant::Error(quant::ErrorKind::input, path + ": " + what); };
   const std::int64_t available = windows_available(static_cast<std::int64_t>(tokens.size()), first_token, context);
   if (count > available)

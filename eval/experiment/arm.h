@@ -50,7 +50,8 @@ struct Arm {
   Arm(const TargetSpec& spec, kernels::Backend& on, const ModelConfig& config, const MetricsSpec& metrics)
       : target(&spec),
         backend(&on),
-        tables(std::max(metrics.sink_windows, metrics.local_windows), config.max_position_embeddings),
+        tables(std::max(metrics.sink_windows, metrics.local_windows), config.max_position_embeddings,
+               config.causal),
         sinks(static_cast<int>(config.num_hidden_layers), static_cast<int>(config.num_attention_heads),
               metrics.sink_threshold),
         footprint(footprint_metrics(config, precision_of(spec, config))) {

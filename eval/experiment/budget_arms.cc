@@ -48,7 +48,7 @@ DecoderPrecision full_of(const DecoderPrecision& whole) {
   return full;
 }
 
-/// First layer in which the two differ; the number of layers when only lm_head may.
+/// First layer in which the two differ; the number of layers when only the head may.
 int first_difference(const DecoderPrecision& a, const DecoderPrecision& b) {
   return static_cast<int>(std::mismatch(a.layers.begin(), a.layers.end(), b.layers.begin()).first - a.layers.begin());
 }
@@ -80,10 +80,12 @@ BudgetParts budget_parts(const DecoderPrecision& target, bool has_gate) {
     arm.without.layers[l] = full.layers[l];
     if (arm.alone.layers != full.layers) all.layers.push_back(std::move(arm));
   }
-  if (whole.lm_head != LinearSchemes{}) {
-    BudgetPart arm{"lm_head", full, whole};
-    arm.alone.lm_head = whole.lm_head;
-    arm.without.lm_head = {};
+  for (const auto& [name, module] :
+       {std::pair{"head_dense", &DecoderPrecision::head_dense}, std::pair{"lm_head", &DecoderPrecision::lm_head}}) {
+    if (whole.*module == LinearSchemes{}) continue;
+    BudgetPart arm{name, full, whole};
+    arm.alone.*module = whole.*module;
+    arm.without.*module = {};
     all.parts.push_back(arm);
     all.layers.push_back(std::move(arm));
   }
@@ -126,7 +128,7 @@ BudgetArms::Arm BudgetArms::arm_of(const DecoderPrecision& precision) {
 }
 
 double BudgetArms::score(Decoder& decoder, DeviceTensor hidden, int from, const Chunk& window) {
-  for (int l = from; l < decoder.layers(); ++l) hidden = decoder.layer(l, hidden, nullptr).residual;
+  for (int l = from; l < decoder.layers(); ++l) hidden = decoder.layer(l, hidden, nullptr, key_mask_).residual;
   NamedCounts ignored;
   const DeviceTensor logits = decoder.logits(hidden, ignored);
   const std::vector<kernels::TokenComparison> tokens = backend_.reductions().compare_logits(base_logits_, logits, targets_);
@@ -141,10 +143,12 @@ double BudgetArms::score(Decoder& decoder, DeviceTensor hidden, int from, const 
 
 void BudgetArms::add(const Chunk& window) {
   targets_ = backend_.upload(window.targets);
+  key_mask_ = base_->key_mask(window.inputs);
   const DeviceTensor embedded = base_->embed(backend_.upload(window.inputs));
   const auto hidden_states = [&](Decoder& decoder) {
     std::vector<DeviceTensor> states{embedded};
-    for (int l = 0; l < decoder.layers(); ++l) states.push_back(decoder.layer(l, states.back(), nullptr).residual);
+    for (int l = 0; l < decoder.layers(); ++l)
+      states.push_back(decoder.layer(l, states.back(), nullptr, key_mask_).residual);
     return states;
   };
   const std::vector<DeviceTensor> base = hidden_states(*base_), whole = hidden_states(*whole_);

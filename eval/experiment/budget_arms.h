@@ -18,7 +18,8 @@ struct BudgetPart {
 struct BudgetParts {
   std::vector<BudgetPart> parts, layers;
 };
-/// The parts that `whole` quantizes, in the order of the data flow; layers end with "lm_head" where it is quantized.
+/// The parts that `whole` quantizes, in the order of the data flow; layers end with "head_dense" and "lm_head" where
+/// these are quantized.
 BudgetParts budget_parts(const DecoderPrecision& whole, bool has_gate);
 
 /// Forward passes a window of it takes, about: what a plan adds.
@@ -50,7 +51,7 @@ class BudgetArms {
   SiteRanges ranges_;
   std::unique_ptr<Decoder> base_, whole_;
   std::vector<Arm> arms_;  ///< alone and without, by turns; parts, then layers
-  kernels::DeviceTensor targets_, base_logits_;
+  kernels::DeviceTensor targets_, key_mask_, base_logits_;  ///< of the window under way
   ErrorBudget budget_;
 };
 

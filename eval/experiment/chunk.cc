@@ -19,9 +19,11 @@ Chunk chunk_of(const std::vector<Window>& windows, std::size_t begin, std::size_
               ids_of(windows, begin, end, &Window::input),
               ids_of(windows, begin, end, &Window::target),
               {}};
+  std::replace(chunk.targets.view<std::int32_t>().data(),
+               chunk.targets.view<std::int32_t>().data() + chunk.targets.shape().elements(), no_target, 0);
   for (std::size_t w = begin; w < end; ++w) {
     std::vector<bool> scored(windows[w].input.size());
-    std::fill(scored.begin() + windows[w].first_scored, scored.begin() + windows[w].end_scored, true);
+    for (std::size_t i = 0; i < scored.size(); ++i) scored[i] = windows[w].scored(static_cast<std::int64_t>(i));
     chunk.scored.push_back(std::move(scored));
   }
   return chunk;

@@ -16,7 +16,7 @@ struct Chunk {
   std::vector<std::vector<bool>> scored;  ///< [B][T]
 };
 
-/// Windows [begin, end), all of one length.
+/// Windows [begin, end), all of one length. A target that doesn't count is written as 0.
 Chunk chunk_of(const std::vector<Window>& windows, std::size_t begin, std::size_t end);
 /// One field of theirs: i32 [end - begin, length].
 quant::Tensor ids_of(const std::vector<Window>& windows, std::size_t begin, std::size_t end,

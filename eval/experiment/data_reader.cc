@@ -67,6 +67,7 @@ class DataReader {
       return problems_.add(node, std::string("data has ") + (text == nullptr ? "neither tokens nor" : "both tokens and") +
                                      " text, expected one of them");
     data.written = (text == nullptr ? tokens : text)->text;
+    masked_targets(node, text);
     if (text == nullptr) {
       data.tokens = data_file(*tokens, "token file");
       if (data.protocol == Protocol::lmeval)
@@ -85,6 +86,21 @@ class DataReader {
       if (data.protocol == Protocol::llamacpp && data.text.documents != Documents::file)
         problems_.add(*n, "protocol llamacpp reads a text as one, expected documents: file");
     }
+  }
+
+  /// Protocol mlm has them, and no other.
+  void masked_targets(const YamlNode& node, const YamlNode* text) {
+    const YamlNode* targets = node.find("targets");
+    const bool masked = data_.protocol == Protocol::mlm;
+    if (targets != nullptr && !masked)
+      problems_.add(*targets, "data.targets belongs to protocol mlm, found " + std::string(to_string(data_.protocol)));
+    if (masked && text != nullptr)
+      problems_.add(*text, "protocol mlm reads data.tokens and data.targets, text isn't masked here");
+    if (masked && targets == nullptr)
+      problems_.add(node, "protocol mlm without data.targets, expected what stood where data.tokens is masked");
+    if (targets == nullptr || !masked) return;
+    data_.targets = data_file(*targets, "target file");
+    data_.targets_written = targets->text;
   }
 
   const fs::path& directory_;

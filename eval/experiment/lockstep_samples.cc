@@ -79,7 +79,7 @@ DeviceTensor Lockstep::compare_probabilities(int l, Arm& arm, kernels::Backend& 
   const DeviceTensor weights = reductions.coded_weights(taps.probs, taps.p_codes, scheme, sink);
   samples.add_coded(l, error, reductions.coded_divergence(base, taps.probs, weights, sink), windows, n_heads);
   if (error == "cumulative" && quant::is_scaled(scheme.format))
-    samples.add_histogram(l, scheme, reductions.code_histogram(taps.p_codes));
+    samples.add_histogram(l, scheme, reductions.code_histogram(taps.p_codes, config_.causal));
   return weights;
 }
 

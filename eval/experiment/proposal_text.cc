@@ -10,7 +10,7 @@ namespace qfid::eval {
 ProposalText::ProposalText(DataSpec data, const ModelConfig& config)
     : data_(std::move(data)),
       corpus_(load_corpus(data_)),
-      context_(data_.context.value_or(standard_context(data_.protocol, config.max_position_embeddings))) {}
+      context_(context_of(data_, config, corpus_)) {}
 
 std::int64_t ProposalText::first_calibration() const {
   return data_.calibration ? std::min(data_.calibration->first_token, tokens()) : tokens();

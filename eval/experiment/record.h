@@ -103,6 +103,7 @@ struct Provenance {
   std::int64_t context = 0;  ///< largest over models
   std::int64_t first_token = 0, windows = 0;
   std::string tokenizer{}, tokenizer_hash{}, documents{};  ///< of text; "" where the data was tokens
+  std::string targets_path{};                              ///< of protocol mlm; tokens_hash is of both files
 };
 
 /// What may differ between two runs of the same thing; kept in one place so that it can be left out of a comparison.

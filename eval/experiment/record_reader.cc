@@ -87,6 +87,7 @@ Provenance provenance_of(const JsonCursor& at) {
   p.context = at.at("context").integer(1, most);
   p.first_token = at.at("first_token").integer(0, most);
   p.windows = at.at("windows").integer(0, most);
+  if (at.has("targets")) p.targets_path = at.at("targets").text();
   if (at.has("tokenizer_hash")) {  // added to version 1 later, and only of text
     p.tokenizer = at.at("tokenizer").text();
     p.tokenizer_hash = at.at("tokenizer_hash").text();

@@ -85,9 +85,9 @@ class Runner {
     for (const ModelSpec& model : spec_.models) {
       const CheckedModel checked = check_model(spec_, model, corpus_);
       total_windows_ += checked.size.windows;
-      if (!spec_.dump.directory.empty() && spec_.data.protocol == Protocol::lmeval)
-        throw Error(ErrorKind::usage,
-                    spec_.file.string() + ": --dump needs windows of one length, those of protocol lmeval follow documents");
+      if (!spec_.dump.directory.empty() && !traits(spec_.data.protocol).one_length)
+        throw Error(ErrorKind::usage, spec_.file.string() + ": --dump needs windows of one length, those of protocol " +
+                                          std::string(to_string(spec_.data.protocol)) + " may differ");
       const auto add_dump = [&](const TargetSpec& target) {
         dumped += dump_bytes(checked.config, spec_.metrics, target, checked.size.windows, checked.size.context);
       };
@@ -126,6 +126,7 @@ class Runner {
       p.tokenizer_hash = file_hash(spec_.data.text.tokenizer);
       p.documents = to_string(spec_.data.text.documents);
     }
+    p.targets_path = spec_.data.targets_written;
     p.first_token = spec_.data.first_token;
   }
 
@@ -138,8 +139,12 @@ class Runner {
     return all;
   }
 
-  /// Of a token file's bytes; of text, of the tokens that came of it and where its documents begin.
+  /// Of a token file's bytes; of masked-LM data, of both files' numbers; of text, of the tokens that came of it and where
+  /// its documents begin.
   std::string corpus_hash() const {
+    if (corpus_.row > 0)
+      return bytes_hash({std::as_bytes(std::span(corpus_.tokens)), std::as_bytes(std::span(corpus_.targets)),
+                         std::as_bytes(std::span(&corpus_.row, 1))});
     if (!spec_.data.tokens.empty()) return file_hash(spec_.data.tokens);
     return bytes_hash({std::as_bytes(std::span(corpus_.tokens)), std::as_bytes(std::span(corpus_.documents))});
   }

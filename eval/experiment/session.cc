@@ -80,6 +80,38 @@ void whole_documents(const Spec& spec, const Corpus& corpus, std::int64_t end, E
   }
 }
 
+/// Windows of masked-LM data are its rows, and what is counted in tokens must agree with them.
+void whole_rows(const Spec& spec, const Corpus& corpus) {
+  if (corpus.row == 0) return;
+  const auto check = [&](const char* key, std::int64_t first) {
+    if (first % corpus.row != 0)
+      throw Error(ErrorKind::usage, spec.file.string() + ": " + key + " " + std::to_string(first) +
+                                        " isn't where a row of " + corpus.path + " begins, expected a multiple of its " +
+                                        std::to_string(corpus.row) + " tokens");
+  };
+  check("data.first_token", spec.data.first_token);
+  if (spec.data.calibration) check("data.calibration.first_token", spec.data.calibration->first_token);
+  if (spec.data.context && *spec.data.context != corpus.row)
+    throw Error(ErrorKind::usage, spec.file.string() + ": data.context " + std::to_string(*spec.data.context) +
+                                      ", the rows of " + corpus.path + " have " + std::to_string(corpus.row) + " tokens");
+}
+
+/// A model and a protocol go together, or the reason why they don't.
+void require_scorable(const Spec& spec, const ModelSpec& model, const ModelConfig& config, const Checkpoint& checkpoint) {
+  const bool masked = spec.data.protocol == Protocol::mlm;
+  const auto refuse = [&](const std::string& what) {
+    throw Error(ErrorKind::usage, spec.file.string() + ": model " + model.name + " " + what);
+  };
+  if (!config.causal && !masked)
+    refuse("is an encoder (" + config.family + "), which predicts no next token: protocol " +
+           std::string(to_string(spec.data.protocol)) +
+           " can't score it, expected data.protocol mlm with data.tokens and data.targets");
+  if (config.causal && masked)
+    refuse("is a decoder (" + config.family + "), which predicts next tokens: protocol mlm scores masked ones");
+  if (!config.causal && !has_head(checkpoint, config))
+    refuse("has no masked-LM head (no tensor cls.predictions.*): protocol mlm can't score it");
+}
+
 /// With equal batches the mean of batch means is the mean over tokens, and windows stay the units of every interval; the
 /// windows of a shorter one would weigh more.
 void whole_batches(const Spec& spec, const Corpus& corpus, EvaluationSize& size) {
@@ -98,18 +130,25 @@ void whole_batches(const Spec& spec, const Corpus& corpus, EvaluationSize& size)
 }  // namespace
 
 Corpus load_corpus(const DataSpec& data) {
+  if (data.protocol == Protocol::mlm) return read_masked_corpus(data.tokens, data.targets);
   return data.tokens.empty() ? read_text_corpus(data.text, data.protocol) : read_token_corpus(data.tokens);
+}
+
+std::int64_t context_of(const DataSpec& data, const ModelConfig& config, const Corpus& corpus) {
+  if (corpus.row > 0) return corpus.row;
+  return data.context.value_or(standard_context(data.protocol, config.max_position_embeddings));
 }
 
 EvaluationSize evaluation_size(const Spec& spec, const ModelConfig& config, const Corpus& corpus) {
   const auto token_count = static_cast<std::int64_t>(corpus.tokens.size());
   const DataSpec& data = spec.data;
   EvaluationSize size;
-  size.context = data.context.value_or(standard_context(data.protocol, config.max_position_embeddings));
+  size.context = context_of(data, config, corpus);
+  whole_rows(spec, corpus);
   if (size.context > config.max_position_embeddings)
     throw Error(ErrorKind::usage, spec.file.string() + ": context " + std::to_string(size.context) +
                                       " is above the model's " + std::to_string(config.max_position_embeddings) +
-                                      " positions, set data.context");
+                                      " positions" + (corpus.row > 0 ? "" : ", set data.context"));
   if (const std::int64_t least = traits(data.protocol).least_context; size.context < least)
     throw Error(ErrorKind::usage, spec.file.string() + ": a context of " + std::to_string(size.context) +
                                       " leaves nothing to score under " + std::string(to_string(data.protocol)) +
@@ -148,11 +187,8 @@ EvaluationSize evaluation_size(const Spec& spec, const ModelConfig& config, cons
 
 CheckedModel check_model(const Spec& spec, const ModelSpec& model, const Corpus& corpus) {
   CheckedModel checked{read_config(model.path), {}};
-  if (!checked.config.causal)
-    throw Error(ErrorKind::usage, spec.file.string() + ": model " + model.name + " is an encoder (" + checked.config.family +
-                                      "), which predicts no next token: protocol " +
-                                      std::string(to_string(spec.data.protocol)) + " can't score it");
   Checkpoint checkpoint = Checkpoint::open(model.path);
+  require_scorable(spec, model, checked.config, checkpoint);
   check_weights(checkpoint, checked.config);
   checked.size = evaluation_size(spec, checked.config, corpus);
   evaluation_windows(spec, checked.config, corpus, checked.size);
@@ -163,6 +199,10 @@ CheckedModel check_model(const Spec& spec, const ModelSpec& model, const Corpus&
 std::vector<Window> evaluation_windows(const Spec& spec, const ModelConfig& config, const Corpus& corpus,
                                        const EvaluationSize& size) {
   const auto bos = static_cast<std::int32_t>(config.bos_token_id);
+  if (corpus.row > 0)
+    return masked_windows({corpus.tokens, corpus.targets, corpus.row, corpus.path, corpus.targets_path},
+                          spec.data.first_token / corpus.row, size.windows, config.vocab_size,
+                          static_cast<std::int32_t>(config.pad_token_id));
   if (spec.data.protocol != Protocol::lmeval)
     return make_windows(corpus.tokens, spec.data.protocol, spec.data.first_token, size.windows, size.context, bos,
                         config.vocab_size, corpus.path);
@@ -179,7 +219,10 @@ std::vector<Window> evaluation_windows(const Spec& spec, const ModelConfig& conf
 
 std::vector<Window> calibration_windows(const Spec& spec, const ModelConfig& config, const Corpus& corpus,
                                         std::int64_t context) {
-  const Protocol blocks = spec.data.protocol == Protocol::lmeval ? Protocol::window : spec.data.protocol;
+  // Inputs alone matter. Rows of masked-LM data are read as they are, padding included: all of them go in at once.
+  const Protocol blocks = spec.data.protocol == Protocol::lmeval ? Protocol::window
+                          : corpus.row > 0                       ? Protocol::gptq
+                                                                 : spec.data.protocol;
   return make_windows(corpus.tokens, blocks, spec.data.calibration->first_token, spec.data.calibration->windows, context,
                       static_cast<std::int32_t>(config.bos_token_id), config.vocab_size, corpus.path);
 }

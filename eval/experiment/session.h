@@ -50,13 +50,16 @@ struct EvaluationSize {
 /// calibration overlaps the evaluation.
 EvaluationSize evaluation_size(const Spec& spec, const ModelConfig& config, const Corpus& corpus);
 
-/// Tokens as the file has them, or text tokenized as the protocol wants it. Error{input}.
+/// Tokens of a window: data.context, or the protocol's, or those of a row of masked-LM data.
+std::int64_t context_of(const DataSpec& data, const ModelConfig& config, const Corpus& corpus);
+
+/// Tokens as the files have them, or text tokenized as the protocol wants it. Error{input}.
 Corpus load_corpus(const DataSpec& data);
 
 /// The windows to evaluate. Error{input} for a token that the model doesn't know.
 std::vector<Window> evaluation_windows(const Spec& spec, const ModelConfig& config, const Corpus& corpus,
                                        const EvaluationSize& size);
-/// The same for calibration, whose windows are blocks (under lmeval those of protocol window).
+/// The same for calibration, whose windows are blocks (under lmeval those of protocol window), under mlm whole rows.
 std::vector<Window> calibration_windows(const Spec& spec, const ModelConfig& config, const Corpus& corpus,
                                         std::int64_t context);
 

@@ -27,9 +27,11 @@ struct CalibrationSpec {
 };
 
 struct DataSpec {
-  std::filesystem::path tokens;  ///< a token file; empty where the data is text
-  std::string written;           ///< the token file's or the text's path, as written
-  TextSource text;               ///< empty paths where the data is tokens
+  std::filesystem::path tokens;   ///< a token file; empty where the data is text
+  std::string written;            ///< the token file's or the text's path, as written
+  std::filesystem::path targets;  ///< of protocol mlm; tokens and targets are 2-D
+  std::string targets_written;
+  TextSource text;  ///< empty paths where the data is tokens
   std::string tokenizer_written;
   Protocol protocol = Protocol::window;
   std::int64_t first_token = 0;

@@ -72,7 +72,7 @@ void LayerTables::add_rows(int layer, const std::string& tap, const std::vector<
     merge(totals.stats, window);
     ++totals.windows;
     totals.window_max_sum += window.max_abs;
-    if (totals.windows > outlier_free_batches) continue;
+    if (totals.windows > (causal_ ? outlier_free_batches : outlier_free_batches_mlm)) continue;
     totals.early_window_kurtosis += window.window_kurtosis;
     totals.early_row_kurtosis += window.kurtosis_sum;
     ++totals.early_windows;
@@ -108,9 +108,10 @@ std::vector<LayerRow> LayerTables::rows() const {
   return rows;
 }
 
-/// The numbers of Bondarenko et al. 2023 (validate_clm.py of its code): the outputs of each layer, of its norms, of out_proj
-/// and fc2, and of the final norm; a row is a whole window, but of fc2 and of the norm before fc1, which see flattened
-/// tokens. Largest mean over rows of any of them.
+/// The numbers of Bondarenko et al. 2023. Decoders (validate_clm.py of its code): the outputs of each layer, of its norms,
+/// of out_proj and fc2, and of the final norm; a row is a whole window, but of fc2 and of the norm before fc1, which see
+/// flattened tokens. Encoders (validate_mlm.py): the outputs of fc2 and of the norm behind it, a row is a whole window.
+/// Largest mean over rows of any of them.
 std::vector<Metric> LayerTables::outlier_free_summary() const {
   Metric inf_norm{"inf_norm.outlier_free", std::nullopt, std::nullopt, "", ""},
       kurtosis{"kurtosis.outlier_free", std::nullopt, std::nullopt, "", ""};
@@ -122,7 +123,8 @@ std::vector<Metric> LayerTables::outlier_free_summary() const {
   std::int64_t batches = 0;
   for (const auto& [k, totals] : rows_) {
     if (k.tap == "gate" || k.tap == "embedding") continue;
-    const bool tokens = k.tap == "ffn_in" || k.tap == "ffn_out";
+    if (!causal_ && k.tap != "ffn_out" && k.tap != "residual") continue;
+    const bool tokens = causal_ && (k.tap == "ffn_in" || k.tap == "ffn_out");
     batches = totals.early_windows;
     raise(inf_norm,
           tokens ? ratio(totals.stats.inf_norm_sum, totals.stats.rows) : ratio(totals.window_max_sum, totals.windows), k);

@@ -14,14 +14,15 @@
 
 namespace qfid::eval {
 
-/// Bondarenko et al. average kurtosis over this many evaluation batches (here of one window) of a causal model.
-inline constexpr int outlier_free_batches = 101;
+/// Bondarenko et al. average kurtosis over this many evaluation batches (here of one window): validate_clm.py,
+/// validate_mlm.py.
+inline constexpr int outlier_free_batches = 101, outlier_free_batches_mlm = 257;
 
 class LayerTables {
  public:
-  /// `sampled_windows`: the most that samples() will see, `longest`: the most tokens of one.
-  explicit LayerTables(std::int64_t sampled_windows = 16, std::int64_t longest = 4096)
-      : samples_(sampled_windows, longest) {}
+  /// `sampled_windows`: the most that samples() will see, `longest`: the most tokens of one; `causal`: a decoder's.
+  explicit LayerTables(std::int64_t sampled_windows = 16, std::int64_t longest = 4096, bool causal = true)
+      : causal_(causal), samples_(sampled_windows, longest) {}
   LayerSamples& samples() { return samples_; }
   const LayerSamples& samples() const { return samples_; }
 
@@ -56,6 +57,7 @@ class LayerTables {
   std::vector<Metric> gate_summary() const;
   std::vector<Metric> kernel_summary() const;
 
+  bool causal_;
   std::map<TableKey, quant::DistortionStats> distortion_;
   std::map<TableKey, RowTotals> rows_;
   std::map<TableKey, kernels::ProbCounts> probs_;

@@ -55,13 +55,13 @@ void load_head(TensorLoader& load, const ModelConfig& c, DecoderWeights& weights
   if (!c.tie_word_embeddings) weights.lm_head = load.get_full(head + "decoder.weight", {c.vocab_size, H});
 }
 
-bool has_head(const Checkpoint& checkpoint) {
+}  // namespace
+
+bool bert_has_head(const Checkpoint& checkpoint) {
   for (const std::string& name : checkpoint.names())
     if (name.starts_with("cls.predictions.")) return true;
   return false;
 }
-
-}  // namespace
 
 DecoderWeights read_bert(Checkpoint& checkpoint, const ModelConfig& config, bool with_data) {
   const bool bare =
@@ -74,7 +74,7 @@ DecoderWeights read_bert(Checkpoint& checkpoint, const ModelConfig& config, bool
   weights.token_types = load.get("embeddings.token_type_embeddings.weight", {config.type_vocab_size, H});
   load_norm(load, "embeddings.LayerNorm", H, true, weights.embed_norm_gamma, weights.embed_norm_beta);
   for (std::int64_t l = 0; l < config.num_hidden_layers; ++l) weights.layers.push_back(load_layer(load, config, l));
-  weights.has_head = has_head(checkpoint);
+  weights.has_head = bert_has_head(checkpoint);
   if (weights.has_head) load_head(load, config, weights);
   load.finish();
   return weights;

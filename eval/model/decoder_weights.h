@@ -60,6 +60,9 @@ DecoderWeights load_weights(Checkpoint& checkpoint, const ModelConfig& config);
 /// Refuses what load_weights refuses, without reading a tensor's data; returns the unused tensors.
 std::vector<std::string> check_weights(Checkpoint& checkpoint, const ModelConfig& config);
 
+/// Whether there is a head that scores tokens; a decoder always has one.
+bool has_head(const Checkpoint& checkpoint, const ModelConfig& config);
+
 /// What a tensor of the checkpoint is to the model: Hugging Face name -> module path ("layers.0.q_proj.weight") or "".
 std::string tensor_role(const ModelConfig& config, const std::string& tensor);
 

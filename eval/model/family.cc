@@ -28,6 +28,10 @@ std::vector<std::string> check_weights(Checkpoint& checkpoint, const ModelConfig
   return read(checkpoint, config, false).unused_tensors;
 }
 
+bool has_head(const Checkpoint& checkpoint, const ModelConfig& config) {
+  return config.family != "bert" || bert_has_head(checkpoint);
+}
+
 std::string tensor_role(const ModelConfig& config, const std::string& tensor) {
   return config.family == "bert" ? bert_role(tensor) : opt_role(tensor);
 }

@@ -14,6 +14,9 @@ namespace qfid::eval {
 DecoderWeights read_opt(Checkpoint& checkpoint, const ModelConfig& config, bool with_data);
 DecoderWeights read_bert(Checkpoint& checkpoint, const ModelConfig& config, bool with_data);
 
+/// Whether the masked-LM head is there.
+bool bert_has_head(const Checkpoint& checkpoint);
+
 /// Module path of a tensor ("layers.0.q_proj.weight"), "" for one the family doesn't know.
 std::string opt_role(const std::string& tensor);
 std::string bert_role(const std::string& tensor);

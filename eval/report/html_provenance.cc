@@ -83,6 +83,7 @@ void add_facts(Html& page, const ExperimentRecord& record) {
   fact("Device", std::format("{}, {}, {} threads", p.device, p.isa, p.threads));
   fact("Tokens", std::format("{} (hash {}), protocol {}, {} windows of {} tokens from token {}, {} a chunk", p.tokens_path,
                              p.tokens_hash, p.protocol, p.windows, p.context, p.first_token, p.chunk_windows));
+  if (!p.targets_path.empty()) fact("Targets", p.targets_path + " (the tokens' hash is of both files)");
   if (!p.tokenizer_hash.empty())
     fact("Tokenizer", std::format("{} (hash {}); a document is one of the text's {}", p.tokenizer, p.tokenizer_hash,
                                   p.documents == "file" ? "files" : "lines"));

@@ -145,6 +145,7 @@ ordered_json provenance_json(const Provenance& p) {
                     {"context", p.context},
                     {"first_token", p.first_token},
                     {"windows", p.windows}};
+  if (!p.targets_path.empty()) json["targets"] = p.targets_path;
   if (!p.tokenizer_hash.empty()) {
     json["tokenizer"] = p.tokenizer;
     json["tokenizer_hash"] = p.tokenizer_hash;

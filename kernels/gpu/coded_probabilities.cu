@@ -96,13 +96,14 @@ __global__ void coded_kernel(const float* base, const float* test, const float* 
 }
 
 __global__ void histogram_kernel(const std::uint8_t* codes, std::int64_t rows, std::int64_t queries, std::int64_t keys,
-                                 unsigned long long* counts) {
+                                 bool causal, unsigned long long* counts) {
   __shared__ unsigned mine[256];
   for (unsigned i = threadIdx.x; i < 256; i += blockDim.x) mine[i] = 0;
   __syncthreads();
   const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * (blockDim.x / 32);
   for (std::int64_t r = my_warp(); r < rows; r += stride)
-    for (std::int64_t k = threadIdx.x & 31U; k <= r % queries + keys - queries; k += 32) atomicAdd(mine + codes[r * keys + k], 1U);
+    for (std::int64_t k = threadIdx.x & 31U; k < (causal ? r % queries + keys - queries + 1 : keys); k += 32)
+      atomicAdd(mine + codes[r * keys + k], 1U);
   __syncthreads();
   for (unsigned i = threadIdx.x; i < 256; i += blockDim.x)
     if (mine[i] != 0) atomicAdd(counts + i, static_cast<unsigned long long>(mine[i]));
@@ -166,11 +167,11 @@ void coded_rows(const float* base, const float* test, const float* weights, std:
   launched("coded_rows");
 }
 
-void count_codes(const std::uint8_t* codes, std::int64_t rows, std::int64_t queries, std::int64_t keys, std::int64_t* counts,
-                 cudaStream_t stream) {
+void count_codes(const std::uint8_t* codes, std::int64_t rows, std::int64_t queries, std::int64_t keys, bool causal,
+                 std::int64_t* counts, cudaStream_t stream) {
   if (rows * keys == 0) return;
   // A warp's rows stay below 2^32 codes together.
-  histogram_kernel<<<blocks_for(rows, threads / 32), threads, 0, stream>>>(codes, rows, queries, keys,
+  histogram_kernel<<<blocks_for(rows, threads / 32), threads, 0, stream>>>(codes, rows, queries, keys, causal,
                                                                            reinterpret_cast<unsigned long long*>(counts));
   launched("count_codes");
 }

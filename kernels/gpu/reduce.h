@@ -34,8 +34,8 @@ void weight_rows(const float* probs, const void* codes, std::int64_t rows, std::
 void coded_rows(const float* base, const float* test, const float* weights, std::int64_t rows, std::int64_t n, bool sink,
                 CodedDivergence* out, cudaStream_t stream);
 /// counts [256] += the codes that queries see.
-void count_codes(const std::uint8_t* codes, std::int64_t rows, std::int64_t queries, std::int64_t keys, std::int64_t* counts,
-                 cudaStream_t stream);
+void count_codes(const std::uint8_t* codes, std::int64_t rows, std::int64_t queries, std::int64_t keys, bool causal,
+                 std::int64_t* counts, cudaStream_t stream);
 struct SplitSizes {
   std::int64_t windows, heads, kv_heads, queries, keys, dims;
 };

@@ -72,11 +72,11 @@ std::vector<CodedDivergence> GpuReductions::coded_divergence(const DeviceTensor&
   return c_.fetched(out.get(), rows);
 }
 
-std::vector<std::int64_t> GpuReductions::code_histogram(const DeviceTensor& codes) {
+std::vector<std::int64_t> GpuReductions::code_histogram(const DeviceTensor& codes, bool causal) {
   const Shape& s = codes.shape;
   quant::require(s.rank() == 4 && quant::info(codes.dtype).bytes == 1, "code_histogram: codes must be bytes, [B, H, Tq, Tk]");
   const auto counts = c_.zeros<std::int64_t>(256);
-  count_codes(static_cast<const std::uint8_t*>(codes.storage.get()), s[0] * s[1] * s[2], s[2], s[3], counts.get(),
+  count_codes(static_cast<const std::uint8_t*>(codes.storage.get()), s[0] * s[1] * s[2], s[2], s[3], causal, counts.get(),
               c_.stream());
   return c_.fetched(counts.get(), 256);
 }

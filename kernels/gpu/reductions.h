@@ -19,7 +19,7 @@ class GpuReductions : public Reductions {
                              bool sink) override;
   std::vector<CodedDivergence> coded_divergence(const DeviceTensor& base, const DeviceTensor& test,
                                                 const DeviceTensor& weights, bool sink) override;
-  std::vector<std::int64_t> code_histogram(const DeviceTensor& codes) override;
+  std::vector<std::int64_t> code_histogram(const DeviceTensor& codes, bool causal) override;
   std::vector<OutputSplit> output_split(const DeviceTensor& base, const DeviceTensor& weights, const DeviceTensor& v,
                                         const DeviceTensor& coded_v) override;
   std::vector<Magnitudes> magnitudes(const DeviceTensor& x) override;

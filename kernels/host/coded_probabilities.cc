@@ -215,7 +215,7 @@ std::vector<CodedDivergence> HostReductions::coded_divergence(const DeviceTensor
   return all;
 }
 
-std::vector<std::int64_t> HostReductions::code_histogram(const DeviceTensor& codes) {
+std::vector<std::int64_t> HostReductions::code_histogram(const DeviceTensor& codes, bool causal) {
   const Shape& s = codes.shape;
   quant::require(s.rank() == 4 && quant::info(codes.dtype).bytes == 1,
                  "code_histogram: codes must be bytes, [B, H, Tq, Tk]");
@@ -225,7 +225,7 @@ std::vector<std::int64_t> HostReductions::code_histogram(const DeviceTensor& cod
   for (std::int64_t h = 0; h < s[0] * s[1]; ++h) {
     std::array<std::array<std::int64_t, 256>, 4> mine{};  // one after another would wait for its own last sum
     for (std::int64_t q = 0; q < s[2]; ++q)
-      for (std::int64_t k = 0, seen = q + s[3] - s[2] + 1; k < seen; ++k)
+      for (std::int64_t k = 0, seen = causal ? q + s[3] - s[2] + 1 : s[3]; k < seen; ++k)
         ++mine[static_cast<std::size_t>(k % 4)][static_cast<std::size_t>(c[(h * s[2] + q) * s[3] + k])];
 #pragma omp critical
     for (const auto& part : mine)

@@ -96,6 +96,7 @@ ExperimentRecord full_record() {
   ExperimentRecord record;
   record.sets = {"a=b"};
   record.provenance.libraries = {{"library", "1"}};
+  record.provenance.targets_path = "targets.npy";
   record.provenance.tokenizer = record.provenance.tokenizer_hash = record.provenance.documents = "text";
   record.models.push_back({"m", "p", "opt", "h", 1, "softmax", {"tensor"}, 1});
   RunRecord run;

@@ -188,13 +188,15 @@ TEST_CASE("divergence of probabilities with a learnable sink by hand: its mass i
 TEST_CASE("the histogram of codes counts what queries see, by hand; it can't see where a code lies") {
   for (const NamedBackend& backend : backends()) {
     CAPTURE(backend.name);
-    const auto histogram = [&](std::initializer_list<int> codes) {
-      return backend->reductions().code_histogram(backend->upload(bytes(Shape{1, 1, 2, 3}, codes)));
+    const auto histogram = [&](std::initializer_list<int> codes, bool causal = true) {
+      return backend->reductions().code_histogram(backend->upload(bytes(Shape{1, 1, 2, 3}, codes)), causal);
     };
     const std::vector<std::int64_t> counts = histogram({7, 0, 9, 255, 7, 7});  // the first query sees two keys
     REQUIRE(counts.size() == 256);
     CHECK((counts[0] == 1 && counts[7] == 3 && counts[255] == 1 && counts[9] == 0));
     CHECK(histogram({0, 7, 0, 7, 255, 7}) == counts);
+    const std::vector<std::int64_t> all = histogram({7, 0, 9, 255, 7, 7}, false);  // an encoder's query sees every key
+    CHECK((all[0] == 1 && all[7] == 3 && all[255] == 1 && all[9] == 1));
   }
 }
 

@@ -44,6 +44,26 @@ TEST_CASE("uint16, int32 and int64 in versions 1, 2 and 3") {
                                            "\x07" + std::string(1, 0)))) == std::vector<std::int32_t>{7});
 }
 
+TEST_CASE("rows of tokens: two dimensions, and one value below 0 where it is asked for") {
+  const TemporaryDirectory dir;
+  const std::string ids = little_endian(std::vector<std::int32_t>{1, 2, 3, 4, 5, -100});
+  const auto path = dir.write("t.npy", npy(npy_dict("<i4", "(2, 3)"), ids));
+  const TokenRows rows = read_token_rows(path, -100);
+  CHECK(rows.rows == 2);
+  CHECK(rows.row == 3);
+  CHECK(rows.tokens == std::vector<std::int32_t>{1, 2, 3, 4, 5, -100});
+  const auto said = [&](const std::string& shape, const std::string& data) {
+    return dir.shown(failure_of([&] { read_token_rows(dir.write("t.npy", npy(npy_dict("<i4", shape), data))); }).message);
+  };
+  CHECK(said("(2, 3)", ids) == "DIR/t.npy: token 5 is -100, expected a number from 0 to 2147483647");
+  CHECK(said("(6,)", ids) == "DIR/t.npy: expected two dimensions (windows, tokens), found 1");
+  CHECK(said("(1, 2, 3)", ids) == "DIR/t.npy: expected two dimensions (windows, tokens), found 3");
+  CHECK(said("(3, 3)", ids) == "DIR/t.npy: shape (3, 3) of '<i4' doesn't fill the file: 24 bytes of data");
+  CHECK(said("(0, 3)", "") == "DIR/t.npy: no tokens");
+  CHECK(said("(4294967296, 4294967296)", ids) ==
+        "DIR/t.npy: shape (4294967296, 4294967296) of '<i4' doesn't fill the file: 24 bytes of data");
+}
+
 TEST_CASE("headers we write are NumPy's: version 1.0, aligned to 64 bytes, ending in a line feed") {
   for (std::int64_t n : {0, 1, 999, 1000, 1000000}) {
     const std::string header = npy_header("'<f4'", {2, n});

@@ -91,6 +91,40 @@ TEST_CASE("other protocols on tiny-softmax, 32 windows of 256, against transform
   }
 }
 
+TEST_CASE("masked-LM encoders, all 192 windows on the cpu backend, the first 32 on both") {
+  if (!tests::checkpoint_is_here("mlm-softmax"))
+    SKIP("the encoders aren't here (set QFID_SHARED to the folder that holds models/mlm-* and data/mlm)");
+  struct Encoder {
+    const char* model;
+    double windows192;
+  };
+  for (const auto& [model, expected] : {Encoder{"mlm-softmax", 18.446649}, Encoder{"mlm-vga-output", 19.571461}}) {
+    Spec spec = tests::checkpoint_spec(model);
+    spec.data.protocol = Protocol::mlm;
+    spec.data.tokens = tests::shared_folder() / "data" / "mlm" / "input.npy";
+    spec.data.targets = tests::shared_folder() / "data" / "mlm" / "target.npy";
+    spec.metrics.sink_windows = spec.metrics.local_windows = 0;
+    const auto run = [&](const std::string& backend, std::optional<std::int64_t> windows) {
+      spec.baseline.backend = backend;
+      spec.data.windows = windows;
+      return run_experiment(spec, {}, std::atomic<bool>(false));
+    };
+    const auto perplexity = [](const ExperimentRecord& record) {
+      return *find_metric(record.runs.at(0), "perplexity")->value;
+    };
+    const double reference = perplexity(run("reference", has_cpu() ? std::optional<std::int64_t>(32) : std::nullopt));
+    if (!has_cpu()) {
+      CHECK(std::fabs(reference / expected - 1) <= tests::perplexity_relative);
+      continue;
+    }
+    const ExperimentRecord all = run("cpu", std::nullopt);
+    CAPTURE(model, perplexity(all));
+    CHECK(std::fabs(perplexity(all) / expected - 1) <= tests::perplexity_relative);
+    CHECK(all.runs[0].tokens.nll.size() == 3699);
+    CHECK(std::fabs(perplexity(run("cpu", 32)) / reference - 1) <= tests::perplexity_relative);
+  }
+}
+
 TEST_CASE("larger models, 2 windows on the reference backend and 32 on the cpu backend") {
   if (!tests::checkpoint_is_here("lm-softmax"))
     SKIP("the larger models aren't here (set QFID_SHARED to the folder that holds models/lm-* and data/gutenberg)");

@@ -65,8 +65,9 @@ TEST_CASE("coded weights, their divergence, the histogram and attention's error 
                close(f[i].p_first, g[i].p_first) && close(f[i].p_others, g[i].p_others) && close(f[i].v, g[i].v) &&
                close(f[i].v_first, g[i].v_first) && close(f[i].v_others, g[i].v_others)));
     }
-    CHECK(host->reductions().code_histogram(host->upload(codes)) ==
-          device->reductions().code_histogram(device->upload(codes)));
+    for (const bool causal : {true, false})
+      CHECK(host->reductions().code_histogram(host->upload(codes), causal) ==
+            device->reductions().code_histogram(device->upload(codes), causal));
   }
 }
 
