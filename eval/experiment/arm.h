@@ -11,6 +11,7 @@
 #include "eval/experiment/attention_heads.h"
 #include "eval/experiment/footprint.h"
 #include "eval/experiment/record.h"
+#include "eval/experiment/simulated_model.h"
 #include "eval/experiment/spec.h"
 #include "eval/experiment/target_precision.h"
 #include "eval/metrics/attention_sinks.h"
@@ -63,11 +64,13 @@ struct Arm {
     message = std::move(what);
     decoder.reset();
     emulated.reset();
+    simulated.reset();
     hidden = key_mask = {};
   }
 
   const TargetSpec* target;
   kernels::Backend* backend;
+  std::unique_ptr<SimulatedModel> simulated;  ///< what decoder runs on, where the target is simulated
   std::unique_ptr<Decoder> decoder;
   std::unique_ptr<Decoder> emulated;  ///< the same schemes on the reference backend, products in f32; null = not asked for
   kernels::DeviceTensor hidden, key_mask;  ///< of the chunk under way

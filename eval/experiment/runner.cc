@@ -235,6 +235,7 @@ class Runner {
   /// The target's decoder, and its emulated twin where format and kernel are told apart.
   template <class ResourcesOn>
   void pack(Arm& arm, const ModelConfig& config, const SiteRanges& ranges, const ResourcesOn& resources_on) {
+    if (arm.target->simulated) return simulate(arm, resources_on(*arm.backend).weights());
     DecoderPrecision precision = precision_of(*arm.target, config);
     arm.decoder = std::make_unique<Decoder>(resources_on(*arm.backend), precision, ranges);
     if (spec_.metrics.kernel_windows == 0 || spec_.metrics.local_windows == 0 ||
@@ -243,6 +244,15 @@ class Runner {
     precision.mode = kernels::ExecutionMode::emulated;
     arm.emulated =
         std::make_unique<Decoder>(resources_on(backends_.get("reference", 0)), precision, ranges, Packing::by_layer);
+  }
+
+  void simulate(Arm& arm, const DecoderWeights& weights) {
+    const Clock::time_point start = Clock::now();
+    const std::int64_t context = context_of(spec_.data, weights.config, corpus_);
+    arm.simulated = std::make_unique<SimulatedModel>(*arm.backend, weights, *arm.target->simulated,
+                                                     calibration_windows(spec_, weights.config, corpus_, context));
+    arm.decoder = arm.simulated->decoder();
+    record_.timings.calibration_seconds += seconds_since(start);
   }
 
   std::vector<SiteRanges> calibration(const ModelConfig& config, std::int64_t context, Decoder& baseline) {
@@ -311,8 +321,9 @@ class Runner {
     run.model = model.name;
     run.target = arm.target->name;
     run.backend = arm.target->backend;
-    run.mode = kernels::to_string(arm.target->mode);
+    run.mode = mode_of(*arm.target);
     run.description = describe(*arm.target);
+    if (arm.target->needs_calibration()) run.description += "; conditional on one calibration";
     run.status = arm.alive() && record_.interrupted ? RunStatus::interrupted : arm.status;
     run.message = arm.message;
     run.repro = repro_line(spec_, model.name, arm.target->name);

@@ -71,7 +71,7 @@ bool needs_range(const kernels::AttentionSchemes& a) {
 }
 
 bool TargetSpec::needs_calibration() const {
-  if (needs_range(linear.activations) || needs_range(attention)) return true;
+  if (simulated || needs_range(linear.activations) || needs_range(attention)) return true;
   for (const OverrideSpec& entry : overrides)
     if ((entry.linear && needs_range(entry.linear->activations)) || (entry.attention && needs_range(*entry.attention)))
       return true;

@@ -70,13 +70,14 @@ struct TargetSpec {
   LinearSchemes linear;
   kernels::AttentionSchemes attention;
   std::vector<OverrideSpec> overrides;
+  std::optional<SimulationSpec> simulated;  ///< rounded in f32, no schemes (eval/model/simulation.h)
   bool skip_when_unavailable = false;
 
   /// Schemes of the linear at `module` ("layers.0.fc1", "lm_head"), overrides applied.
   LinearSchemes linear_at(const std::string& module) const;
   /// Schemes of the attention at "layers.N.attention".
   kernels::AttentionSchemes attention_at(const std::string& module) const;
-  bool needs_calibration() const;  ///< any static, not fixed, scheme anywhere
+  bool needs_calibration() const;  ///< any static, not fixed, scheme anywhere, or simulated
 };
 
 struct MetricsSpec {

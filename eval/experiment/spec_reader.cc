@@ -85,7 +85,11 @@ class SpecBuilder {
 
   void build_targets() {
     calibration_needed_ = false;
-    for (const auto& [name, body] : root_.find("targets")->entries) target(name, body);
+    for (const auto& [name, body] : root_.find("targets")->entries) {
+      target(name, body);
+      if (const YamlNode* n = body.find("simulated"))
+        problems_.add(*n, "simulated rounds a whole model, and these targets run attention alone");
+    }
   }
 
   void build() {
@@ -236,9 +240,20 @@ class SpecBuilder {
     body(node, t.linear, t.attention);
     check_schemes(node, t, t.linear, t.attention);
     if (const YamlNode* n = node.find("overrides")) overrides(*n, t);
+    if (const YamlNode* n = node.find("simulated")) simulated(node, *n, t);
     if (calibration_needed_ && t.needs_calibration() && !spec_.data.calibration)
-      problems_.add(name, "target \"" + t.name + "\" has static ranges, expected data.calibration: {first_token, windows}");
+      problems_.add(name, "target \"" + t.name + "\" has ranges from calibration, expected data.calibration: {first_token, windows}");
     spec_.targets.push_back(std::move(t));
+  }
+
+  void simulated(const YamlNode& node, const YamlNode& own, TargetSpec& t) {
+    t.simulated.emplace();
+    if (const YamlNode* n = own.find("weights")) t.simulated->mse_weights = n->text == "mse";
+    if (const YamlNode* n = own.find("percentile")) t.simulated->percentile = real(*n);
+    if (const YamlNode* n = own.find("momentum")) t.simulated->momentum = real(*n);
+    for (const char* key : {"preset", "precision", "linear", "attention", "overrides", "mode", "fast_accum"})
+      if (const YamlNode* n = node.find(key))
+        problems_.add(*n, std::string(key) + " doesn't go with simulated, which rounds everything in f32");
   }
 
   void overrides(const YamlNode& list, TargetSpec& t) {

@@ -1,6 +1,7 @@
 #include "eval/experiment/target_precision.h"
 
 #include <algorithm>
+#include <format>
 
 namespace qfid::eval {
 
@@ -32,7 +33,14 @@ bool is_full_precision(const DecoderPrecision& precision) {
          precision.lm_head == LinearSchemes{} && precision.head_dense == LinearSchemes{};
 }
 
+std::string mode_of(const TargetSpec& target) {
+  return target.simulated ? "simulated" : std::string(kernels::to_string(target.mode));
+}
+
 std::string describe(const TargetSpec& target) {
+  if (const auto& s = target.simulated)
+    return std::format("simulated W8A8: weights {}, activations {} with momentum {}", s->mse_weights ? "mse" : "minmax",
+                       s->percentile ? std::format("percentile {}", *s->percentile) : "minmax", s->momentum);
   std::string text = std::string(kernels::to_string(target.mode)) + "; linear: ";
   if (target.linear == LinearSchemes{}) {
     text += "f32";

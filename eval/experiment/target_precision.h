@@ -14,6 +14,9 @@ DecoderPrecision precision_of(const TargetSpec& target, const ModelConfig& confi
 /// Whether every module runs in f32: nothing to emulate.
 bool is_full_precision(const DecoderPrecision& precision);
 
+/// "real", "emulated", "library" or "simulated".
+std::string mode_of(const TargetSpec& target);
+
 /// One line: mode, linear and attention schemes in canonical spelling, number of overrides.
 std::string describe(const TargetSpec& target);
 

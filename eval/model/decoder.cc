@@ -4,6 +4,8 @@
 #include <tuple>
 #include <utility>
 
+#include "eval/model/simulation.h"
+
 namespace qfid::eval {
 
 using kernels::DeviceTensor;
@@ -191,11 +193,19 @@ DeviceTensor Decoder::embed(const DeviceTensor& ids) {
   DeviceTensor hidden = b.embedding(ids, resources_.token_table());
   if (resources_.token_types().defined()) {
     const Tensor type_0 = Tensor::zeros(quant::DType::i32, Shape{batch, length});
-    hidden = b.add(hidden, b.embedding(b.upload(type_0), resources_.token_types()));
+    hidden = rounded("embed_type_sum", b.add(hidden, b.embedding(b.upload(type_0), resources_.token_types())));
   }
-  hidden = b.add(hidden, b.embedding(b.upload(positions), resources_.position_table()));
+  hidden = rounded("embed_sum", b.add(hidden, b.embedding(b.upload(positions), resources_.position_table())));
   const DecoderResources::Norm& norm = resources_.embed_norm();
-  return norm.gamma.defined() ? b.layer_norm(hidden, norm.gamma, norm.beta, config.norm_eps) : hidden;
+  return norm.gamma.defined() ? rounded("embed_norm", b.layer_norm(hidden, norm.gamma, norm.beta, config.norm_eps)) : hidden;
+}
+
+DeviceTensor Decoder::rounded(const std::string& site, DeviceTensor x) const {
+  return simulation_ == nullptr ? x : simulation_->at(site, x);
+}
+
+DeviceTensor Decoder::rounded(int l, const char* name, DeviceTensor x) const {
+  return simulation_ == nullptr ? x : simulation_->at(layer_module(l, name), x);
 }
 
 void Decoder::attend(int l, const DeviceTensor& attn_in, LayerTrace& trace, kernels::TapSink* taps) {
@@ -212,7 +222,9 @@ void Decoder::attend(int l, const DeviceTensor& attn_in, LayerTrace& trace, kern
   }
   inputs.sink = resources_.layer(l).sink;
   inputs.key_mask = trace.key_mask;
-  kernels::AttentionResult result = backend().attention(*layer.attention, inputs, taps);
+  kernels::AttentionResult result =
+      simulation_ == nullptr ? backend().attention(*layer.attention, inputs, taps)
+                             : simulation_->attention(layer_module(l, ""), layer.attention->problem(), inputs, taps);
   trace.output = result.output;
   trace.probs = std::move(result.probs);
   const kernels::AttentionSchemes& schemes = layer.attention->problem().schemes;
@@ -227,24 +239,31 @@ LayerTrace Decoder::layer(int l, const DeviceTensor& hidden, kernels::TapSink* t
   const DecoderResources::Layer& norms = resources_.layer(l);
   const ModelConfig& config = resources_.weights().config;
   kernels::Backend& b = backend();
-  const auto normed = [&](const DeviceTensor& x, const DecoderResources::Norm& norm, bool here) {
-    return here ? b.layer_norm(x, norm.gamma, norm.beta, config.norm_eps) : x;
+  const auto normed = [&](const DeviceTensor& x, const DecoderResources::Norm& norm, const char* name, bool here) {
+    return here ? rounded(l, name, b.layer_norm(x, norm.gamma, norm.beta, config.norm_eps)) : x;
   };
   LayerTrace trace;
   trace.key_mask = key_mask;
   trace.hidden_in = hidden;
-  trace.attn_in = normed(hidden, norms.attn_norm, !config.post_norm);
-  trace.q = run("q_proj", layer.q, trace.attn_in, trace.codes);
-  trace.k = run("k_proj", layer.k, trace.attn_in, trace.codes);
-  trace.v = run("v_proj", layer.v, trace.attn_in, trace.codes);
+  trace.attn_in = normed(hidden, norms.attn_norm, "attn_norm", !config.post_norm);
+  project(l, trace.attn_in, trace);
   attend(l, trace.attn_in, trace, taps);
-  trace.attn_out = run("out_proj", layer.out, trace.output.reshaped(hidden.shape), trace.codes);
-  const DeviceTensor middle = normed(b.add(hidden, trace.attn_out), norms.attn_norm, config.post_norm);
-  trace.ffn_in = normed(middle, norms.ffn_norm, !config.post_norm);
-  trace.ffn_act = b.activation(run("fc1", layer.fc1, trace.ffn_in, trace.codes), config.activation);
-  trace.ffn_out = run("fc2", layer.fc2, trace.ffn_act, trace.codes);
-  trace.residual = normed(b.add(middle, trace.ffn_out), norms.ffn_norm, config.post_norm);
+  trace.attn_out = rounded(l, "out_proj", run("out_proj", layer.out, trace.output.reshaped(hidden.shape), trace.codes));
+  const DeviceTensor middle =
+      normed(rounded(l, "attn_residual", b.add(hidden, trace.attn_out)), norms.attn_norm, "attn_norm", config.post_norm);
+  trace.ffn_in = normed(middle, norms.ffn_norm, "ffn_norm", !config.post_norm);
+  trace.ffn_act = rounded(l, "fc1", b.activation(run("fc1", layer.fc1, trace.ffn_in, trace.codes), config.activation));
+  trace.ffn_out = rounded(l, "fc2", run("fc2", layer.fc2, trace.ffn_act, trace.codes));
+  trace.residual =
+      normed(rounded(l, "ffn_residual", b.add(middle, trace.ffn_out)), norms.ffn_norm, "ffn_norm", config.post_norm);
   return trace;
+}
+
+void Decoder::project(int l, const DeviceTensor& attn_in, LayerTrace& trace) {
+  Layer& layer = use(l);
+  trace.q = rounded(l, "q_proj", run("q_proj", layer.q, attn_in, trace.codes));
+  trace.k = rounded(l, "k_proj", run("k_proj", layer.k, attn_in, trace.codes));
+  trace.v = rounded(l, "v_proj", run("v_proj", layer.v, attn_in, trace.codes));
 }
 
 LayerTrace Decoder::local(int l, const LayerTrace& baseline, kernels::TapSink* taps) {
@@ -256,13 +275,13 @@ LayerTrace Decoder::local(int l, const LayerTrace& baseline, kernels::TapSink* t
   trace.v = baseline.v;
   trace.key_mask = baseline.key_mask;
   attend(l, baseline.attn_in, trace, taps);
-  trace.q = run("q_proj", layer.q, baseline.attn_in, trace.codes);
-  trace.k = run("k_proj", layer.k, baseline.attn_in, trace.codes);
-  trace.v = run("v_proj", layer.v, baseline.attn_in, trace.codes);
-  trace.attn_out = run("out_proj", layer.out, baseline.output.reshaped(baseline.hidden_in.shape), trace.codes);
-  trace.ffn_act =
-      backend().activation(run("fc1", layer.fc1, baseline.ffn_in, trace.codes), resources_.weights().config.activation);
-  trace.ffn_out = run("fc2", layer.fc2, baseline.ffn_act, trace.codes);
+  project(l, baseline.attn_in, trace);
+  trace.attn_out =
+      rounded(l, "out_proj", run("out_proj", layer.out, baseline.output.reshaped(baseline.hidden_in.shape), trace.codes));
+  trace.ffn_act = rounded(
+      l, "fc1",
+      backend().activation(run("fc1", layer.fc1, baseline.ffn_in, trace.codes), resources_.weights().config.activation));
+  trace.ffn_out = rounded(l, "fc2", run("fc2", layer.fc2, baseline.ffn_act, trace.codes));
   return trace;
 }
 
@@ -270,7 +289,7 @@ DeviceTensor Decoder::final_hidden(const DeviceTensor& hidden, NamedCounts& coun
   quant::require(has_head(), "decoder: the model has no head");
   const ModelConfig& config = resources_.weights().config;
   const DecoderResources::Norm& norm = resources_.final_norm();
-  if (!head_dense_) return backend().layer_norm(hidden, norm.gamma, norm.beta, config.norm_eps);
+  if (!head_dense_) return rounded("final_norm", backend().layer_norm(hidden, norm.gamma, norm.beta, config.norm_eps));
   const DeviceTensor transformed = backend().activation(run("head_dense", head_dense_, hidden, counts), config.activation);
   return backend().layer_norm(transformed, norm.gamma, norm.beta, config.norm_eps);
 }

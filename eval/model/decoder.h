@@ -17,6 +17,8 @@
 
 namespace qfid::eval {
 
+class Simulation;
+
 /// What a model keeps on one backend once, whatever the number of precisions: norms, embeddings, and packed linears shared
 /// by every arm that runs a module in the same schemes.
 class DecoderResources {
@@ -80,6 +82,10 @@ class Decoder {
   Decoder(DecoderResources& resources, const DecoderPrecision& precision, const SiteRanges& ranges,
           Packing packing = Packing::ahead);
 
+  /// Rounds every site's tensor from now on (a decoder of full precision, over simulated_weights); null = none. Kept by the
+  /// caller.
+  void simulate(Simulation* simulation) { simulation_ = simulation; }
+
   int layers() const { return static_cast<int>(precision_.layers.size()); }
   kernels::Backend& backend() const { return resources_.backend(); }
 
@@ -111,6 +117,11 @@ class Decoder {
   Layer& use(int l);
   kernels::DeviceTensor run(const char* name, const std::shared_ptr<kernels::PreparedLinear>& linear,
                             const kernels::DeviceTensor& src, NamedCounts& counts);
+  /// x behind the site's quantizer, where there is a simulation.
+  kernels::DeviceTensor rounded(const std::string& site, kernels::DeviceTensor x) const;
+  kernels::DeviceTensor rounded(int l, const char* name, kernels::DeviceTensor x) const;
+  /// q, k and v of a layer.
+  void project(int l, const kernels::DeviceTensor& attn_in, LayerTrace& trace);
   void attend(int l, const kernels::DeviceTensor& attn_in, LayerTrace& trace, kernels::TapSink* taps);
   kernels::DeviceTensor heads(const kernels::DeviceTensor& x) const;
 
@@ -121,6 +132,7 @@ class Decoder {
   std::vector<Layer> layers_;  ///< all, or by_layer the one in use
   int in_use_ = -1;            ///< by_layer: which
   std::shared_ptr<kernels::PreparedLinear> lm_head_, head_dense_;
+  Simulation* simulation_ = nullptr;
 };
 
 /// The attention problem of layer l's shape in these schemes.

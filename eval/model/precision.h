@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,13 @@ struct LinearSchemes {
 struct Execution {
   kernels::ExecutionMode mode = kernels::ExecutionMode::real;
   bool fast_accum = false;  ///< FP8 products on a GPU
+};
+
+/// Simulated W8A8 (simulation.h).
+struct SimulationSpec {
+  bool mse_weights = false;          ///< weights' ranges: of least squared error instead of the largest magnitude
+  std::optional<double> percentile;  ///< activations' ranges: of this percentile and 100 less it; absent = the extremes
+  double momentum = 0.9;             ///< what a batch's range leaves of the one before
 };
 
 struct DecoderPrecision {

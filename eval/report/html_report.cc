@@ -84,6 +84,7 @@ std::string html_report(const ExperimentRecord& record) {
   Html sections;
   add_verdicts(sections, record);
   add_gates(sections, record);
+  add_variants(sections, record);
   add_budgets(sections, record);
   add_heads(sections, record);
   add_error_curves(sections, record);

@@ -14,6 +14,7 @@ std::string_view html_style();
 void add_answer(Html& page, const ExperimentRecord& record);            // html_answer.cc
 void add_verdicts(Html& page, const ExperimentRecord& record);          // html_verdicts.cc
 void add_gates(Html& page, const ExperimentRecord& record);             // html_verdicts.cc
+void add_variants(Html& page, const ExperimentRecord& record);          // variants.cc
 void add_budgets(Html& page, const ExperimentRecord& record);           // budget.cc
 void add_heads(Html& page, const ExperimentRecord& record);             // html_heads.cc
 void add_error_curves(Html& page, const ExperimentRecord& record);      // html_curves.cc

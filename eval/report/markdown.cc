@@ -138,6 +138,7 @@ std::string markdown_report(const ExperimentRecord& record) {
     add_worst_layers(text, record, model);
     text += markdown_budgets(record, model.name);
   }
+  text += markdown_variants(record);
   add_outliers(text, record);
   std::string rows;
   for (const PairRecord& pair : record.pairs)

@@ -26,6 +26,8 @@ std::string console_time_budget(const Plan& plan, double seconds);
 /// Shares of each target's parts in its KL, of one model; empty without budgets.
 std::string console_budgets(const ExperimentRecord& record, const std::string& model, int width = 80);
 std::string markdown_budgets(const ExperimentRecord& record, const std::string& model);
+/// Several models under each target; empty with fewer than two.
+std::string markdown_variants(const ExperimentRecord& record);
 /// The verdicts in words, what blocks first; empty without gates.
 std::string console_gates(const std::vector<GateRecord>& gates, int width = 80);
 std::string markdown_gates(const std::vector<GateRecord>& gates);

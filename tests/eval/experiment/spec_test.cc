@@ -109,7 +109,8 @@ TEST_CASE("every mistake has its place and its remedy") {
       {"list as key", "? [a]\n: 1", "1:3: a key must be a word"},
       {"half a surrogate pair", "a: \"\\ud800\"", "1:11: not valid YAML: invalid unicode: 55296"},
       {"unknown key", head() + "targts: {}\ntargets: {t: {}}",
-       "5:1: unknown key \"targts\", expected one of version, name, models, data, baseline, presets, targets, metrics, run, gates, "
+       "5:1: unknown key \"targts\", expected one of version, name, models, data, baseline, presets, targets, metrics, run, "
+       "gates, "
        "did you mean \"targets\"?"},
       {"duplicate key", head() + "name: u\ntargets: {t: {}}", "5:1: duplicate key \"name\""},
       {"no targets", head(), "1:1: missing key \"targets\", expected a map of names"},
@@ -154,7 +155,10 @@ TEST_CASE("every mistake has its place and its remedy") {
       {"p scale", with_target("{attention: {p: uint8, v: int8, p_scale: 256}}"),
        "6:47: p_scale needs p in e4m3 or e5m2 (uint8 has 255, int8 127)"},
       {"static", with_target("{preset: int8-per-tensor-static}"),
-       "6:3: target \"t\" has static ranges, expected data.calibration: {first_token, windows}"},
+       "6:3: target \"t\" has ranges from calibration, expected data.calibration: {first_token, windows}"},
+      {"simulated without calibration", with_target("{simulated: {}}"),
+       "6:3: target \"t\" has ranges from calibration, expected data.calibration: {first_token, windows}"},
+      {"simulated weights", with_target("{simulated: {weights: max}}"), "6:28: expected one of minmax, mse, found \"max\""},
       {"emulated", with_target("{backend: gpu, mode: emulated}"),
        "6:27: mode emulated runs on the cpu and reference backends, found backend gpu"},
       {"model missing",
@@ -165,7 +169,8 @@ TEST_CASE("every mistake has its place and its remedy") {
       {"several at once", head() + "targets: {t: {backend: cup}}\nrun: {threads: 0}\nmetrcs: {}",
        "5:24: targets.t.backend is \"cup\", expected one of cpu, reference, gpu, did you mean \"cpu\"?\n"
        "6:16: run.threads is \"0\", expected a whole number, 1..4096\n"
-       "7:1: unknown key \"metrcs\", expected one of version, name, models, data, baseline, presets, targets, metrics, run, gates, "
+       "7:1: unknown key \"metrcs\", expected one of version, name, models, data, baseline, presets, targets, metrics, run, "
+       "gates, "
        "did you mean \"metrics\"?"},
   };
   for (const Wrong& wrong : all) {
