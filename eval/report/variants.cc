@@ -33,12 +33,13 @@ std::vector<std::pair<std::string, std::vector<VariantRow>>> by_target(const Exp
 
 std::string with_interval(const Metric* metric) {
   if (metric == nullptr) return "-";
-  return short_number(metric) + (metric->ci ? " [" + interval_text(metric) + "]" : "");
+  return short_number(metric) + (metric->ci ? " (" + interval_text(metric) + ")" : "");
 }
 
 std::vector<std::string> cells_of(const VariantRow& row) {
-  const auto full = [&](const char* name) { return short_number(find_metric(*row.full, name)); };
-  const auto run = [&](const char* name) { return short_number(find_metric(*row.run, name)); };
+  const auto both = [&](const char* name) {
+    return short_number(find_metric(*row.full, name)) + ", " + short_number(find_metric(*row.run, name));
+  };
   const Metric* difference = find_metric(*row.run, "perplexity.difference");
   return {row.model->name,
           row.model->variant,
@@ -46,21 +47,20 @@ std::vector<std::string> cells_of(const VariantRow& row) {
           with_interval(find_metric(*row.run, "perplexity")),
           short_number(difference),
           with_interval(find_metric(*row.run, "perplexity.ratio")),
-          full("inf_norm.outlier_free"),
-          run("inf_norm.outlier_free"),
-          full("kurtosis.outlier_free"),
-          run("kurtosis.outlier_free")};
+          both("inf_norm.outlier_free"),
+          both("kurtosis.outlier_free")};
 }
 
-const std::vector<std::string> headings{"Model",          "Attention", "Perplexity, full precision", "Perplexity, quantized",
-                                        "Difference",     "Ratio",     "Infinity norm, full",        "quantized",
-                                        "Kurtosis, full", "quantized"};
+const std::vector<std::string> headings{
+    "Model",         "Attention", "Perplexity, full precision", "Perplexity, quantized", "Difference", "Ratio",
+    "Infinity norm", "Kurtosis"};
 
 std::string caveat(const ExperimentRecord& record) {
   return std::format(
       "Intervals are at {:g} % over windows, for these checkpoints. One training seed of each says nothing about the "
       "variants "
-      "of attention themselves. Infinity norms and kurtosis are inf_norm.outlier_free and kurtosis.outlier_free.",
+      "of attention themselves. Infinity norms and kurtosis (inf_norm.outlier_free, kurtosis.outlier_free) are those of "
+      "full precision, then quantized.",
       100 * record.confidence);
 }
 
@@ -91,6 +91,7 @@ void add_variants(Html& page, const ExperimentRecord& record) {
   if (all.empty()) return;
   open_section(page, "variants", "Models side by side");
   for (const auto& [target, rows] : all) {
+    page.leaf("h3", target);
     open_table(page, "Under " + target);
     page.open("thead").row("th", headings).close().open("tbody");
     for (const VariantRow& row : rows) {
