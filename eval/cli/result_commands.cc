@@ -48,6 +48,9 @@ void print_baseline(const SavedBaseline& saved) {
       for (const double sum : sums) total += sum;
       std::cout << std::format("  {:<16} mean {:.6g}\n", name, total / tokens);
     }
+    if (run.hashes)
+      std::cout << std::format("  hashes of {} tensors, {} windows, instruction set {}\n", run.hashes->tensors.size(),
+                               run.hashes->windows, run.hashes->key.at("instruction set"));
   }
 }
 
@@ -125,7 +128,8 @@ int command_baseline_update(const BaselineOptions& options) {
       saved.runs.push_back(run);
       continue;
     }
-    const bool same = old->sums == run.sums && old->checkpoint == run.checkpoint && old->tokens == run.tokens;
+    const bool same =
+        old->sums == run.sums && old->checkpoint == run.checkpoint && old->tokens == run.tokens && old->hashes == run.hashes;
     std::cout << run.model << " / " << run.target << ": " << (same ? "unchanged" : "replaced")
               << (old->checkpoint == run.checkpoint ? "" : ", another checkpoint")
               << (old->schemes == run.schemes ? "" : ", other schemes") << "\n";

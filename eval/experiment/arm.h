@@ -14,6 +14,7 @@
 #include "eval/experiment/simulated_model.h"
 #include "eval/experiment/spec.h"
 #include "eval/experiment/target_precision.h"
+#include "eval/experiment/tensor_hasher.h"
 #include "eval/metrics/attention_sinks.h"
 #include "eval/metrics/layer_tables.h"
 #include "eval/metrics/token_metrics.h"
@@ -82,6 +83,7 @@ struct Arm {
   std::map<std::string, std::string> implementations;
   /// Takes tensors that are dumped, by name; not callable when none are.
   std::function<void(const std::string& name, const quant::Tensor& windows)> dump;
+  std::optional<TensorHasher> hasher;  ///< where an exact gate asks for hashes
   RunStatus status = RunStatus::ok;
   std::string message;
   double forward_seconds = 0, metric_seconds = 0, local_seconds = 0;

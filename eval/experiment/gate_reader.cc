@@ -24,12 +24,24 @@ void read_bound(const YamlNode& body, GateSpec& gate, Problems& problems) {
   gate.bound = real(bound);
   gate.upper = max != nullptr;
   const bool relative = body.find("relative_to") != nullptr;
-  if (gate.metric == "perplexity.ratio" && gate.bound <= 0)
+  if (gate.metric.ends_with("perplexity.ratio") && gate.bound <= 0)
     problems.add(bound, "a perplexity ratio is above 0, found " + bound.text);
   if (gate.metric.starts_with("top1.") && !relative && (gate.bound < 0 || gate.bound > 1))
     problems.add(bound, gate.metric + " is a share, expected 0..1, found " + bound.text);
   if (gate.metric.starts_with("kl") && !relative && gate.bound < 0)
     problems.add(bound, gate.metric + " is never below 0, found " + bound.text);
+}
+
+/// What an exact gate can't have, and what it must.
+void read_exact(const YamlNode& body, GateSpec& gate, Problems& problems) {
+  gate.exact = body.find("exact")->text;
+  gate.metric = "exact." + gate.exact;
+  for (const char* key : {"metric", "max", "min", "confidence"})
+    if (const YamlNode* node = body.find(key))
+      problems.add(*node, "gate \"" + gate.name + "\" is exact and has no " + key + ": nothing may change");
+  const YamlNode* relative = body.find("relative_to");
+  if (relative == nullptr || relative->find("file") == nullptr)
+    problems.add(body, "gate \"" + gate.name + "\" is exact, expected relative_to: {file: ...}, a saved baseline");
 }
 
 void read_relative(const YamlNode& node, const std::filesystem::path& directory, GateSpec& gate, Problems& problems) {
@@ -79,8 +91,14 @@ std::vector<GateSpec> gates_from(const YamlNode& gates, const std::filesystem::p
   for (const auto& [name, body] : gates.entries) {
     GateSpec gate;
     gate.name = name.text;
-    gate.metric = body.find("metric")->text;
-    read_bound(body, gate, problems);
+    if (body.find("exact") != nullptr) {
+      read_exact(body, gate, problems);
+    } else if (const YamlNode* metric = body.find("metric")) {
+      gate.metric = metric->text;
+      read_bound(body, gate, problems);
+    } else {
+      problems.add(body, "missing key \"metric\" in gate \"" + gate.name + "\", expected one of metric, exact");
+    }
     for (auto [key, field] : {std::pair{"models", &gate.models}, std::pair{"targets", &gate.targets}})
       if (const YamlNode* node = body.find(key)) {
         *field = node->text;

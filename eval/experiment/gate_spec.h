@@ -16,7 +16,8 @@ struct ExpectedFailure {
 struct GateSpec {
   std::string name;
   std::string models = "*", targets = "*";  ///< patterns (spec.h, matches); the baseline is never gated
-  std::string metric;                       ///< a name of gate_metrics()
+  std::string metric;                       ///< a name of gate_metrics(), or "exact.logits", "exact.taps"
+  std::string exact;                        ///< "logits", "taps": nothing may change, and there is no bound; "" = not
   double bound = 0;                         ///< on the metric's own scale
   bool upper = true;                        ///< max; otherwise min
   std::string relative_target;              ///< compared with this target of the same model; "" = not

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <format>
+#include <numbers>
+#include <numeric>
 
 #include "eval/metrics/interval.h"
 #include "quant/core/error.h"
@@ -24,16 +26,17 @@ std::string words_of(const GateRecord& g, const GateMetric& metric, const std::s
   if (!why_not.empty()) return text + why_not;
   if (s.outcome == GateOutcome::pass) return text + "shown to be within";
   if (s.outcome == GateOutcome::fail) return text + "shown to be beyond";
+  const char* const units = metric.unit == GateUnit::token ? "windows" : "documents";
   if (s.windows < min_windows_for_interval)
-    return text + std::format("{} windows say nothing, at least {} are needed", s.windows, min_windows_for_interval);
+    return text + std::format("{} {} say nothing, at least {} are needed", s.windows, units, min_windows_for_interval);
   if (s.p_fail <= 1 - g.confidence)
-    return text + std::format("beyond by itself, but not surely so among {} gates (Holm): more windows", tests);
-  text += std::format("{} windows can't say", s.windows);
+    return text + std::format("beyond by itself, but not surely so among {} gates (Holm): more {}", tests, units);
+  text += std::format("{} {} can't say", s.windows, units);
   if (s.detectable)
     text += metric.exponential ? std::format("; they show what is off by a factor of {} or more", digits(*s.detectable))
                                : std::format("; they show what is off by {} or more", digits(*s.detectable));
-  return text + (s.windows_needed ? std::format("; about {} windows would settle it", *s.windows_needed)
-                                  : "; it lies on the bound, no number of windows settles it");
+  return text + (s.windows_needed ? std::format("; about {} {} would settle it", *s.windows_needed, units)
+                                  : std::format("; it lies on the bound, no number of {} settles it", units));
 }
 
 GateVerdict verdict_of(const GateRecord& g, const GateSpec& spec, const std::string& day) {
@@ -53,7 +56,7 @@ class Evaluation {
       : record_(record), saved_(saved) {
     for (const GateSpec& spec : gates)
       for (const RunRecord& run : record.runs)
-        if (concerns(spec, run.model, run.target)) entries_.push_back({&spec, &run, {}, ""});
+        if (concerns(spec, run.model, run.target)) entries_.push_back({&spec, &run, {}, "", ""});
   }
 
   std::vector<GateRecord> run(const std::string& day) {
@@ -62,10 +65,11 @@ class Evaluation {
     std::vector<GateRecord> records;
     for (Entry& entry : entries_) {
       GateRecord& g = entry.gate;
-      const GateMetric& metric = gate_metric(g.metric);
-      if (metric.exponential) exponentiate(g.statistics);
+      const bool exact = !entry.spec->exact.empty();
+      if (!exact && gate_metric(g.metric).exponential) exponentiate(g.statistics);
       g.verdict = verdict_of(g, *entry.spec, day);
-      g.words = words_of(g, metric, entry.why_not, entries_.size());
+      g.words = exact ? std::format("{} relative to {}: {}", g.metric, g.relative_to, entry.why_not + entry.exact_words)
+                      : words_of(g, gate_metric(g.metric), entry.why_not, tests());
       if (entry.spec->expected_failure) {
         g.reason = entry.spec->expected_failure->reason;
         g.expires = entry.spec->expected_failure->expires;
@@ -84,8 +88,36 @@ class Evaluation {
     const GateSpec* spec;
     const RunRecord* run;
     GateRecord gate;
-    std::string why_not;  ///< there was nothing to test
+    std::string why_not;      ///< there was nothing to test
+    std::string exact_words;  ///< of an exact gate
   };
+
+  /// Hashes against those of a saved baseline: the effect is how many tensors differ. Why they say nothing, or "".
+  std::string compare_exactly(const RunRecord& run, const GateSpec& spec, GateRecord& g, std::string& words) const {
+    const SavedRun* reference = nullptr;
+    if (const std::string why_not = saved_run(run, spec, reference); !why_not.empty()) return why_not;
+    const bool logits = spec.exact == "logits";
+    const auto holds = [&](const std::optional<TensorHashes>& hashes) {
+      return hashes && (logits || hashes->tensors.size() > 1);
+    };
+    if (!holds(run.hashes))
+      return "these results hold no hashes of " + spec.exact + ": run with the gate in the configuration";
+    const std::string name = spec.relative_file.string();
+    if (!holds(reference->hashes)) return name + " holds no hashes of " + spec.exact + ": qfid baseline update";
+    const HashComparison found = compare_hashes(*run.hashes, *reference->hashes, logits);
+    if (!found.not_comparable.empty()) return "not comparable: " + found.not_comparable;
+    g.statistics.windows = static_cast<int>(run.hashes->windows);
+    g.statistics.effect = found.differing;
+    g.statistics.outcome = found.differing == 0 ? GateOutcome::pass : GateOutcome::fail;
+    words = found.differing == 0
+                ? std::format("{} tensors of {} windows are the same, bit for bit", found.tensors, run.hashes->windows)
+            : logits ? std::format("the logits of {} windows changed", run.hashes->windows)
+                     : std::format(
+                           "{} is the first of {} tensors (of {}) that changed: what comes before is the same, so "
+                           "the operation that makes it isn't",
+                           found.first, found.differing, found.tensors);
+    return "";
+  }
 
   void evaluate(Entry& entry) {
     const GateSpec& spec = *entry.spec;
@@ -106,18 +138,32 @@ class Evaluation {
     if (!spec.relative_target.empty()) g.relative_to = "target " + spec.relative_target;
     if (!spec.relative_written.empty()) g.relative_to = "file " + spec.relative_written;
     std::vector<double> sums;
+    if (!spec.exact.empty()) {
+      entry.why_not = incomplete(*entry.run);
+      if (entry.why_not.empty()) entry.why_not = compare_exactly(*entry.run, spec, g, entry.exact_words);
+      return;
+    }
     entry.why_not = sums_of(*entry.run, spec, sums);
     if (!entry.why_not.empty()) return;
     const GateMetric& metric = gate_metric(spec.metric);
+    const std::optional<GateUnits> units = by_unit(*entry.run, metric, std::move(sums));
+    if (!units) {
+      entry.why_not = "these results hold no documents: words and bytes are counted under protocol lmeval";
+      return;
+    }
     const GateBound bound{metric.exponential ? std::log(spec.bound) : spec.bound, spec.upper};
-    g.statistics = evaluate_bound(sums, entry.run->windows.tokens, sum_kind(spec), bound, spec.confidence,
-                                  resamples_for(entries_.size(), spec.confidence));
+    g.statistics = evaluate_bound(units->sums, units->counts, sum_kind(spec), bound, spec.confidence,
+                                  resamples_for(tests(), spec.confidence));
+  }
+
+  static std::string incomplete(const RunRecord& run) {
+    if (run.status == RunStatus::ok) return "";
+    return std::string("the run was ") + to_string(run.status) + (run.message.empty() ? "" : ": " + run.message);
   }
 
   /// Why there are none, or "".
   std::string sums_of(const RunRecord& run, const GateSpec& spec, std::vector<double>& sums) const {
-    if (run.status != RunStatus::ok)
-      return std::string("the run was ") + to_string(run.status) + (run.message.empty() ? "" : ": " + run.message);
+    if (const std::string why_not = incomplete(run); !why_not.empty()) return why_not;
     const RunRecord& base = *record_.find(run.model, "baseline");
     const GateMetric& metric = gate_metric(spec.metric);
     sums = gate_sums(run, base, metric);
@@ -138,40 +184,56 @@ class Evaluation {
     return "";
   }
 
-  std::string saved_sums(const RunRecord& run, const GateSpec& spec, const GateMetric& metric,
-                         std::vector<double>& sums) const {
+  /// The run of a saved baseline that a gate compares with, of the same data; why there is none, or "".
+  std::string saved_run(const RunRecord& run, const GateSpec& spec, const SavedRun*& reference) const {
     const auto found = saved_.find(spec.relative_file);
     if (found == saved_.end())
       return spec.relative_file.string() + " isn't there yet: qfid baseline save RESULTS -o " + spec.relative_file.string();
     const SavedBaseline& saved = found->second;
     require_comparable(identity_of(record_.provenance), "this result", saved.data, saved.path);
-    const SavedRun* reference = saved.find(run.model, run.target);
+    reference = saved.find(run.model, run.target);
     if (reference == nullptr) return saved.path + " has no run " + run.model + " / " + run.target + ": qfid baseline update";
     for (const ModelRecord& model : record_.models)
       if (model.name == run.model) {
         ModelRecord other{run.model, "", "", reference->checkpoint, 0, "", {}, reference->vocabulary};
         require_same_model(model, "this result", other, saved.path);
       }
-    const auto series = reference->sums.find(std::string(metric.sums));
-    if (series == reference->sums.end())
-      return saved.path + " has no " + std::string(metric.sums) + " of " + run.model + " / " + run.target +
-             ": qfid baseline update";
     if (reference->tokens != run.windows.tokens)
       throw quant::Error(quant::ErrorKind::usage,
                          "this result and " + saved.path + " aren't comparable: tokens scored in each window differ");
+    return "";
+  }
+
+  std::string saved_sums(const RunRecord& run, const GateSpec& spec, const GateMetric& metric,
+                         std::vector<double>& sums) const {
+    const SavedRun* reference = nullptr;
+    if (const std::string why_not = saved_run(run, spec, reference); !why_not.empty()) return why_not;
+    const auto series = reference->sums.find(std::string(metric.sums));
+    if (series == reference->sums.end())
+      return spec.relative_file.string() + " has no " + std::string(metric.sums) + " of " + run.model + " / " + run.target +
+             ": qfid baseline update";
     sums = series->second;
     return "";
+  }
+
+  /// Gates that can be wrong by chance.
+  std::size_t tests() const {
+    return static_cast<std::size_t>(
+        std::count_if(entries_.begin(), entries_.end(), [](const Entry& entry) { return entry.spec->exact.empty(); }));
   }
 
   /// A gate that fails alone, but not among all of this check, is inconclusive.
   void correct() {
     std::vector<FailTest> tests;
-    for (const Entry& entry : entries_) tests.push_back({entry.gate.statistics.p_fail, 1 - entry.spec->confidence});
-    const std::vector<bool> rejected = holm(tests);
-    for (std::size_t i = 0; i < entries_.size(); ++i) {
-      GateOutcome& outcome = entries_[i].gate.statistics.outcome;
-      if (outcome == GateOutcome::fail && !rejected[i]) outcome = GateOutcome::inconclusive;
+    std::vector<GateOutcome*> outcomes;
+    for (Entry& entry : entries_) {
+      if (!entry.spec->exact.empty()) continue;
+      tests.push_back({entry.gate.statistics.p_fail, 1 - entry.spec->confidence});
+      outcomes.push_back(&entry.gate.statistics.outcome);
     }
+    const std::vector<bool> rejected = holm(tests);
+    for (std::size_t i = 0; i < outcomes.size(); ++i)
+      if (*outcomes[i] == GateOutcome::fail && !rejected[i]) *outcomes[i] = GateOutcome::inconclusive;
   }
 
   static void exponentiate(GateStatistics& s) {
@@ -195,6 +257,9 @@ const std::vector<GateMetric>& gate_metrics() {
       {"kl_reverse.mean", "kl_reverse", SumKind::real, false},
       {"top1.agreement", "top1.agreement", SumKind::events, false},
       {"top1.flips", "top1.flips", SumKind::events, false},
+      {"word_perplexity.ratio", "nll.difference", SumKind::real, true, GateUnit::word},
+      {"byte_perplexity.ratio", "nll.difference", SumKind::real, true, GateUnit::byte},
+      {"bits_per_byte.difference", "nll.difference", SumKind::real, false, GateUnit::byte, std::numbers::log2e},
   };
   return all;
 }
@@ -229,6 +294,22 @@ std::vector<double> gate_sums(const RunRecord& run, const RunRecord& baseline, c
                                                      : static_cast<double>(w.tokens[i]) - agree);
   }
   return sums;
+}
+
+std::optional<GateUnits> by_unit(const RunRecord& run, const GateMetric& metric, std::vector<double> window_sums) {
+  if (metric.unit == GateUnit::token) return GateUnits{std::move(window_sums), run.windows.tokens};
+  GateUnits units;
+  std::size_t next = 0;
+  for (const ScoredDocument& document : run.documents) {
+    const auto windows = static_cast<std::size_t>(document.windows);
+    if (windows > window_sums.size() - next) return std::nullopt;
+    const auto from = window_sums.begin() + static_cast<std::ptrdiff_t>(next);
+    units.sums.push_back(metric.scale * std::accumulate(from, from + document.windows, 0.0));
+    units.counts.push_back(metric.unit == GateUnit::word ? document.words : document.bytes);
+    next += windows;
+  }
+  const bool any = std::any_of(units.counts.begin(), units.counts.end(), [](std::int64_t n) { return n > 0; });
+  return any && next == window_sums.size() ? std::optional(std::move(units)) : std::nullopt;
 }
 
 std::vector<GateRecord> evaluate_gates(const ExperimentRecord& record, const std::vector<GateSpec>& gates,

@@ -11,12 +11,17 @@
 
 namespace qfid::eval {
 
-/// A metric that can be gated: a mean over tokens whose window sums a record holds.
+/// What a gated mean is by: of text, where documents are the units that vary (protocol lmeval).
+enum class GateUnit : std::uint8_t { token, word, byte };
+
+/// A metric that can be gated: a mean over tokens whose window sums a record holds, or the same sums by unit of text.
 struct GateMetric {
   std::string_view name;
   std::string_view sums;  ///< what is summed, as saved baselines name it: perplexity.ratio is exp of mean nll.difference
   SumKind kind;
   bool exponential;  ///< the metric is exp of the mean: gates work on the logarithm
+  GateUnit unit = GateUnit::token;
+  double scale = 1;  ///< of the sums, before the mean is taken
 };
 const std::vector<GateMetric>& gate_metrics();
 /// Error{internal} for an unknown name (the key table has checked it).
@@ -29,6 +34,14 @@ SumKind sum_kind(const GateSpec& gate);
 
 /// Window sums of a metric of one run, paired with its model's baseline. Windows must match.
 std::vector<double> gate_sums(const RunRecord& run, const RunRecord& baseline, const GateMetric& metric);
+
+/// What a gate tests: a sum and a count of each window, or of each document.
+struct GateUnits {
+  std::vector<double> sums;
+  std::vector<std::int64_t> counts;
+};
+/// Window sums of a run by the metric's unit. Nothing where a metric of text finds no documents whose windows these are.
+std::optional<GateUnits> by_unit(const RunRecord& run, const GateMetric& metric, std::vector<double> window_sums);
 
 /// Every gate on every model and target of the record that it matches, in order, with Holm's correction over all of them.
 /// `saved` holds what load_baselines found. Error{usage} when a saved baseline isn't of the same data. A gate that matches

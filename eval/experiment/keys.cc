@@ -89,8 +89,14 @@ std::vector<KeyRow> build() {
        "Windows that go through a layer together; part of a run's identity."},
       {"gates", names, false, "", "none", "What must hold to ship, by name (docs/gates.md); every gate must pass."},
       {"gates.*", map, false, "", "", "One gate, for every model and target that its patterns match."},
-      {"gates.*.metric", choice, true, "perplexity.ratio|nll.difference|kl.mean|kl_reverse.mean|top1.agreement|top1.flips",
-       "", "What is bounded."},
+      {"gates.*.metric", choice, false,
+       "perplexity.ratio|nll.difference|kl.mean|kl_reverse.mean|top1.agreement|top1.flips|word_perplexity.ratio|"
+       "byte_perplexity.ratio|bits_per_byte.difference",
+       "none", "What is bounded; of words and bytes under protocol lmeval. A gate has metric or exact."},
+      {"gates.*.exact", choice, false, "logits|taps", "none",
+       "Nothing may change against a saved baseline, bit for bit: the logits, or every tensor of every layer and the "
+       "logits, "
+       "on metrics.local_windows."},
       {"gates.*.max", number, false, "-1000000..1000000", "none", "The metric's upper bound. A gate has max or min."},
       {"gates.*.min", number, false, "-1000000..1000000", "none", "The metric's lower bound."},
       {"gates.*.models", string, false, "", "*", "Pattern of model names: * and ?."},

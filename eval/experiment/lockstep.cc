@@ -146,6 +146,7 @@ void Lockstep::run_arm_layer(int l, Arm& arm, const BaselineLayer& base, const S
     trace = arm.decoder->layer(l, arm.hidden, &taps, arm.key_mask);
   }
   arm.hidden = trace.residual;
+  if (arm.hasher) arm.hasher->add_layer(l, trace, *arm.backend, sample.local, config_.num_attention_heads);
   dump(arm, *arm.backend, std::format("layer{}", l), trace, taps, sample.attention);
   {
     measure_self(l, arm, trace, taps, sample);
@@ -287,6 +288,10 @@ void Lockstep::score(const Chunk& chunk) {
           logits = arm.decoder->logits(arm.backend->slice(arm.hidden, b, end), counts);
         }
         for (const auto& [site, cast] : counts) arm.tables.add_codes(-1, site, cast);
+        if (arm.hasher) {
+          const std::int64_t left = metrics_.local_windows - chunk.first_window - b;
+          arm.hasher->add_logits(logits, *arm.backend, std::clamp<std::int64_t>(left, 0, end - b));
+        }
         const Stopwatch watch(arm.metric_seconds, *arm.backend);
         measure_final_norm(arm, b, end);
         targets_ = upload_targets(*arm.backend);

@@ -47,6 +47,8 @@ void require_alike(const Spec& spec, const ExperimentRecord& pilot, const std::s
 
 /// Window sums of what the gate bounds, or why there are none.
 std::string sums_for(const ExperimentRecord& pilot, const RunRecord& run, const GateSpec& gate, std::vector<double>& sums) {
+  if (!gate.exact.empty()) return "exact: one bit is enough";
+  if (gate_metric(gate.metric).unit != GateUnit::token) return "its units are documents, a plan counts windows";
   if (!gate.relative_written.empty()) return "relative to a file: the change isn't in the pilot";
   const RunRecord* baseline = pilot.find(run.model, "baseline");
   if (baseline == nullptr || run.status != RunStatus::ok) return "the pilot's run isn't complete";

@@ -112,6 +112,14 @@ Recommendation recommend_for(const ExperimentRecord& record, const RunRecord& ba
 std::vector<Recommendation> recommend(const ExperimentRecord& record, const std::vector<GateSpec>& budget,
                                       Objective objective) {
   for (const GateSpec& gate : budget) {
+    if (!gate.exact.empty())
+      throw quant::Error(
+          quant::ErrorKind::usage,
+          "budget \"" + gate.name + "\" is exact: a change of precision changes every bit, expected a metric");
+    if (gate_metric(gate.metric).unit != GateUnit::token)
+      throw quant::Error(quant::ErrorKind::usage, "budget \"" + gate.name + "\": " + gate.metric +
+                                                      " goes by documents, which halves of the windows cut; expected "
+                                                      "perplexity.ratio or another metric by token");
     if (!gate.relative_written.empty())
       throw quant::Error(quant::ErrorKind::usage, "budget \"" + gate.name +
                                                       "\" is relative to a file, whose sums are of all windows; expected a "

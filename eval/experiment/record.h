@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "eval/experiment/tensor_hashes.h"
 #include "eval/metrics/attention_sketch.h"
 #include "eval/metrics/error_budget.h"
 #include "eval/metrics/gate.h"
@@ -37,6 +38,7 @@ struct RunRecord {
   std::vector<CodeHistogram> p_codes;  ///< of the sampled windows, layers whose P has codes of one byte
   WindowSums windows;
   std::vector<ScoredDocument> documents;  ///< of protocol lmeval
+  std::optional<TensorHashes> hashes;     ///< where an exact gate asks for them
   TokenSeries tokens;
   std::string repro;          ///< one command line that runs this run alone
   double seconds = 0;         ///< timing, not part of the record's identity: forward of this run

@@ -3,6 +3,7 @@
 #include <set>
 
 #include "eval/data/protocol.h"
+#include "eval/experiment/hashes_json.h"
 #include "eval/experiment/record_parts.h"
 #include "eval/json/json_cursor.h"
 #include "eval/json/json_file.h"
@@ -64,6 +65,7 @@ RunRecord run_of(const JsonCursor& at) {
   run.message = at.at("message").text();
   run.windows = windows_of(at.at("windows"));
   if (at.has("documents")) run.documents = documents_of(at.at("documents"));  // of protocol lmeval
+  if (at.has("hashes")) run.hashes = hashes_of(at.at("hashes"));              // of runs with an exact gate
   run.repro = at.at("repro").text();
   if (run.status == RunStatus::ok && run.windows.tokens.empty()) at.at("windows").fail("windows, since the run is ok");
   return run;

@@ -11,6 +11,7 @@
 #include "eval/experiment/budget_arms.h"
 #include "eval/experiment/calibrate.h"
 #include "eval/experiment/chunk.h"
+#include "eval/experiment/gates.h"
 #include "eval/experiment/lockstep.h"
 #include "eval/experiment/session.h"
 #include "eval/experiment/target_precision.h"
@@ -183,6 +184,7 @@ class Runner {
       const TargetSpec& target = spec_.targets[i];
       Arm& arm = arms.emplace_back(target, backends_.of(target), config, spec_.metrics);
       arm.tokens.documents = baseline.tokens.documents;
+      hash_for_gates(arm, model);
       dump_into(arm, model);
       const std::string why = unsupported_reason(target, config, *arm.backend);
       if (!why.empty()) {
@@ -224,6 +226,13 @@ class Runner {
                                  ": no error budget: " + error.what());
     }
     record_.timings.budget_seconds += seconds_since(start);
+  }
+
+  /// Hashes of what exact gates look at; nothing without one.
+  void hash_for_gates(Arm& arm, const ModelSpec& model) const {
+    for (const GateSpec& gate : spec_.gates)
+      if (!gate.exact.empty() && concerns(gate, model.name, arm.target->name) && (!arm.hasher || gate.exact == "taps"))
+        arm.hasher.emplace(gate.exact == "taps");
   }
 
   void dump_into(Arm& arm, const ModelSpec& model) {
@@ -344,6 +353,10 @@ class Runner {
     run.windows = window_sums(arm.tokens);
     run.documents = arm.tokens.documents;
     run.tokens = token_series(arm.tokens);
+    if (arm.hasher) {
+      run.hashes = arm.hasher->hashes();
+      run.hashes->key = hash_key(arm.backend->info(), run.description, run.implementations);
+    }
     return run;
   }
 

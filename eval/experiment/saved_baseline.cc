@@ -5,6 +5,7 @@
 
 #include "eval/data/protocol.h"
 #include "eval/experiment/gates.h"
+#include "eval/experiment/hashes_json.h"
 #include "eval/json/json_cursor.h"
 #include "eval/json/json_file.h"
 #include "quant/core/mapped_file.h"
@@ -23,9 +24,31 @@ constexpr std::int64_t most = 1'000'000'000'000;
 bool gated(const std::vector<GateSpec>& gates, const RunRecord& run, const GateMetric& metric) {
   if (gates.empty()) return true;
   return std::any_of(gates.begin(), gates.end(), [&](const GateSpec& gate) {
-    return gate.relative_target.empty() && gate_metric(gate.metric).sums == metric.sums && matches(gate.models, run.model) &&
-           matches(gate.targets, run.target);
+    return gate.exact.empty() && gate.relative_target.empty() && gate_metric(gate.metric).sums == metric.sums &&
+           matches(gate.models, run.model) && matches(gate.targets, run.target);
   });
+}
+
+/// The hashes that the gates look at; all there are without gates. Error{usage} where they are missing.
+std::optional<TensorHashes> gated_hashes(const std::vector<GateSpec>& gates, const RunRecord& run) {
+  if (gates.empty()) return run.hashes;
+  const auto gate = std::find_if(gates.begin(), gates.end(),
+                                 [&](const GateSpec& g) { return !g.exact.empty() && concerns(g, run.model, run.target); });
+  if (gate == gates.end()) return std::nullopt;
+  if (!run.hashes)
+    throw Error(ErrorKind::usage, std::format("{} / {} has no hashes of {}: run with gate \"{}\" in the configuration",
+                                              run.model, run.target, gate->exact, gate->name));
+  return run.hashes;
+}
+
+/// A tensor a line, so that a difference of two files shows what changed.
+std::string hashes_text(const TensorHashes& hashes) {
+  const ordered_json json = hashes_json(hashes);
+  std::string tensors;
+  for (const auto& [name, text] : json["tensors"].items())
+    tensors += std::format("{}     {}: {}", tensors.empty() ? "" : ",\n", ordered_json(name).dump(), text.dump());
+  return std::format("   \"hashes\": {{\"windows\": {},\n    \"key\": {},\n    \"tensors\": {{\n{}\n    }}}}",
+                     hashes.windows, json["key"].dump(), tensors);
 }
 
 SavedRun read_run(const JsonCursor& at) {
@@ -42,6 +65,7 @@ SavedRun read_run(const JsonCursor& at) {
     if (sums.size() != run.tokens.size())
       list.fail("a list of " + std::to_string(run.tokens.size()) + " numbers, one a window");
   }
+  if (at.has("hashes")) run.hashes = hashes_of(at.at("hashes"));
   return run;
 }
 
@@ -106,7 +130,8 @@ SavedBaseline baseline_of(const ExperimentRecord& record, const std::vector<Gate
         entry.checkpoint = model.content_hash;
         entry.vocabulary = model.vocabulary;
       }
-    if (!entry.sums.empty()) saved.runs.push_back(std::move(entry));
+    entry.hashes = gated_hashes(gates, run);
+    if (!entry.sums.empty() || entry.hashes) saved.runs.push_back(std::move(entry));
   }
   if (saved.runs.empty()) throw Error(ErrorKind::usage, "nothing to save: no gate matches a run of these results");
   return saved;
@@ -115,7 +140,7 @@ SavedBaseline baseline_of(const ExperimentRecord& record, const std::vector<Gate
 std::string baseline_json(const SavedBaseline& saved) {
   const DataIdentity& d = saved.data;
   ordered_json data{{"protocol", d.protocol},       {"context", d.context}, {"tokens_hash", d.tokens_hash},
-                          {"first_token", d.first_token}, {"windows", d.windows}, {"chunk_windows", d.chunk_windows}};
+                    {"first_token", d.first_token}, {"windows", d.windows}, {"chunk_windows", d.chunk_windows}};
   if (!d.tokenizer_hash.empty()) data["tokenizer_hash"] = d.tokenizer_hash;
   std::string text = std::format("{{\n \"baseline_version\": {},\n \"data\": {},\n \"made_with\": {},\n \"runs\": [\n",
                                  baseline_version, data.dump(), ordered_json(saved.made_with).dump());
@@ -128,7 +153,8 @@ std::string baseline_json(const SavedBaseline& saved) {
     std::string sums;
     for (const auto& [name, series] : run.sums)
       sums += std::format("{}    {}: {}", sums.empty() ? "" : ",\n", ordered_json(name).dump(), ordered_json(series).dump());
-    text += "   \"sums\": {\n" + sums + "\n   }}" + (&run == &saved.runs.back() ? "\n" : ",\n");
+    text += "   \"sums\": {\n" + sums + "\n   }" + (run.hashes ? ",\n" + hashes_text(*run.hashes) : "") + "}" +
+            (&run == &saved.runs.back() ? "\n" : ",\n");
   }
   return text + " ]\n}\n";
 }

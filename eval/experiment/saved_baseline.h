@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,7 @@ struct SavedRun {
   std::string schemes;                              ///< of the target, canonical
   std::vector<std::int64_t> tokens;                 ///< scored in each window
   std::map<std::string, std::vector<double>> sums;  ///< GateMetric::sums -> one per window
+  std::optional<TensorHashes> hashes{};             ///< what exact gates compare with
 };
 
 struct SavedBaseline {
@@ -44,8 +46,8 @@ struct SavedBaseline {
 };
 using SavedBaselines = std::map<std::filesystem::path, SavedBaseline>;
 
-/// What `gates` look at in this record (all gateable metrics of all targets, where there are none). Error{usage} when
-/// nothing would be saved, or a run isn't complete.
+/// What `gates` look at in this record (all gateable metrics and the hashes of all targets, where there are none).
+/// Error{usage} when nothing would be saved, or a run isn't complete.
 SavedBaseline baseline_of(const ExperimentRecord& record, const std::vector<GateSpec>& gates);
 /// The file's text: one line a run, numbers that read back to the same double.
 std::string baseline_json(const SavedBaseline& baseline);

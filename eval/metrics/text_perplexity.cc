@@ -1,6 +1,8 @@
 // Perplexity by word and by byte of the original text, and bits per byte, as lm-evaluation-harness has them: the sum of all
 // NLL over the sum of all words (bytes). Independent of how the text was cut into tokens. Documents are the units: their
 // (NLL, count) pairs are resampled (mean_test.h), because pages differ much in length.
+// On a fixed text the ratio to the baseline's is a power of the perplexity ratio: ln word ratio = sum of NLL differences /
+// words = (tokens / words) * ln perplexity ratio. Its units are documents nonetheless, and its interval is theirs.
 // Blind to: any change that leaves the target tokens' probabilities alone.
 #include <cmath>
 #include <numbers>
@@ -13,9 +15,9 @@ namespace qfid::eval {
 
 namespace {
 
-/// NLL of each document whose windows are all there.
-std::vector<double> document_sums(const TokenData& data) {
-  const std::vector<double> windows = data.sums([](const kernels::TokenComparison& t) { return t.nll_test; });
+/// Sums of f over each document whose windows are all there.
+std::vector<double> document_sums(const TokenData& data, double (*f)(const kernels::TokenComparison&)) {
+  const std::vector<double> windows = data.sums(f);
   std::vector<double> sums;
   std::size_t next = 0;
   for (const ScoredDocument& document : data.documents) {
@@ -47,24 +49,35 @@ Metric mean_by(const std::vector<double>& sums, const std::vector<std::int64_t>&
   return metric;
 }
 
+Metric in_bits(Metric nats, std::string name) {
+  nats.name = std::move(name);
+  nats.unit = "bits";
+  if (nats.value) *nats.value /= std::numbers::ln2;
+  if (nats.ci) nats.ci = Interval{nats.ci->low / std::numbers::ln2, nats.ci->high / std::numbers::ln2};
+  return nats;
+}
+
 }  // namespace
 
 std::vector<Metric> text_perplexity(const TokenData& data) {
   if (data.documents.empty()) return {};
-  const std::vector<double> sums = document_sums(data);
+  const std::vector<double> sums = document_sums(data, [](const kernels::TokenComparison& t) { return t.nll_test; });
   std::vector<std::int64_t> words, bytes;
   for (std::size_t i = 0; i < sums.size(); ++i) {
     words.push_back(data.documents[i].words);
     bytes.push_back(data.documents[i].bytes);
   }
   const Metric by_byte = mean_by(sums, bytes, data.confidence);
-  Metric bits = by_byte;
-  bits.name = "bits_per_byte";
-  bits.unit = "bits";
-  if (bits.value) *bits.value /= std::numbers::ln2;
-  if (bits.ci) bits.ci = Interval{bits.ci->low / std::numbers::ln2, bits.ci->high / std::numbers::ln2};
-  return {exponentiated(mean_by(sums, words, data.confidence), "word_perplexity", ""),
-          exponentiated(by_byte, "byte_perplexity", ""), bits};
+  std::vector<Metric> all{exponentiated(mean_by(sums, words, data.confidence), "word_perplexity", ""),
+                          exponentiated(by_byte, "byte_perplexity", ""), in_bits(by_byte, "bits_per_byte")};
+  if (data.is_baseline) return all;
+  const std::vector<double> rise =
+      document_sums(data, [](const kernels::TokenComparison& t) { return t.nll_test - t.nll_base; });
+  const Metric rise_by_byte = mean_by(rise, bytes, data.confidence);
+  all.push_back(exponentiated(mean_by(rise, words, data.confidence), "word_perplexity.ratio", "ratio"));
+  all.push_back(exponentiated(rise_by_byte, "byte_perplexity.ratio", "ratio"));
+  all.push_back(in_bits(rise_by_byte, "bits_per_byte.difference"));
+  return all;
 }
 
 }  // namespace qfid::eval

@@ -1,6 +1,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "eval/experiment/hashes_json.h"
 #include "eval/report/report.h"
 
 namespace qfid::eval {
@@ -71,6 +72,7 @@ ordered_json run_json(const RunRecord& run) {
                          {"words", all(&ScoredDocument::words)},
                          {"bytes", all(&ScoredDocument::bytes)}};
   }
+  if (run.hashes) json["hashes"] = hashes_json(*run.hashes);
   json["repro"] = run.repro;
   return json;
 }

@@ -106,6 +106,7 @@ ExperimentRecord full_record() {
   run.p_codes.push_back({0, "uint8", 255, std::vector<std::int64_t>(256)});
   run.windows = {{1}, {1.0}, {1.0}, {1.0}, {1}};
   run.documents = {{1, 1, 1}};
+  run.hashes = TensorHashes{1, {{"backend", "cpu"}}, {{"logits", {"0"}}}};
   record.runs.push_back(run);
   record.pairs.push_back({"m", "a", "b", {"nll.difference", 1.0, Interval{0.5, 2.0}, "nats", "note"}});
   for (const bool upper : {true, false}) {
@@ -130,7 +131,8 @@ ExperimentRecord full_record() {
 
 /// Paths of all leaves; names that a user chose become "*".
 void collect(const nlohmann::ordered_json& json, const std::string& path, Names& all) {
-  static const Names free{"provenance.libraries", "runs[].implementations", "runs[].metrics"};
+  static const Names free{"provenance.libraries", "runs[].implementations", "runs[].metrics", "runs[].hashes.key",
+                          "runs[].hashes.tensors"};
   if (json.is_object()) {
     for (const auto& [key, value] : json.items()) {
       const bool column = path == "runs[].layers[]" && Names{"layer", "tap", "head", "error"}.count(key) == 0;

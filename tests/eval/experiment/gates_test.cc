@@ -125,6 +125,46 @@ TEST_CASE("inconclusive fails or warns, and says what it would take", "[gates]")
   CHECK(skipped[0].words.find("the run was skipped: no GPU") != std::string::npos);
 }
 
+TEST_CASE("by word and byte: documents are the units, and the bound is a power of the perplexity ratio's", "[gates]") {
+  ExperimentRecord text = record();
+  text.provenance.protocol = "lmeval";
+  for (RunRecord& run : text.runs)
+    for (std::int64_t d = 0; d < 16; ++d) run.documents.push_back({2, 50 + d, 250 + 4 * d});
+  const auto all = verdicts(
+      "  w: {metric: word_perplexity.ratio, max: 1.3, targets: int8}\n"
+      "  b: {metric: byte_perplexity.ratio, max: 1.01, targets: int8}\n"
+      "  d: {metric: bits_per_byte.difference, max: 0.08, targets: int8}\n"
+      "  r: {metric: word_perplexity.ratio, max: 1.3, targets: fp8, relative_to: {target: int8}}\n"
+      "  p: {metric: perplexity.ratio, max: 1.06, targets: int8}\n",
+      text);
+  double nll = 0, words = 0, bytes = 0, more = 0;
+  for (std::size_t w = 0; w < 32; ++w) {
+    nll += text.runs[1].windows.nll[w] - text.runs[0].windows.nll[w];
+    more += text.runs[2].windows.nll[w] - text.runs[1].windows.nll[w];
+  }
+  for (const ScoredDocument& d : text.runs[1].documents) {
+    words += static_cast<double>(d.words);
+    bytes += static_cast<double>(d.bytes);
+  }
+  const auto near = [](std::optional<double> found, double expected) { return std::fabs(*found / expected - 1) < 1e-12; };
+  CHECK(near(all[0].statistics.effect, std::exp(nll / words)));
+  CHECK(near(all[0].statistics.effect, std::pow(*all[4].statistics.effect, 3200 / words)));
+  CHECK(near(all[1].statistics.effect, std::exp(nll / bytes)));
+  CHECK(near(all[2].statistics.effect, nll / bytes / std::log(2.0)));
+  CHECK(near(all[3].statistics.effect, std::exp(more / words)));
+  CHECK(all[0].statistics.windows == 16);
+  CHECK(all[4].statistics.windows == 32);
+  CHECK(all[0].verdict == GateVerdict::pass);
+  CHECK(all[1].verdict == GateVerdict::fail);
+  CHECK(all[2].verdict == GateVerdict::pass);
+  for (RunRecord& run : text.runs) run.documents.assign(8, {4, 100, 500});
+  CHECK(verdicts("  w: {metric: word_perplexity.ratio, max: 1.3, targets: int8}\n", text)[0].words.find(
+            "8 documents say nothing, at least 16") != std::string::npos);
+  const auto none = verdicts("  w: {metric: byte_perplexity.ratio, max: 2, targets: int8}\n");
+  CHECK(none[0].words.find("hold no documents") != std::string::npos);
+  CHECK(none[0].blocks());
+}
+
 TEST_CASE("relative to a target: the difference is paired", "[gates]") {
   const auto all = verdicts(
       "  a: {metric: perplexity.ratio, max: 1.01, relative_to: {target: int8}}\n"
@@ -250,6 +290,8 @@ TEST_CASE("mistakes in gates have their place and remedy", "[gates]") {
   CHECK(message("  a: {metric: kl.max, max: 1}\n").find("expected one of perplexity.ratio") != std::string::npos);
   CHECK(message("  a: {metric: perplexity.ratio, max: 0}\n").find("a perplexity ratio is above 0, found 0") !=
         std::string::npos);
+  CHECK(message("  a: {metric: word_perplexity.ratio, max: 0}\n").find("a perplexity ratio is above 0") !=
+        std::string::npos);
   CHECK(message("  a: {metric: top1.flips, max: 2}\n").find("is a share") != std::string::npos);
   CHECK(message("  a: {metric: kl.mean, max: -1}\n").find("never below 0") != std::string::npos);
   CHECK(message("  a: {metric: kl.mean, max: 1, relative_to: {}}\n").find("expected one of target, file") !=
@@ -271,4 +313,16 @@ TEST_CASE("mistakes in gates have their place and remedy", "[gates]") {
                             "}\ntargets: {int8: {}}\ngates:\n  a: {metric: kl.mean, max: 1, targets: imt8}\n");
   CHECK(error_of([&] { read_spec(spec); }, 2, spec) ==
         "FILE:7:6: gate \"a\": targets \"imt8\" matches nothing here, did you mean \"int8\"?");
+  const auto with = [&](const std::string& gate, const std::string& metrics) {
+    const fs::path file =
+        written("u.yaml", "version: 1\nname: t\nmodels: {m: {path: " + (configs / "models/tiny-softmax").string() +
+                              "}}\ndata: {tokens: " + (configs / "data/tiny-tokens.npy").string() +
+                              "}\ntargets: {int8: {}}\n" + metrics + "gates:\n  a: " + gate + "\n");
+    return error_of([&] { read_spec(file); }, 2, file);
+  };
+  CHECK(with("{metric: word_perplexity.ratio, max: 2}", "") ==
+        "FILE:7:6: gate \"a\": word_perplexity.ratio counts words and bytes of documents, expected data.protocol: lmeval");
+  CHECK(with("{exact: taps, relative_to: {file: b.json}}", "metrics: {local_windows: 0}\n") ==
+        "FILE:8:6: gate \"a\" is exact, which needs metrics.local_windows");
+  CHECK(with("{exact: taps, relative_to: {file: b.json}}", "") == "");
 }

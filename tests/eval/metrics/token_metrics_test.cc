@@ -132,6 +132,13 @@ TEST_CASE("perplexity by word and byte: sums of documents over sums of their cou
   CHECK(near(value(data, "byte_perplexity"), std::exp(5.75 / 31)));
   CHECK(near(value(data, "bits_per_byte"), 5.75 / 31 / std::log(2.0)));
   CHECK(named(compute_token_metrics(data), "word_perplexity").note == "no interval below 16 documents");
+  double rise = 0;
+  for (const WindowTokens& window : data.windows)
+    for (const TokenComparison& t : window) rise += t.nll_test - t.nll_base;
+  REQUIRE(rise != 0);
+  CHECK(near(value(data, "word_perplexity.ratio"), std::exp(rise / 7)));
+  CHECK(near(value(data, "byte_perplexity.ratio"), std::exp(rise / 31)));
+  CHECK(near(value(data, "bits_per_byte.difference"), rise / 31 / std::log(2.0)));
   data.documents = {{1, 2, 11}, {2, 4, 20}};  // the second isn't complete: the run was stopped
   CHECK(near(value(data, "word_perplexity"), std::exp(5.5 / 2)));
   data.documents = {{3, 2, 11}};
