@@ -197,13 +197,13 @@ void Lockstep::measure_local(int l, Arm& arm, const BaselineLayer& base, const S
   const DeviceTensor probs = transferred(first_windows(*baseline_.backend, base.probs, sample.local), *baseline_.backend, b);
   const DeviceTensor weights = compare_probabilities(l, arm, b, "local", probs, taps);
   if (coded) split_output(l, arm, base, inputs, probs, weights, taps.v_dequantized);
-  if (arm.emulated && sample.kernel > 0) measure_kernel(l, arm, base, local, taps.probs, sample.kernel);
+  if (arm.emulated && sample.kernel > 0) measure_kernel(l, arm, base, local, taps, sample.kernel);
 }
 
 /// The same operations, fed with the same inputs, by the emulated twin: emulated against full precision is the format's
 /// damage, real against emulated the kernel's.
 void Lockstep::measure_kernel(int l, Arm& arm, const BaselineLayer& base, const LayerTrace& local,
-                              const DeviceTensor& local_probs, std::int64_t windows) {
+                              const TapCollector& local_taps, std::int64_t windows) {
   kernels::Backend& full = *baseline_.backend;
   kernels::Backend& b = arm.emulated->backend();
   const int n_heads = static_cast<int>(config_.num_attention_heads);
@@ -215,10 +215,14 @@ void Lockstep::measure_kernel(int l, Arm& arm, const BaselineLayer& base, const 
   compare(l, arm, b, "format", inputs, emulated);
   compare(l, arm, b, "kernel", emulated, real);
   const DeviceTensor probs = eval::transferred(first_windows(full, base.probs, windows), full, b);
-  const DeviceTensor real_probs = eval::transferred(first_windows(*arm.backend, local_probs, windows), *arm.backend, b);
+  const DeviceTensor real_probs = eval::transferred(first_windows(*arm.backend, local_taps.probs, windows), *arm.backend, b);
   compare_probabilities(l, arm, b, "format", probs, taps);
   arm.tables.samples().add_divergence(
       l, "kernel", b.reductions().row_divergence(taps.probs, real_probs, config_.learnable_sink), windows, n_heads);
+  if (taps.p_codes.defined() && quant::is_scaled(prob_scheme(l, arm).format))
+    arm.tables.samples().add_recoded(l,
+                                     head_histograms(*arm.backend, first_windows(*arm.backend, local_taps.p_codes, windows)),
+                                     head_histograms(b, taps.p_codes));
 }
 
 void Lockstep::compare(int l, Arm& arm, kernels::Backend& on, const std::string& error, const LayerTrace& base,

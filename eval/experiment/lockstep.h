@@ -50,8 +50,10 @@ class Lockstep {
   const kernels::DeviceTensor& head_projections(int l, kernels::Backend& on);
 
   void measure_local(int l, Arm& arm, const BaselineLayer& base, const Sample& sample);
-  void measure_kernel(int l, Arm& arm, const BaselineLayer& base, const LayerTrace& local,
-                      const kernels::DeviceTensor& local_probs, std::int64_t windows);
+  void measure_kernel(int l, Arm& arm, const BaselineLayer& base, const LayerTrace& local, const TapCollector& local_taps,
+                      std::int64_t windows);
+  /// How often each code of P occurs, by head, in all windows of codes [B, H, Tq, Tk].
+  std::vector<std::vector<std::int64_t>> head_histograms(kernels::Backend& on, const kernels::DeviceTensor& codes) const;
   /// `base` and `test` lie on `on`.
   void compare(int l, Arm& arm, kernels::Backend& on, const std::string& error, const LayerTrace& base,
                const LayerTrace& test);

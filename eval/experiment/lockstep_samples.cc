@@ -83,6 +83,17 @@ DeviceTensor Lockstep::compare_probabilities(int l, Arm& arm, kernels::Backend& 
   return weights;
 }
 
+std::vector<std::vector<std::int64_t>> Lockstep::head_histograms(kernels::Backend& on, const DeviceTensor& codes) const {
+  const std::int64_t windows = codes.shape[0], n_heads = codes.shape[1];
+  const DeviceTensor by_head = codes.reshaped(Shape{windows * n_heads, 1, codes.shape[2], codes.shape[3]});
+  std::vector<std::vector<std::int64_t>> all(static_cast<std::size_t>(n_heads), std::vector<std::int64_t>(256));
+  for (std::int64_t i = 0; i < windows * n_heads; ++i) {
+    const std::vector<std::int64_t> counts = on.reductions().code_histogram(on.slice(by_head, i, i + 1));
+    for (std::size_t code = 0; code < 256; ++code) all[static_cast<std::size_t>(i % n_heads)][code] += counts[code];
+  }
+  return all;
+}
+
 void Lockstep::split_output(int l, Arm& arm, const BaselineLayer& base, const LayerTrace& inputs, const DeviceTensor& probs,
                             const DeviceTensor& weights, const DeviceTensor& coded_v) {
   kernels::Backend& b = *arm.backend;

@@ -25,6 +25,10 @@ double beyond(const LayerRow& row, const KernelLimits& limits) {
     raise(column(row, "kl"), limits.probs_kl);
     return worst;
   }
+  if (row.tap == "p_codes") {
+    raise(column(row, "histogram_distance"), limits.p_codes);
+    return worst;
+  }
   raise(column(row, "nmse"), row.tap == "output" ? limits.output_nmse : limits.linear_nmse);
   if (const std::optional<double> gain = column(row, "gain")) raise(std::fabs(*gain - 1), limits.gain);
   if (column(row, "nan").value_or(0) > 0) worst = INFINITY;
@@ -40,6 +44,7 @@ BlamedPlace place_of(const LayerRow& row) {
   place.nmse = column(row, "nmse");
   place.sqnr_db = column(row, "sqnr_db");
   place.kl = column(row, "kl");
+  place.histogram_distance = column(row, "histogram_distance");
   return place;
 }
 
@@ -72,13 +77,17 @@ const LayerRow* farthest(const std::vector<const LayerRow*>& rows, const KernelL
       worst = row;
     }
   }
-  if (worst == nullptr || worst->tap != "output") return worst;
-  const LayerRow* cause = nullptr;  // the probabilities of the same layer, where they are off too
-  for (const LayerRow* row : rows)
-    if (row->tap == "probs" && row->layer == worst->layer && beyond(*row, limits) > 1 &&
-        (cause == nullptr || beyond(*row, limits) > beyond(*cause, limits)))
-      cause = row;
-  return cause == nullptr ? worst : cause;
+  if (worst == nullptr || (worst->tap != "output" && worst->tap != "p_codes")) return worst;
+  for (const char* tap : {"probs", "p_codes"}) {  // what makes the output of the same layer, where it is off too
+    if (worst->tap == tap) break;
+    const LayerRow* cause = nullptr;
+    for (const LayerRow* row : rows)
+      if (row->tap == tap && row->layer == worst->layer && beyond(*row, limits) > 1 &&
+          (cause == nullptr || beyond(*row, limits) > beyond(*cause, limits)))
+        cause = row;
+    if (cause != nullptr) return cause;
+  }
+  return worst;
 }
 
 std::optional<BlamedPlace> suspect_kernel(const std::vector<const LayerRow*>& rows, const KernelLimits& limits) {

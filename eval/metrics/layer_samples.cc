@@ -1,6 +1,7 @@
 #include "eval/metrics/layer_samples.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <format>
 
 namespace qfid::eval {
@@ -62,6 +63,22 @@ void merge(kernels::OutputSplit& into, const kernels::OutputSplit& from) {
     into.*part += from.*part;
 }
 
+void merge(std::vector<std::int64_t>& into, const std::vector<std::int64_t>& from) {
+  into.resize(from.size());
+  for (std::size_t i = 0; i < from.size(); ++i) into[i] += from[i];
+}
+
+/// Codes that would have to change for one histogram to become the other, over those that aren't 0 (of the one with more):
+/// rows are mostly zeros, which say little.
+std::optional<double> histogram_distance(const std::vector<std::int64_t>& a, const std::vector<std::int64_t>& b) {
+  std::int64_t apart = 0, a_coded = 0, b_coded = 0;
+  for (std::size_t code = 0; code < a.size(); ++code) {
+    apart += std::abs(a[code] - b[code]);
+    if (code > 0) a_coded += a[code], b_coded += b[code];
+  }
+  return share(static_cast<double>(apart) / 2, static_cast<double>(std::max(a_coded, b_coded)));
+}
+
 void append(TableValues& to, TableValues values) { to.insert(to.end(), values.begin(), values.end()); }
 
 }  // namespace
@@ -120,6 +137,16 @@ void LayerSamples::add_histogram(int layer, const kernels::ProbScheme& scheme, c
   for (std::size_t i = 0; i < counts.size(); ++i) histogram.counts[i] += counts[i];
 }
 
+void LayerSamples::add_recoded(int layer, const std::vector<std::vector<std::int64_t>>& real,
+                               const std::vector<std::vector<std::int64_t>>& emulated) {
+  for (std::size_t head = 0; head < real.size(); ++head)
+    for (const int h : {static_cast<int>(head), -1}) {
+      CodePair& pair = recoded_[table_key(layer, "p_codes", "kernel", h)];
+      merge(pair.real, real[head]);
+      merge(pair.emulated, emulated[head]);
+    }
+}
+
 void LayerSamples::add_parts(int layer, const std::vector<kernels::OutputSplit>& parts, int heads) {
   for (std::size_t i = 0; i < parts.size(); ++i) {
     merge(parts_[table_key(layer, "context", "local", static_cast<int>(i) % heads)], parts[i]);
@@ -155,6 +182,8 @@ void LayerSamples::add_to(std::map<TableKey, TableValues>& all) const {
                     {"jsd_p99", rows.series[1].tail.percentile()},
                     {"flushed_mass", mean(rows.series[2].sum, rows.n)},
                     {"flushed_mass_p99", rows.series[2].tail.percentile()}});
+  for (const auto& [k, pair] : recoded_)
+    append(all[k], {{"histogram_distance", histogram_distance(pair.real, pair.emulated)}});
   for (const auto& [k, parts] : parts_) append(all[k], part_values(parts));
   for (const auto& [k, sums] : magnitudes_)
     append(all[k], {{"magnitude_1", mean(sums.top[0], sums.windows)},

@@ -2,6 +2,7 @@
 //
 //   probs     KL and total variation of each query row before coding
 //   p_codes   what coding P does to a row: total variation, Jensen-Shannon divergence, the mass that is lost to code 0
+//             and, against the emulated twin, how far the kernel's codes are distributed otherwise
 //   context   attention's error before an output-site gate, in P's and V's part, of the first key and of the others
 //   residual  magnitudes: the largest, the median, massive activations (Sun et al. 2024, arXiv 2402.17762)
 //   local     where the error lies: in tokens and channels with outliers, in the first token
@@ -48,6 +49,9 @@ class LayerSamples {
                  std::int64_t windows, int heads);
   /// Counts of codes of one byte, all heads together; `format` and `p_scale` say what a code stands for.
   void add_histogram(int layer, const kernels::ProbScheme& scheme, const std::vector<std::int64_t>& counts);
+  /// Counts [heads][256] of a kernel's codes and of its emulated twin's, on the same inputs.
+  void add_recoded(int layer, const std::vector<std::vector<std::int64_t>>& real,
+                   const std::vector<std::vector<std::int64_t>>& emulated);
   /// [windows * heads], local.
   void add_parts(int layer, const std::vector<kernels::OutputSplit>& parts, int heads);
   /// One a window, of this run's own tensor.
@@ -71,6 +75,9 @@ class LayerSamples {
     std::int64_t n = 0;
     std::array<Series, 3> series;  ///< before coding: KL, total variation; after: total variation, JSD, flushed mass
   };
+  struct CodePair {
+    std::vector<std::int64_t> real, emulated;
+  };
   struct MagnitudeSums {
     std::int64_t windows = 0, massive = 0;
     double top[3] = {}, median = 0;
@@ -86,6 +93,7 @@ class LayerSamples {
   std::map<TableKey, MagnitudeSums> magnitudes_;
   std::map<TableKey, kernels::OutlierSplit> outliers_;
   std::map<int, CodeHistogram> histograms_;
+  std::map<TableKey, CodePair> recoded_;
 };
 
 }  // namespace qfid::eval

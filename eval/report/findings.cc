@@ -112,8 +112,9 @@ std::string kernel_suspicion(const RunRecord& run) {
     return std::format(
         "{} against the emulated twin, fed the same inputs: {}{:.2g} times the limit; {} of {} places are beyond",
         place_in_words(at),
-        at.tap == "probs" ? std::format("KL {:.2g} nats, ", at.kl.value_or(0))
-                          : std::format("gain {:.6g}, NMSE {:.2g}, ", at.gain.value_or(0), at.nmse.value_or(0)),
+        at.tap == "probs"     ? std::format("KL {:.2g} nats, ", at.kl.value_or(0))
+        : at.tap == "p_codes" ? std::format("{:.0f} % of its codes are others, ", 100 * at.histogram_distance.value_or(0))
+                              : std::format("gain {:.6g}, NMSE {:.2g}, ", at.gain.value_or(0), at.nmse.value_or(0)),
         at.beyond, at.places, at.of);
   }
   const Metric* deviation = find_metric(run, "kernel.gain.deviation.max");

@@ -64,6 +64,7 @@ LayerTables full_tables() {
   LayerSamples& samples = tables.samples();
   samples.add_divergence(0, "local", {{0.5, 0.25, 1}}, 1, 1);
   samples.add_coded(0, "local", {{0.5, 0.25, 0.5, 1}}, 1, 1);
+  samples.add_recoded(0, {std::vector<std::int64_t>(256, 1)}, {std::vector<std::int64_t>(256, 1)});
   samples.add_parts(0, {{}}, 1);
   samples.add_magnitudes(0, "residual", {{1, 1, {3, 2, 1}, 1}});
   samples.add_outliers(0, "q", {{}});

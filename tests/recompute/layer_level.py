@@ -224,6 +224,15 @@ class Layers:
             self.rows[l, "p_codes", error, h] = coded_divergence(p[:, head], q[:, head], weights[:, head], self.sink)
         return weights
 
+    def recode(self, l, real, emulated):
+        """Nonzero codes of the kernel that would have to change to be distributed as its twin's."""
+        visible = np.tril(np.ones(real.shape[-2:], bool))
+        for h, head in self.by_head():
+            n, twin = (np.bincount(np.asarray(c)[:, head][..., visible].astype(np.uint8).ravel(), minlength=256)
+                       for c in (real, emulated))
+            self.rows[l, "p_codes", "kernel", h] = {
+                "histogram_distance": np.abs(n - twin).sum() / 2 / max(n[1:].sum(), twin[1:].sum())}
+
     def parts(self, l, p, weights, v):
         """The local error of attention before its gate; V's codes are int8/channel."""
         code, scale = int8_cast(v, 1)
@@ -303,6 +312,7 @@ class Layers:
             self.diverge(l, "format", base("probs"), emulated("probs"))
             self.code(l, "format", base("probs"), emulated("probs"), emulated("p_codes"))
             self.diverge(l, "kernel", emulated("probs"), local("probs")[:len(emulated("probs"))])
+            self.recode(l, local("p_codes")[:len(emulated("p_codes"))], emulated("p_codes"))
 
 
 def summaries(layers, run, threshold):

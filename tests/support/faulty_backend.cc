@@ -117,7 +117,7 @@ std::unique_ptr<kernels::PreparedAttention> FaultyBackend::prepare(const kernels
   kernels::AttentionProblem done = problem;
   if (problem.schemes != kernels::AttentionSchemes{}) {
     attention->layer = attentions_++;
-    if (fault_ == Fault::p_scale) done.schemes.p.p_scale = 1;
+    if (fault_ == Fault::p_scale && (place_.layer == -1 || place_.layer == attention->layer)) done.schemes.p.p_scale = 1;
   }
   attention->inner = inner_->prepare(done, ranges);
   return attention;

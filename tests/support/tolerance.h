@@ -169,6 +169,10 @@ inline double accumulation_nmse(double epsilon, double k) {
 /// average (less in the other formats): 0.002 * (3/16)^2 = 7e-5.
 inline constexpr double prob_codes_nmse = 1e-4;
 
+/// The same share of codes as a distance of histograms over the nonzero ones, of which a head that attends to one key in ten
+/// has a tenth: 0.02.
+inline constexpr double prob_codes_moved = 0.02;
+
 /// x against dequantize(quantize(x)), normal data. FP8: the error of a code is at most half a step, 2^-(m+1) of its number.
 /// INT8: at most half a step of absmax/127 (affine: of the range/255), with absmax below 6 standard deviations.
 inline double quantization_nmse(quant::Format format) {

@@ -62,6 +62,29 @@ TEST_CASE("the 99th percentile by its definition, however many values were kept;
   CHECK(std::isnan(*tail.percentile()));
 }
 
+TEST_CASE("a kernel's codes against its twin's: nonzero codes that are others, by head and pooled") {
+  LayerSamples samples(2, 2);
+  const auto counts = [](std::initializer_list<std::pair<std::size_t, std::int64_t>> some) {
+    std::vector<std::int64_t> all(256);
+    for (const auto& [code, n] : some) all[code] = n;
+    return all;
+  };
+  // Head 0: 2 of 10 nonzero codes went up by one; head 1: all 4 are others, and one more is 0.
+  const auto real = std::vector{counts({{0, 90}, {5, 8}, {6, 2}}), counts({{0, 97}, {1, 3}})};
+  const auto emulated = std::vector{counts({{0, 90}, {5, 10}}), counts({{0, 96}, {200, 4}})};
+  samples.add_recoded(3, real, emulated);
+  CHECK(near(cell(samples, "p_codes", "kernel", 0, "histogram_distance", 3), 0.2));
+  CHECK(near(cell(samples, "p_codes", "kernel", 1, "histogram_distance", 3), 1));
+  CHECK(near(cell(samples, "p_codes", "kernel", -1, "histogram_distance", 3), 6.0 / 14));
+  samples.add_recoded(3, {emulated[0], emulated[1]}, {emulated[0], emulated[1]});  // windows add up
+  CHECK(near(cell(samples, "p_codes", "kernel", 0, "histogram_distance", 3), 0.1));
+  // Blind to codes that change places: the same codes elsewhere are the same histogram.
+  samples.add_recoded(4, real, real);
+  CHECK(near(cell(samples, "p_codes", "kernel", 0, "histogram_distance", 4), 0));
+  samples.add_recoded(5, {counts({{0, 5}})}, {counts({{0, 5}})});
+  CHECK_FALSE(cell(samples, "p_codes", "kernel", 0, "histogram_distance", 5));
+}
+
 TEST_CASE("probability rows by head and pooled, before coding and after; unseen rows don't count") {
   LayerSamples samples(2, 2);
   // Two heads of two queries in one window, then another.
