@@ -6,6 +6,7 @@
 #include <iostream>
 
 #include "eval/experiment/gates.h"
+#include "eval/experiment/noise_floor.h"
 #include "eval/experiment/record_reader.h"
 #include "eval/experiment/spec_reader.h"
 #include "eval/report/report.h"
@@ -94,6 +95,7 @@ int command_check(const CheckOptions& options) {
       throw Error(ErrorKind::usage, std::format("gate \"{}\" matches no run of {} (models {}, targets {})", gate.name,
                                                 options.results, gate.models, gate.targets));
   std::cout << console_gates(verdicts);
+  require_above_noise(record, gates);
   if (!options.junit.empty()) write_file_atomically(options.junit, junit_xml(verdicts, record.name));
   return std::any_of(verdicts.begin(), verdicts.end(), [](const GateRecord& g) { return g.blocks(); }) ? 1 : 0;
 }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <exception>
 #include <filesystem>
 #include <format>
 #include <iostream>
@@ -11,6 +12,7 @@
 #include "eval/cli/result_commands.h"
 #include "eval/cli/surroundings.h"
 #include "eval/experiment/gates.h"
+#include "eval/experiment/noise_floor.h"
 #include "eval/experiment/record_reader.h"
 #include "eval/experiment/runner.h"
 #include "eval/experiment/spec_reader.h"
@@ -48,8 +50,8 @@ ProgressCallback progress_line(bool quiet, const std::atomic<bool>& stop) {
     const double left = p.done_windows > 0 ? p.seconds * static_cast<double>(p.total_windows - p.done_windows) /
                                                  static_cast<double>(p.done_windows)
                                            : 0;
-    std::cerr << std::format("\r\033[K{}: {}/{} windows, {:.0f} tokens/s, {:.0f} s left", p.model, p.done_windows,
-                             p.total_windows, rate, left)
+    std::cerr << std::format("\r\033[K{}: {}{}/{} windows, {:.0f} tokens/s, {:.0f} s left", p.model,
+                             p.pass.empty() ? "" : p.pass + ", ", p.done_windows, p.total_windows, rate, left)
               << (p.done_windows == p.total_windows ? "\r\033[K" : "") << std::flush;
     if (stop.load()) std::cerr << "\nqfid: interrupted, writing what is known\n";
   };
@@ -64,6 +66,16 @@ int exit_code_of(const ExperimentRecord& record) {
   return 0;
 }
 
+/// Verdicts into the record. A mistake in the gates (another baseline's data, a bound within the noise) is for after the
+/// results are written: hours of work stand all the same.
+std::exception_ptr judge(ExperimentRecord& record, const std::vector<GateSpec>& gates, const SavedBaselines& saved) {
+  try {
+    record.gates = evaluate_gates(record, gates, saved, today());
+    require_above_noise(record, gates);
+  } catch (const quant::Error&) { return std::current_exception(); }
+  return nullptr;
+}
+
 }  // namespace
 
 int command_run(const RunOptions& options) {
@@ -76,7 +88,7 @@ int command_run(const RunOptions& options) {
   require_writable(out);
   const std::atomic<bool>& stop = stop_on_signals();
   ExperimentRecord record = run_experiment(spec, progress_line(options.quiet, stop), stop);
-  record.gates = evaluate_gates(record, spec.gates, saved, today());
+  const std::exception_ptr mistake = judge(record, spec.gates, saved);
   // The table first: should the files fail, hours of work are still on the screen.
   if (!options.quiet) std::cout << console_report(record) << std::flush;
   auto written = write_reports(record, out);
@@ -94,7 +106,9 @@ int command_run(const RunOptions& options) {
                                  to_string(gate.verdict), gate.words);
   if (!options.quiet)
     for (const auto& path : written) std::cerr << "wrote " << path.string() << "\n";
-  return exit_code_of(record);
+  const int code = exit_code_of(record);
+  if (mistake && code <= 1) std::rethrow_exception(mistake);
+  return code;
 }
 
 int command_plan(const RunOptions& options, const PlanOptions& more) {

@@ -6,6 +6,7 @@
 #include <numbers>
 #include <numeric>
 
+#include "eval/experiment/noise_floor.h"
 #include "eval/metrics/interval.h"
 #include "quant/core/error.h"
 
@@ -70,6 +71,7 @@ class Evaluation {
       g.verdict = verdict_of(g, *entry.spec, day);
       g.words = exact ? std::format("{} relative to {}: {}", g.metric, g.relative_to, entry.why_not + entry.exact_words)
                       : words_of(g, gate_metric(g.metric), entry.why_not, tests());
+      if (!exact) add_noise(*entry.spec, g);
       if (entry.spec->expected_failure) {
         g.reason = entry.spec->expected_failure->reason;
         g.expires = entry.spec->expected_failure->expires;
@@ -214,6 +216,14 @@ class Evaluation {
              ": qfid baseline update";
     sums = series->second;
     return "";
+  }
+
+  void add_noise(const GateSpec& spec, GateRecord& g) const {
+    const std::optional<NoiseFloor> floor = noise_floor(record_, g.model, gate_metric(g.metric));
+    if (!floor) return;
+    g.noise_floor = floor->shown;
+    g.words += std::format("; noise floor {}", digits(floor->shown));
+    if (within_noise(spec, *floor)) g.words += ", which the bound lies within: it tells nothing";
   }
 
   /// Gates that can be wrong by chance.

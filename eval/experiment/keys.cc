@@ -80,6 +80,13 @@ std::vector<KeyRow> build() {
       {"metrics.budget_windows", integer, false, "0..1000000", "0",
        "Windows on which each target's error budget is measured: every operand, linear and layer quantized alone, and "
        "all but it, in mode emulated; 0 = none."},
+      {"metrics.noise_windows", integer, false, "0..1000000", "0",
+       "Windows on which the noise floor of full precision is measured, by noise in module outputs and on another backend; "
+       "0 = none. A gate within it is a mistake."},
+      {"metrics.interventions", list, false, "", "none",
+       "What is changed on purpose, in full precision and under every target (docs/metrics.md)."},
+      {"metrics.interventions.*", choice, false, "mask_key_0|zero_v_0|gate_one|gate_mean", "", "One intervention."},
+      {"metrics.intervention_windows", integer, false, "1..1000000", "16", "Windows on which interventions are scored."},
       {"metrics.confidence", number, false, "0.5..0.9999", "0.95", "Confidence of intervals."},
       {"metrics.sink_threshold", number, false, "0.01..0.99", "0.3",
        "Attention to the first key above which a head counts as a sink."},

@@ -4,6 +4,7 @@
 
 #include "eval/experiment/budget_arms.h"
 #include "eval/experiment/runner.h"
+#include "eval/experiment/scored_passes.h"
 #include "eval/experiment/session.h"
 #include "eval/experiment/target_precision.h"
 #include "eval/model/decoder.h"
@@ -67,6 +68,30 @@ double budget_seconds(const Spec& spec, const TargetSpec& target, const ModelCon
   return 1.6 * budget_forwards(precision, config.gate.has_value()) * share * gflop / speeds[name];
 }
 
+/// The forward passes of a run's noise floor and interventions, where they are asked for; `speeds` knows the run's backend.
+double change_seconds(const Spec& spec, const TargetSpec& target, const ModelConfig& config, std::int64_t windows,
+                      double gflop, std::map<std::string, double>& speeds, Backends& backends) {
+  const auto passes = [&](double forwards, std::int64_t asked, const std::string& backend) {
+    const double share = static_cast<double>(std::min(windows, asked)) / static_cast<double>(windows);
+    return 1.6 * forwards * share * gflop / speeds[backend];
+  };
+  const bool baseline = target.name == "baseline";
+  double seconds = 0;
+  if (!spec.metrics.interventions.empty()) {
+    const double means = baseline && config.gate ? 1 : 0;
+    seconds += passes(1 + means + static_cast<double>(spec.metrics.interventions.size()), spec.metrics.intervention_windows,
+                      target.backend);
+  }
+  if (spec.metrics.noise_windows == 0 || !baseline) return seconds;
+  seconds += passes(2, spec.metrics.noise_windows, target.backend);
+  if (kernels::Backend* const twin = noise_twin(backends, target)) {
+    const std::string name = twin->info().name;
+    if (!speeds.contains(name)) speeds[name] = probe_speed(*twin);
+    seconds += passes(1, spec.metrics.noise_windows, name);
+  }
+  return seconds;
+}
+
 }  // namespace
 
 Plan make_plan(const Spec& spec) {
@@ -102,6 +127,7 @@ Plan make_plan(const Spec& spec) {
         // Attention, norms and measures run below a plain linear's speed; 1.6 is what whole evaluations were seen to take.
         run.seconds = 1.6 * run.gflop / speeds[target->backend];
         memory += run.memory_bytes;
+        run.seconds += change_seconds(spec, *target, config, size.windows, run.gflop, speeds, backends);
         run.seconds += budget_seconds(spec, *target, config, size.windows, run.gflop, speeds, backends);
         plan.seconds += run.seconds;
       }

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "eval/experiment/scored_change.h"
 #include "eval/experiment/tensor_hashes.h"
 #include "eval/metrics/attention_sketch.h"
 #include "eval/metrics/error_budget.h"
@@ -69,8 +70,9 @@ struct GateRecord {
   double confidence = 0.99;
   GateStatistics statistics;  ///< `outcome` after Holm's correction
   GateVerdict verdict = GateVerdict::inconclusive;
-  std::string words;            ///< the verdict in a sentence
-  std::string reason, expires;  ///< of an expected failure; "" without one
+  std::string words;                    ///< the verdict in a sentence
+  std::string reason, expires;          ///< of an expected failure; "" without one
+  std::optional<double> noise_floor{};  ///< the metric that noise alone makes, where it was measured
 
   bool blocks() const {
     return verdict != GateVerdict::pass && verdict != GateVerdict::warning && verdict != GateVerdict::expected_failure;
@@ -112,7 +114,7 @@ struct Provenance {
 struct Timings {
   std::string started;  ///< ISO 8601, UTC
   double total_seconds = 0, baseline_seconds = 0, targets_seconds = 0, metrics_seconds = 0, local_seconds = 0,
-         calibration_seconds = 0, load_seconds = 0, budget_seconds = 0;
+         calibration_seconds = 0, load_seconds = 0, budget_seconds = 0, changes_seconds = 0;
   double peak_memory_bytes = 0;
 };
 
@@ -126,8 +128,10 @@ struct ExperimentRecord {
   std::vector<RunRecord> runs;  ///< per model: the baseline (target "baseline") first, then the targets in order
   std::vector<PairRecord> pairs;
   std::vector<GateRecord> gates;
-  std::vector<AttentionHead> attention;  ///< a few heads of each model
-  std::vector<ErrorBudget> budgets;      ///< of targets that quantize something, where asked for
+  std::vector<AttentionHead> attention;     ///< a few heads of each model
+  std::vector<ErrorBudget> budgets;         ///< of targets that quantize something, where asked for
+  std::vector<ScoredChange> noise;          ///< what noise alone does to full precision, where asked for
+  std::vector<ScoredChange> interventions;  ///< of every run that was scored, where asked for
   std::vector<std::string> warnings;
   bool interrupted = false;
   Timings timings;

@@ -3,6 +3,8 @@
 #include <charconv>
 #include <initializer_list>
 
+#include "eval/experiment/metric_json.h"
+
 namespace qfid::eval {
 
 namespace {
@@ -19,25 +21,6 @@ E one_of(const JsonCursor& at, std::initializer_list<E> all, Spelling spelling) 
     expected += (expected.empty() ? "one of " : ", ") + std::string(spelling(value));
   }
   at.fail(expected);
-}
-
-std::optional<Interval> interval_of(const JsonCursor& at, const std::string& key) {
-  if (!at.has(key)) return std::nullopt;
-  const std::vector<JsonCursor> ends = at.at(key).items();
-  if (ends.size() != 2) at.at(key).fail("two numbers");
-  const std::optional<double> low = ends[0].number_or_null(), high = ends[1].number_or_null();
-  if (!low || !high) return std::nullopt;
-  return Interval{*low, *high};
-}
-
-Metric metric_of(const std::string& name, const JsonCursor& at) {
-  Metric metric;
-  metric.name = name;
-  metric.value = at.at("value").number_or_null();
-  metric.ci = interval_of(at, "ci");
-  metric.unit = at.at("unit").text();
-  if (at.has("note")) metric.note = at.at("note").text();
-  return metric;
 }
 
 LayerRow layer_of(const JsonCursor& at) {
@@ -76,6 +59,7 @@ GateRecord gate_of(const JsonCursor& at) {
   gate.words = at.at("words").text();
   if (at.has("detectable")) s.detectable = at.at("detectable").number_or_null();
   if (at.has("windows_needed")) s.windows_needed = at.at("windows_needed").integer(0, most_windows);
+  if (at.has("noise_floor")) gate.noise_floor = at.at("noise_floor").number_or_null();
   if (at.has("expected_failure")) {
     gate.reason = at.at("expected_failure").at("reason").text();
     gate.expires = at.at("expected_failure").at("expires").text();
@@ -172,7 +156,8 @@ void add_timings(ExperimentRecord& record, const JsonCursor& at) {
   t.targets_seconds = at.at("targets_seconds").number();
   t.metrics_seconds = at.at("metrics_seconds").number();
   t.local_seconds = at.at("local_seconds").number();
-  if (at.has("budget_seconds")) t.budget_seconds = at.at("budget_seconds").number();  // added to version 1 later
+  if (at.has("budget_seconds")) t.budget_seconds = at.at("budget_seconds").number();     // added to version 1 later
+  if (at.has("changes_seconds")) t.changes_seconds = at.at("changes_seconds").number();  // the same
   t.peak_memory_bytes = at.at("peak_memory_bytes").number();
   for (const JsonCursor& entry : at.at("runs").items())
     for (RunRecord& run : record.runs)
@@ -208,6 +193,9 @@ void add_details(ExperimentRecord& record, const JsonCursor& root) {
     for (const JsonCursor& head : root.at("attention").items()) record.attention.push_back(attention_of(head));
   if (root.has("budgets"))  // added to version 1 later
     for (const JsonCursor& budget : root.at("budgets").items()) record.budgets.push_back(budget_of(budget));
+  if (root.has("interventions"))  // added to version 1 later
+    for (const JsonCursor& change : root.at("interventions").items())
+      record.interventions.push_back(scored_change_of(change));
   for (const JsonCursor& warning : root.at("warnings").items()) record.warnings.push_back(warning.text());
   add_timings(record, root.at("timings"));
 }

@@ -4,6 +4,7 @@
 
 #include "eval/data/protocol.h"
 #include "eval/experiment/hashes_json.h"
+#include "eval/experiment/metric_json.h"
 #include "eval/experiment/record_parts.h"
 #include "eval/json/json_cursor.h"
 #include "eval/json/json_file.h"
@@ -143,6 +144,8 @@ ExperimentRecord essentials(const JsonCursor& root) {
   const std::vector<JsonCursor> runs = root.at("runs").items();
   for (const JsonCursor& run : runs) record.runs.push_back(run_of(run));
   check_runs(record, runs);
+  if (root.has("noise"))  // added to version 1 later; gates look at it
+    for (const JsonCursor& noise : root.at("noise").items()) record.noise.push_back(scored_change_of(noise));
   return record;
 }
 

@@ -8,10 +8,10 @@
 #include <span>
 #include <thread>
 
-#include "eval/experiment/budget_arms.h"
 #include "eval/experiment/calibrate.h"
 #include "eval/experiment/chunk.h"
 #include "eval/experiment/gates.h"
+#include "eval/experiment/later_passes.h"
 #include "eval/experiment/lockstep.h"
 #include "eval/experiment/session.h"
 #include "eval/experiment/target_precision.h"
@@ -195,37 +195,9 @@ class Runner {
     }
     evaluate(model, weights, windows, baseline, arms);
     finish(model, baseline, arms);
-    if (spec_.metrics.budget_windows == 0 || !baseline.alive()) return;
-    for (std::size_t i = 0; i < arms.size(); ++i)
-      if (arms[i].alive()) budget(model, weights, windows, arms[i], ranges[i]);
-  }
-
-  /// What goes wrong in a budget is a warning: the target's own run stands.
-  void budget(const ModelSpec& model, const DecoderWeights& weights, const std::vector<Window>& windows, const Arm& arm,
-              const SiteRanges& ranges) {
-    const DecoderPrecision precision = precision_of(*arm.target, weights.config);
-    if (is_full_precision(precision) || record_.interrupted) return;
-    const Clock::time_point start = Clock::now();
-    try {
-      BudgetArms arms(budget_backend(backends_), weights, precision, ranges);
-      const auto count = std::min(windows.size(), static_cast<std::size_t>(spec_.metrics.budget_windows));
-      for (std::size_t w = 0; w < count; ++w) {
-        if (stop_.load()) {
-          record_.interrupted = true;
-          return;
-        }
-        arms.add(chunk_of(windows, w, w + 1));
-      }
-      ErrorBudget budget = arms.sums();
-      budget.model = model.name;
-      budget.target = arm.target->name;
-      compute_shares(budget, spec_.metrics.confidence);
-      record_.budgets.push_back(std::move(budget));
-    } catch (const std::exception& error) {
-      record_.warnings.push_back("model " + model.name + ", target " + arm.target->name +
-                                 ": no error budget: " + error.what());
-    }
-    record_.timings.budget_seconds += seconds_since(start);
+    if (!record_.interrupted)
+      LaterPasses(spec_, backends_, progress_, stop_, record_)
+          .run(model.name, weights, windows, baseline, arms, ranges, resources_on);
   }
 
   /// Hashes of what exact gates look at; nothing without one.
@@ -298,7 +270,7 @@ class Runner {
       }
       done_windows_ += static_cast<std::int64_t>(end - begin);
       done_tokens_ += static_cast<std::int64_t>((end - begin) * windows[begin].input.size());
-      if (progress_) progress_({model.name, done_windows_, total_windows_, done_tokens_, seconds_since(start_)});
+      if (progress_) progress_({model.name, "", done_windows_, total_windows_, done_tokens_, seconds_since(start_)});
     }
   }
 

@@ -37,6 +37,7 @@ Plan make_plan(const Spec& spec);
 
 struct Progress {
   std::string model;
+  std::string pass;  ///< "" = the evaluation; "error budget of int8", "noise floor", ...: counts are of that pass alone
   std::int64_t done_windows = 0, total_windows = 0;  ///< over all models
   std::int64_t done_tokens = 0;
   double seconds = 0;

@@ -81,10 +81,13 @@ struct TargetSpec {
 };
 
 struct MetricsSpec {
-  std::int64_t local_windows = 16;  ///< windows on which local errors are measured; 0 = none
-  std::int64_t kernel_windows = 1;  ///< of these, windows on which the kernel is told from the format; 0 = none
-  std::int64_t sink_windows = 16;   ///< windows for attention-sink statistics and drains
-  std::int64_t budget_windows = 0;  ///< windows on which each target's error budget is measured; 0 = none
+  std::int64_t local_windows = 16;         ///< windows on which local errors are measured; 0 = none
+  std::int64_t kernel_windows = 1;         ///< of these, windows on which the kernel is told from the format; 0 = none
+  std::int64_t sink_windows = 16;          ///< windows for attention-sink statistics and drains
+  std::int64_t budget_windows = 0;         ///< windows on which each target's error budget is measured; 0 = none
+  std::int64_t noise_windows = 0;          ///< windows on which the noise floor is measured; 0 = none
+  std::vector<std::string> interventions;  ///< "mask_key_0", "zero_v_0", "gate_one", "gate_mean"
+  std::int64_t intervention_windows = 16;
   double confidence = 0.95;
   double sink_threshold = 0.3;
 };

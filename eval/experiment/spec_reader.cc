@@ -130,6 +130,12 @@ class SpecBuilder {
     if (const YamlNode* n = node.find("kernel_windows")) m.kernel_windows = whole(*n);
     if (const YamlNode* n = node.find("sink_windows")) m.sink_windows = whole(*n);
     if (const YamlNode* n = node.find("budget_windows")) m.budget_windows = whole(*n);
+    if (const YamlNode* n = node.find("noise_windows")) m.noise_windows = whole(*n);
+    if (const YamlNode* n = node.find("intervention_windows")) m.intervention_windows = whole(*n);
+    if (const YamlNode* n = node.find("interventions"))
+      for (const YamlNode& item : n->items)
+        if (std::find(m.interventions.begin(), m.interventions.end(), item.text) == m.interventions.end())
+          m.interventions.push_back(item.text);
     if (const YamlNode* n = node.find("confidence")) m.confidence = real(*n);
     if (const YamlNode* n = node.find("sink_threshold")) m.sink_threshold = real(*n);
   }

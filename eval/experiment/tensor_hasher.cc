@@ -81,7 +81,7 @@ std::map<std::string, std::string> hash_key(const kernels::BackendInfo& info, co
   std::map<std::string, std::string> key{{"backend", info.name},
                                          {"instruction set", info.isa},
                                          {"number of threads", std::to_string(info.threads)},
-                                         {"schemes", schemes}};
+                                         {"precision", schemes}};
   for (const auto& [module, name] : implementations) key["implementation of " + module] = name;
   return key;
 }

@@ -18,7 +18,7 @@ namespace qfid::eval {
 
 struct TensorHashes {
   std::int64_t windows = 0;
-  /// "backend", "instruction set", "number of threads", "schemes", "implementation of q_proj", ... -> what ran.
+  /// "backend", "instruction set", "number of threads", "precision", "implementation of q_proj", ... -> what ran.
   std::map<std::string, std::string> key;
   /// In the order of the data flow: "embedding", "layer0.attn_in", "layer0.q", ..., "logits" -> one hash a head, or one.
   std::vector<std::pair<std::string, std::vector<std::string>>> tensors;

@@ -208,6 +208,12 @@ DeviceTensor Decoder::rounded(int l, const char* name, DeviceTensor x) const {
   return simulation_ == nullptr ? x : simulation_->at(layer_module(l, name), x);
 }
 
+DeviceTensor Decoder::module(int l, const char* name, const std::shared_ptr<kernels::PreparedLinear>& linear,
+                             const DeviceTensor& src, NamedCounts& counts) {
+  const DeviceTensor y = run(name, linear, src, counts);
+  return intervention_ == nullptr ? y : intervention_->output(l, name, y);
+}
+
 void Decoder::attend(int l, const DeviceTensor& attn_in, LayerTrace& trace, kernels::TapSink* taps) {
   Layer& layer = use(l);
   const auto& gate = resources_.weights().config.gate;
@@ -217,15 +223,16 @@ void Decoder::attend(int l, const DeviceTensor& attn_in, LayerTrace& trace, kern
   inputs.v = heads(trace.v);
   if (gate) {
     trace.gate_logits =
-        run("gate_proj", layer.gate, gate->input == kernels::GateInput::value ? trace.v : attn_in, trace.codes);
+        module(l, "gate_proj", layer.gate, gate->input == kernels::GateInput::value ? trace.v : attn_in, trace.codes);
     inputs.gate_logits = trace.gate_logits;
   }
   inputs.sink = resources_.layer(l).sink;
   inputs.key_mask = trace.key_mask;
+  if (intervention_ != nullptr) intervention_->attention(l, inputs);
   kernels::AttentionResult result =
       simulation_ == nullptr ? backend().attention(*layer.attention, inputs, taps)
                              : simulation_->attention(layer_module(l, ""), layer.attention->problem(), inputs, taps);
-  trace.output = result.output;
+  trace.output = intervention_ == nullptr ? result.output : intervention_->output(l, "attention", result.output);
   trace.probs = std::move(result.probs);
   const kernels::AttentionSchemes& schemes = layer.attention->problem().schemes;
   for (const auto& [name, scheme, counts] : {std::tuple{"attention.q", &schemes.q, &result.q},
@@ -248,12 +255,13 @@ LayerTrace Decoder::layer(int l, const DeviceTensor& hidden, kernels::TapSink* t
   trace.attn_in = normed(hidden, norms.attn_norm, "attn_norm", !config.post_norm);
   project(l, trace.attn_in, trace);
   attend(l, trace.attn_in, trace, taps);
-  trace.attn_out = rounded(l, "out_proj", run("out_proj", layer.out, trace.output.reshaped(hidden.shape), trace.codes));
+  trace.attn_out =
+      rounded(l, "out_proj", module(l, "out_proj", layer.out, trace.output.reshaped(hidden.shape), trace.codes));
   const DeviceTensor middle =
       normed(rounded(l, "attn_residual", b.add(hidden, trace.attn_out)), norms.attn_norm, "attn_norm", config.post_norm);
   trace.ffn_in = normed(middle, norms.ffn_norm, "ffn_norm", !config.post_norm);
-  trace.ffn_act = rounded(l, "fc1", b.activation(run("fc1", layer.fc1, trace.ffn_in, trace.codes), config.activation));
-  trace.ffn_out = rounded(l, "fc2", run("fc2", layer.fc2, trace.ffn_act, trace.codes));
+  trace.ffn_act = rounded(l, "fc1", b.activation(module(l, "fc1", layer.fc1, trace.ffn_in, trace.codes), config.activation));
+  trace.ffn_out = rounded(l, "fc2", module(l, "fc2", layer.fc2, trace.ffn_act, trace.codes));
   trace.residual =
       normed(rounded(l, "ffn_residual", b.add(middle, trace.ffn_out)), norms.ffn_norm, "ffn_norm", config.post_norm);
   return trace;
@@ -261,9 +269,9 @@ LayerTrace Decoder::layer(int l, const DeviceTensor& hidden, kernels::TapSink* t
 
 void Decoder::project(int l, const DeviceTensor& attn_in, LayerTrace& trace) {
   Layer& layer = use(l);
-  trace.q = rounded(l, "q_proj", run("q_proj", layer.q, attn_in, trace.codes));
-  trace.k = rounded(l, "k_proj", run("k_proj", layer.k, attn_in, trace.codes));
-  trace.v = rounded(l, "v_proj", run("v_proj", layer.v, attn_in, trace.codes));
+  trace.q = rounded(l, "q_proj", module(l, "q_proj", layer.q, attn_in, trace.codes));
+  trace.k = rounded(l, "k_proj", module(l, "k_proj", layer.k, attn_in, trace.codes));
+  trace.v = rounded(l, "v_proj", module(l, "v_proj", layer.v, attn_in, trace.codes));
 }
 
 LayerTrace Decoder::local(int l, const LayerTrace& baseline, kernels::TapSink* taps) {

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "eval/model/decoder_weights.h"
+#include "eval/model/intervention.h"
 #include "eval/model/precision.h"
 #include "kernels/backend.h"
 
@@ -94,6 +95,8 @@ class Decoder {
   /// One layer; `taps` hears what happens inside attention. key_mask u8 [B, T], 1 = a token that is there; undefined = all.
   LayerTrace layer(int l, const kernels::DeviceTensor& hidden, kernels::TapSink* taps,
                    const kernels::DeviceTensor& key_mask = {});
+  /// What layer() changes from now on; null: nothing. The caller keeps it alive.
+  void intervene(Intervention* change) { intervention_ = change; }
   /// Each operation of layer l fed with the *baseline's* inputs: the local error of each is visible alone. The returned
   /// trace holds q, k, v, gate_logits, output, attn_out, ffn_act, ffn_out.
   LayerTrace local(int l, const LayerTrace& baseline, kernels::TapSink* taps);
@@ -122,6 +125,9 @@ class Decoder {
   kernels::DeviceTensor rounded(int l, const char* name, kernels::DeviceTensor x) const;
   /// q, k and v of a layer.
   void project(int l, const kernels::DeviceTensor& attn_in, LayerTrace& trace);
+  /// run(), and what an intervention makes of it.
+  kernels::DeviceTensor module(int l, const char* name, const std::shared_ptr<kernels::PreparedLinear>& linear,
+                               const kernels::DeviceTensor& src, NamedCounts& counts);
   void attend(int l, const kernels::DeviceTensor& attn_in, LayerTrace& trace, kernels::TapSink* taps);
   kernels::DeviceTensor heads(const kernels::DeviceTensor& x) const;
 
@@ -131,6 +137,7 @@ class Decoder {
   Packing packing_;
   std::vector<Layer> layers_;  ///< all, or by_layer the one in use
   int in_use_ = -1;            ///< by_layer: which
+  Intervention* intervention_ = nullptr;
   std::shared_ptr<kernels::PreparedLinear> lm_head_, head_dense_;
   Simulation* simulation_ = nullptr;
 };

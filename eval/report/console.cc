@@ -46,6 +46,7 @@ void add_model(std::string& text, const ExperimentRecord& record, const ModelRec
     if (const std::string where = damage_in_words(run); run.model == model.name && !where.empty())
       add_wrapped(damage, std::format("    {:<{}} {}", clipped(run.target, names), names, where), width);
   if (!damage.empty()) text += "  where the damage sits (worst local error):\n" + damage;
+  text += console_changes(record, model.name, static_cast<int>(width));
   text += console_budgets(record, model.name, static_cast<int>(width)) + "\n";
 }
 

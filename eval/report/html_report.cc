@@ -91,6 +91,7 @@ std::string html_report(const ExperimentRecord& record) {
   add_error_parts(sections, record);
   add_outliers(sections, record);
   add_sinks(sections, record);
+  add_interventions(sections, record);
   add_attention(sections, record);
   add_kl_distribution(sections, record);
   add_p_codes(sections, record);

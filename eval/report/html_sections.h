@@ -16,6 +16,7 @@ void add_verdicts(Html& page, const ExperimentRecord& record);          // html_
 void add_gates(Html& page, const ExperimentRecord& record);             // html_verdicts.cc
 void add_variants(Html& page, const ExperimentRecord& record);          // variants.cc
 void add_budgets(Html& page, const ExperimentRecord& record);           // budget.cc
+void add_interventions(Html& page, const ExperimentRecord& record);     // changes.cc
 void add_heads(Html& page, const ExperimentRecord& record);             // html_heads.cc
 void add_error_curves(Html& page, const ExperimentRecord& record);      // html_curves.cc
 void add_outliers(Html& page, const ExperimentRecord& record);          // html_curves.cc
@@ -28,6 +29,9 @@ void add_codes(Html& page, const ExperimentRecord& record);             // html_
 void add_format_or_kernel(Html& page, const ExperimentRecord& record);  // html_answer.cc
 void add_all_metrics(Html& page, const ExperimentRecord& record);       // html_provenance.cc
 void add_what_ran(Html& page, const ExperimentRecord& record);          // html_provenance.cc
+
+/// The noise floor as rows of a table of targets (changes.cc).
+void add_noise_rows(Html& page, const ExperimentRecord& record, const std::string& model);
 
 /// short_number, but "-" for what isn't finite: results.json has null for it, and a page rendered again says the same.
 std::string shown_number(std::optional<double> value);

@@ -117,6 +117,7 @@ void add_verdicts(Html& page, const ExperimentRecord& record) {
       for (int i = 0; i < 6; ++i) page.leaf("td", "");
       page.close();
     }
+    add_noise_rows(page, record, model.name);
     page.close();
     close_table(page);
   }

@@ -1,7 +1,7 @@
-#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "eval/experiment/hashes_json.h"
+#include "eval/experiment/metric_json.h"
 #include "eval/report/report.h"
 
 namespace qfid::eval {
@@ -10,17 +10,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-ordered_json number(std::optional<double> value) {
-  return value && std::isfinite(*value) ? ordered_json(*value) : ordered_json(nullptr);
-}
-
-ordered_json metric_json(const Metric& m) {
-  ordered_json json{{"value", number(m.value)}};
-  if (m.ci) json["ci"] = {number(m.ci->low), number(m.ci->high)};
-  json["unit"] = m.unit;
-  if (!m.note.empty()) json["note"] = m.note;
-  return json;
-}
+ordered_json number(std::optional<double> value) { return number_json(value); }
 
 /// Numbers in one text, as a list would take a line for each.
 template <class Number>
@@ -95,6 +85,7 @@ ordered_json gate_json(const GateRecord& g) {
   json["words"] = g.words;
   if (s.detectable) json["detectable"] = number(s.detectable);
   if (s.windows_needed) json["windows_needed"] = *s.windows_needed;
+  if (g.noise_floor) json["noise_floor"] = number(g.noise_floor);
   if (!g.expires.empty()) json["expected_failure"] = {{"reason", g.reason}, {"expires", g.expires}};
   return json;
 }
@@ -167,6 +158,7 @@ ordered_json timings_json(const ExperimentRecord& record) {
                     {"metrics_seconds", t.metrics_seconds},
                     {"local_seconds", t.local_seconds},
                     {"budget_seconds", t.budget_seconds},
+                    {"changes_seconds", t.changes_seconds},
                     {"peak_memory_bytes", t.peak_memory_bytes}};
   ordered_json runs = ordered_json::array();
   for (const RunRecord& run : record.runs)
@@ -212,6 +204,10 @@ std::string results_json(const ExperimentRecord& record) {
   for (const AttentionHead& head : record.attention) json["attention"].push_back(attention_json(head));
   json["budgets"] = ordered_json::array();
   for (const ErrorBudget& budget : record.budgets) json["budgets"].push_back(budget_json(budget));
+  json["noise"] = ordered_json::array();
+  for (const ScoredChange& noise : record.noise) json["noise"].push_back(scored_change_json(noise));
+  json["interventions"] = ordered_json::array();
+  for (const ScoredChange& change : record.interventions) json["interventions"].push_back(scored_change_json(change));
   json["warnings"] = record.warnings;
   json["timings"] = timings_json(record);
   // A file name need not be UTF-8; a record must be.

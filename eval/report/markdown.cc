@@ -136,6 +136,7 @@ std::string markdown_report(const ExperimentRecord& record) {
     add_targets(text, record, model);
     add_format_or_kernel(text, record, model);
     add_worst_layers(text, record, model);
+    text += markdown_changes(record, model.name);
     text += markdown_budgets(record, model.name);
   }
   text += markdown_variants(record);

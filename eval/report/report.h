@@ -28,6 +28,9 @@ std::string console_budgets(const ExperimentRecord& record, const std::string& m
 std::string markdown_budgets(const ExperimentRecord& record, const std::string& model);
 /// Several models under each target; empty with fewer than two.
 std::string markdown_variants(const ExperimentRecord& record);
+/// The noise floor and interventions of one model; empty where none were measured.
+std::string console_changes(const ExperimentRecord& record, const std::string& model, int width = 80);
+std::string markdown_changes(const ExperimentRecord& record, const std::string& model);
 /// The verdicts in words, what blocks first; empty without gates.
 std::string console_gates(const std::vector<GateRecord>& gates, int width = 80);
 std::string markdown_gates(const std::vector<GateRecord>& gates);

@@ -83,6 +83,14 @@ std::string metrics_csv(const ExperimentRecord& record) {
     std::vector<Metric> metrics = run.metrics;
     if (const ErrorBudget* budget = record.budget_of(run.model, run.target))
       for (Metric& metric : budget_metrics(*budget)) metrics.push_back(std::move(metric));
+    for (const auto* changes : {&record.noise, &record.interventions})
+      for (const ScoredChange& change : *changes)
+        if (change.model == run.model && change.target == run.target)
+          for (Metric metric : change.metrics) {
+            metric.note = changes == &record.noise ? change.name : metric.note;
+            metric.name = (changes == &record.noise ? "noise." : "intervention." + change.name + ".") + metric.name;
+            metrics.push_back(std::move(metric));
+          }
     for (const Metric& metric : metrics)
       text += quoted(run.model) + "," + quoted(run.target) + "," + quoted(metric.name) + "," + exact(metric.value) + "," +
               (metric.ci ? exact(metric.ci->low) : "") + "," + (metric.ci ? exact(metric.ci->high) : "") + "," +

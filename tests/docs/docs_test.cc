@@ -115,6 +115,7 @@ ExperimentRecord full_record() {
     gate.name = gate.model = gate.target = gate.metric = gate.words = gate.reason = gate.expires = "text";
     gate.upper = upper;
     gate.statistics = {16, 1.0, Interval{0.5, 2.0}, 0.5, 0.5, GateOutcome::inconclusive, 0.5, 17};
+    gate.noise_floor = 1.0;
     record.gates.push_back(gate);
   }
   ErrorBudget budget{"m", "t", "cpu", {1}, {1.0}, {}, {}, {}};
@@ -125,6 +126,9 @@ ExperimentRecord full_record() {
       metric->ci = Interval{0.5, 2.0};
   budget.whole.ci = Interval{0.5, 2.0};
   record.budgets = {budget};
+  ScoredChange change{"m", "t", "name", "message", {1}, {1.0}, {1.0}, {}};
+  change.metrics.push_back({"perplexity", 1.0, Interval{0.5, 2.0}, "nats", "note"});
+  record.noise = record.interventions = {change};
   record.attention = {{"m", 0, 0, "why", 1, {{"baseline", {{1000}}}}}};
   record.warnings = {"warning"};
   return record;
@@ -132,8 +136,8 @@ ExperimentRecord full_record() {
 
 /// Paths of all leaves; names that a user chose become "*".
 void collect(const nlohmann::ordered_json& json, const std::string& path, Names& all) {
-  static const Names free{"provenance.libraries", "runs[].implementations", "runs[].metrics", "runs[].hashes.key",
-                          "runs[].hashes.tensors"};
+  static const Names free{"provenance.libraries", "runs[].implementations",  "runs[].metrics",       "runs[].hashes.key",
+                          "noise[].metrics",      "interventions[].metrics", "runs[].hashes.tensors"};
   if (json.is_object()) {
     for (const auto& [key, value] : json.items()) {
       const bool column = path == "runs[].layers[]" && Names{"layer", "tap", "head", "error"}.count(key) == 0;

@@ -51,6 +51,8 @@ const std::vector<std::string> unread{"/timings",
                                       "/gates",
                                       "/attention",
                                       "/budgets",
+                                      "/noise",  // gates do with it, and without
+                                      "/interventions",
                                       "/runs/0/metrics",
                                       "/runs/0/layers",
                                       "/runs/1/metrics",

@@ -1,0 +1,48 @@
+// What runs after a model's evaluation, on its first windows and without measuring tensors: error budgets, the noise floor,
+// interventions. What goes wrong in one of them is a warning: the runs themselves stand.
+#pragma once
+
+#include <atomic>
+#include <functional>
+
+#include "eval/experiment/arm.h"
+#include "eval/experiment/runner.h"
+#include "eval/experiment/scored_passes.h"
+
+namespace qfid::eval {
+
+class LaterPasses {
+ public:
+  using ResourcesOn = std::function<DecoderResources&(kernels::Backend&)>;
+
+  LaterPasses(const Spec& spec, Backends& backends, const ProgressCallback& progress, const std::atomic<bool>& stop,
+              ExperimentRecord& record)
+      : spec_(spec), backends_(backends), progress_(progress), stop_(stop), record_(record) {}
+
+  /// `ranges` are the arms'. Interrupted, it leaves record.interrupted true and what was finished.
+  void run(const std::string& model, const DecoderWeights& weights, const std::vector<Window>& windows, Arm& baseline,
+           std::vector<Arm>& arms, const std::vector<SiteRanges>& ranges, const ResourcesOn& resources_on);
+
+ private:
+  void budget(const std::string& model, const DecoderWeights& weights, const std::vector<Window>& windows, const Arm& arm,
+              const SiteRanges& ranges);
+  void noise(const std::string& model, const DecoderWeights& weights, const std::vector<Window>& windows, Arm& baseline,
+             const ResourcesOn& resources_on);
+  void interventions(const std::string& model, const DecoderWeights& weights, const std::vector<Window>& windows,
+                     Arm& baseline, std::vector<Arm>& arms);
+  ScoredWindows scored_windows(const std::string& model, const std::string& pass, const std::vector<Window>& windows,
+                               std::int64_t count, const Arm& baseline);
+  /// Says how far a pass is; false, and record.interrupted true, when it is to stop.
+  bool go_on(const std::string& model, const std::string& pass, std::size_t done, std::size_t total, std::int64_t tokens,
+             double seconds);
+  /// Runs one pass; its failure is a warning.
+  void attempt_pass(const std::string& what, double& seconds, const std::function<void()>& work);
+
+  const Spec& spec_;
+  Backends& backends_;
+  const ProgressCallback& progress_;
+  const std::atomic<bool>& stop_;
+  ExperimentRecord& record_;
+};
+
+}  // namespace qfid::eval
