@@ -42,6 +42,27 @@ done
 rm -rf variants-dump
 "$python" "$here/llamacpp.py" results dump softmax int8 || exit 1
 
+cat >changes.yaml <<YAML
+version: 1
+name: changes
+models:
+  softmax: {path: $project/configs/models/tiny-softmax}
+  vga: {path: $project/configs/models/tiny-vga-output}
+data: {tokens: $project/configs/data/tiny-tokens.npy, windows: 4, context: 64}
+metrics: {noise_windows: 4, interventions: [mask_key_0, zero_v_0, gate_one, gate_mean], intervention_windows: 4}
+targets:
+  int8: {preset: int8-per-token}
+YAML
+"$qfid" run changes.yaml --out changes --quiet || exit 1
+for model in softmax vga; do
+  "$python" "$here/changes.py" changes $model "$project/configs/data/tiny-tokens.npy" || exit 1
+done
+sed -i '0,/"zero_v_0"/s//"mask_key_0"/' changes/results.json
+if "$python" "$here/changes.py" changes softmax "$project/configs/data/tiny-tokens.npy" >planted.txt; then
+  echo "FAILED: an intervention under another's name wasn't seen"
+  exit 1
+fi
+
 # must_see WHAT FILE FACTOR COMMAND...: the largest element of a dumped tensor times FACTOR, and the script finds it.
 must_see() {
   local what=$1 file=$2 factor=$3

@@ -118,7 +118,7 @@ TEST_CASE("the same bits pass, whatever is saved in between; a fault is named wh
   const GateRecord scale = verdict(taps_gate, run_with(taps_gate, Fault::v_scale, {2, 1}), saved);
   CHECK(scale.verdict == GateVerdict::fail);
   CHECK(scale.blocks());
-  CHECK(says(scale, "layer 2, head 1, output is the first of "));
+  CHECK(says(scale, "layer 2, head 1, output is the first of 37 tensors (of 62) that changed"));
   CHECK(says(verdict(taps_gate, run_with(taps_gate, Fault::stale_scale, {4, 0, "k_proj", 70}), saved),
              "layer 4, head 1, k is the first of "));
   CHECK(says(verdict(logits_gate, run_with(logits_gate, Fault::v_scale, {5, 0}), saved), "the logits of 2 windows changed"));
