@@ -59,6 +59,19 @@ TEST_CASE("what isn't a number is suspect; the probabilities come before the out
   CHECK_FALSE(blame(run.layers, {}).damage);
   CHECK(blame({}, {}).party == Party::unknown);
 
+  RunRecord codes;  // other codes of P are named before the output that suffers, behind the probabilities they come from
+  add_row(codes, 2, 0, "output", "kernel", 0.5, 0.5);
+  for (const int head : {0, 1})
+    codes.layers.push_back({2, "p_codes", head, "kernel", {{"histogram_distance", 0.95 - 0.5 * head}}});
+  CHECK(blame(codes.layers, {}).kernel->tap == "p_codes");
+  CHECK(blame(codes.layers, {}).kernel->head == -1);  // both heads are beyond
+  CHECK(contains(kernel_suspicion(codes), "layer 2, p_codes against the emulated twin"));
+  CHECK(contains(kernel_suspicion(codes), "95 % of its codes are others, 9.5 times the limit; 3 of 3 places are beyond"));
+  codes.layers.push_back({2, "probs", 1, "kernel", {{"kl", 1e-6}}});
+  CHECK(blame(codes.layers, {}).kernel->tap == "probs");
+  codes.layers = {{2, "p_codes", 0, "kernel", {{"histogram_distance", 0.05}}}};
+  CHECK_FALSE(blame(codes.layers, {}).kernel);
+
   RunRecord local;
   add_row(local, 0, -1, "q", "local", 1, 0.1);
   local.layers.push_back({3, "ffn_out", -1, "local", {{"nan", 7.0}}});
