@@ -133,6 +133,7 @@ Plan make_plan(const Spec& spec) {
       }
       plan.runs.push_back(std::move(run));
     }
+    if (spec.metrics.noise_windows > 0 && noise_twin(backends, spec.baseline) != nullptr) memory += work.weights;
     if (spec.metrics.budget_windows > 0) memory += budget_bytes(config, size.context, work.weights);
     plan.memory_bytes = std::max(plan.memory_bytes, memory);
   }

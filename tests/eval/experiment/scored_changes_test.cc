@@ -191,6 +191,26 @@ TEST_CASE("interventions on gates where there are none say so; the others run", 
   CHECK(metric(change_of(record, "baseline", "zero_v_0"), "nll.difference").note == "no interval below 16 windows");
 }
 
+TEST_CASE("a plan counts the passes: interventions on every run, noise on the baseline alone", "[noise][interventions]") {
+  Spec spec = small_spec("tiny-vga-output");
+  const auto relative = [&] {  // seconds of the baseline and of int8, in passes over all windows of a run without more
+    const Plan plan = make_plan(spec);
+    const double pass = 1.6 * plan.runs[1].gflop / plan.assumed_gflops;
+    return std::pair{plan.runs[0].seconds / pass, plan.runs[1].seconds / pass};
+  };
+  const auto near = [](double found, double expected) { return std::fabs(found - expected) < 1e-9; };
+  CHECK(near(relative().first, 1));
+  spec.metrics.interventions = {"mask_key_0", "gate_mean"};
+  spec.metrics.intervention_windows = 8;
+  CHECK(near(relative().first, 1 + 0.5 * 4));   // untouched, two interventions, the mean gates
+  CHECK(near(relative().second, 1 + 0.5 * 3));  // without the mean gates
+  const std::int64_t memory = make_plan(spec).memory_bytes;
+  spec.metrics.noise_windows = 4;
+  CHECK(relative().first > 1 + 0.5 * 4 + 0.25 * 2);  // and the twin, at its own backend's speed
+  CHECK(near(relative().second, 1 + 0.5 * 3));
+  if (spec.baseline.backend == "cpu") CHECK(make_plan(spec).memory_bytes > memory);
+}
+
 TEST_CASE("error budgets tell of their progress", "[budget]") {
   Spec spec = small_spec("tiny-softmax");
   spec.data.windows = 2;
