@@ -88,6 +88,8 @@ struct AttentionHead {
   std::vector<std::pair<std::string, std::vector<std::vector<int>>>> maps;  ///< target -> rows
 };
 
+inline constexpr std::int64_t most_seed = 1'000'000'000;  ///< as models.*.seed takes
+
 struct ModelRecord {
   std::string name, path, family;
   std::string content_hash;
@@ -95,6 +97,8 @@ struct ModelRecord {
   std::string variant;  ///< "softmax", "gate value->output", "learnable sink", ...
   std::vector<std::string> unused_tensors;
   std::int64_t vocabulary = 0;  ///< tokens it knows; 0 = not recorded
+  std::string group{};          ///< with a seed: the kind of model it is one draw of
+  std::optional<std::int64_t> seed{};
 };
 
 struct Provenance {

@@ -139,6 +139,10 @@ ExperimentRecord essentials(const JsonCursor& root) {
     entry.parameters = model.at("parameters").integer(0, INT64_MAX);
     entry.variant = model.at("variant").text();
     if (model.has("vocabulary")) entry.vocabulary = model.at("vocabulary").integer(1, most);  // added to version 1 later
+    if (model.has("seed")) {
+      entry.seed = model.at("seed").integer(0, most_seed);
+      entry.group = model.at("group").text();
+    }
     record.models.push_back(std::move(entry));
   }
   const std::vector<JsonCursor> runs = root.at("runs").items();

@@ -156,7 +156,7 @@ class Runner {
     Checkpoint checkpoint = Checkpoint::open(model.path);
     const DecoderWeights weights = load_weights(checkpoint, config);
     record_.models.push_back({model.name, model.written, config.family, checkpoint.content_hash(), checkpoint.parameters(),
-                              variant_name(config), weights.unused_tensors, config.vocab_size});
+                              variant_name(config), weights.unused_tensors, config.vocab_size, model.group, model.seed});
     for (const std::string& name : weights.unused_tensors)
       record_.warnings.push_back("model " + model.name + ": tensor " + name + " is not used");
     const EvaluationSize size = evaluation_size(spec_, config, corpus_);

@@ -20,6 +20,8 @@ struct ModelSpec {
   std::string name;
   std::filesystem::path path;  ///< absolute; as written in `written`
   std::string written;
+  std::string group{};  ///< with a seed: the kind of model it is one draw of; "" without
+  std::optional<std::int64_t> seed{};
 };
 
 struct CalibrationSpec {

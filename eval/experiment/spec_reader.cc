@@ -121,7 +121,21 @@ class SpecBuilder {
     ModelSpec model{name.text, resolve(path.text), path.text};
     if (const std::string what = missing(model.path, true); !what.empty())
       problems_.add(path, "model directory \"" + path.text + "\" " + what + " (looked for " + model.path.string() + ")");
+    training(body, model);
     spec_.models.push_back(std::move(model));
+  }
+
+  void training(const YamlNode& body, ModelSpec& model) {
+    const YamlNode *group = body.find("group"), *seed = body.find("seed");
+    if ((group == nullptr) != (seed == nullptr))
+      problems_.add(group == nullptr ? *seed : *group, "group and seed go together: one of them is missing");
+    if (group == nullptr || seed == nullptr) return;
+    model.group = group->text;
+    model.seed = whole(*seed);
+    for (const ModelSpec& other : spec_.models)
+      if (other.group == model.group && other.seed == model.seed)
+        problems_.add(*seed,
+                      "seed " + seed->text + " of group \"" + model.group + "\" is model \"" + other.name + "\" already");
   }
 
   void metrics(const YamlNode& node) {

@@ -78,6 +78,7 @@ std::string console_report(const ExperimentRecord& record, int width_in) {
   if (!differences.empty())
     text +=
         std::format("Paired differences whose {:.0f} % interval excludes zero:\n", 100 * record.confidence) + differences;
+  text += console_seeds(record, width_in);
   text += console_gates(record.gates, width_in);
   for (const std::string& warning : record.warnings) add_wrapped(text, "warning: " + warning, width);
   return text;

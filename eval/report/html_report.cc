@@ -82,6 +82,7 @@ void add_contents(Html& page, const std::string& body) {
 
 std::string html_report(const ExperimentRecord& record) {
   Html sections;
+  add_seeds(sections, record);
   add_verdicts(sections, record);
   add_gates(sections, record);
   add_variants(sections, record);

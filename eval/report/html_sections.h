@@ -17,6 +17,7 @@ void add_gates(Html& page, const ExperimentRecord& record);             // html_
 void add_variants(Html& page, const ExperimentRecord& record);          // variants.cc
 void add_budgets(Html& page, const ExperimentRecord& record);           // budget.cc
 void add_interventions(Html& page, const ExperimentRecord& record);     // changes.cc
+void add_seeds(Html& page, const ExperimentRecord& record);             // seeds.cc
 void add_heads(Html& page, const ExperimentRecord& record);             // html_heads.cc
 void add_error_curves(Html& page, const ExperimentRecord& record);      // html_curves.cc
 void add_outliers(Html& page, const ExperimentRecord& record);          // html_curves.cc

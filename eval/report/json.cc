@@ -190,6 +190,9 @@ std::string results_json(const ExperimentRecord& record) {
                       {"content_hash", m.content_hash},
                       {"unused_tensors", m.unused_tensors}});
     if (m.vocabulary != 0) models.back()["vocabulary"] = m.vocabulary;
+    if (!m.seed) continue;
+    models.back()["group"] = m.group;
+    models.back()["seed"] = *m.seed;
   }
   json["models"] = std::move(models);
   json["runs"] = ordered_json::array();

@@ -131,6 +131,7 @@ std::string markdown_report(const ExperimentRecord& record) {
       "are clustered by window.\n\n",
       100 * record.confidence);
   text += markdown_gates(record.gates);
+  text += markdown_seeds(record);
   for (const ModelRecord& model : record.models) {
     text += std::format("## {} ({})\n\n", model.name, model.variant);
     add_targets(text, record, model);

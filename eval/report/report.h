@@ -31,6 +31,9 @@ std::string markdown_variants(const ExperimentRecord& record);
 /// The noise floor and interventions of one model; empty where none were measured.
 std::string console_changes(const ExperimentRecord& record, const std::string& model, int width = 80);
 std::string markdown_changes(const ExperimentRecord& record, const std::string& model);
+/// What groups of models show over their training seeds; empty where no models say theirs.
+std::string console_seeds(const ExperimentRecord& record, int width = 80);
+std::string markdown_seeds(const ExperimentRecord& record);
 /// The verdicts in words, what blocks first; empty without gates.
 std::string console_gates(const std::vector<GateRecord>& gates, int width = 80);
 std::string markdown_gates(const std::vector<GateRecord>& gates);

@@ -99,7 +99,7 @@ ExperimentRecord full_record() {
   record.provenance.libraries = {{"library", "1"}};
   record.provenance.targets_path = "targets.npy";
   record.provenance.tokenizer = record.provenance.tokenizer_hash = record.provenance.documents = "text";
-  record.models.push_back({"m", "p", "opt", "h", 1, "softmax", {"tensor"}, 1});
+  record.models.push_back({"m", "p", "opt", "h", 1, "softmax", {"tensor"}, 1, "g", 7});
   RunRecord run;
   run.implementations = {{"q_proj", "name"}};
   run.metrics.push_back({"perplexity", 1.0, Interval{0.5, 2.0}, "nats", "note"});

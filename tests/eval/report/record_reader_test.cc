@@ -22,7 +22,7 @@ ExperimentRecord record() {
   all.sets = {"a=b"};
   all.provenance = {"1", "abc", "g++", {{"lib", "2"}},   "cpu",       "isa",  1, 4, "t.npy", "hash", "window",
                     128, 0,     2,     "tokenizer.json", "tokenizer", "lines"};
-  all.models.push_back({"m", "p", "opt", "content", 1, "softmax", {}, 2048});
+  all.models.push_back({"m", "p", "opt", "content", 1, "softmax", {}, 2048, "g", 7});
   for (const char* target : {"baseline", "int8"}) {
     RunRecord run;
     run.model = "m";
@@ -42,7 +42,7 @@ Failure reading(const TemporaryDirectory& dir, const ordered_json& json) {
 }
 
 /// Keys that came to version 1 later: older files lack them.
-const std::vector<std::string> added_later{"/models/0/vocabulary", "/provenance/tokenizer_hash"};  // and runs[].documents
+const std::vector<std::string> added_later{"/models/0/vocabulary", "/models/0/seed", "/provenance/tokenizer_hash"};  // and runs[].documents
 
 /// What the reader does without.
 const std::vector<std::string> unread{"/timings",
