@@ -86,6 +86,7 @@ void add_seeds(Html& page, const ExperimentRecord& record) {
         page.close();
         close_table(page);
       }
+      page.leaf("h3", here);  // captions of tables are for screen readers
       open_table(page, here);
       page.open("thead").row("th", {"Group", "Seeds", "Mean", "SD", "Interval of the mean", "Against " + claims->reference});
       page.close().open("tbody");

@@ -48,6 +48,7 @@ TEST_CASE("claims over seeds are in the console, Markdown and HTML", "[seeds]") 
   }
   CHECK(markdown.find("| int8 | perplexity.ratio | plain | 5 | 1.2214 | 0 |") != std::string::npos);
   CHECK(html.find("<section id=\"seeds\"") != std::string::npos);
+  CHECK(html.find("<h3>int8, perplexity.ratio</h3>") != std::string::npos);
   CHECK(console_report(record, 200).find(lower) != std::string::npos);
   CHECK(markdown_report(record).find(lower) != std::string::npos);
 }
