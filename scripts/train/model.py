@@ -118,7 +118,7 @@ def attend(q, k, v, sink):
     return torch.exp(scores - denominator.unsqueeze(3)).to(v.dtype) @ v
 
 
-def layer(x, p, shape, variant, attend_fn=attend):
+def layer(x, p, shape, variant):
     """x [seeds, windows * context, hidden]; `p`: this layer's parameters by their short names."""
     seeds, d = x.shape[0], shape.hidden // shape.heads
 
@@ -136,7 +136,7 @@ def layer(x, p, shape, variant, attend_fn=attend):
         windows = x.shape[1] // shape.context
         sink = p["self_attn.sink"].unsqueeze(1).expand(seeds, windows, shape.heads).reshape(-1, shape.heads)
     v = heads(v) if variant.gate_site != "value" else heads(v) * gate
-    output = attend_fn(heads(q), heads(k), v, sink)
+    output = attend(heads(q), heads(k), v, sink)
     if variant.gate_site == "output":
         output = output * gate
     x = x + linear(output.transpose(1, 2).reshape(x.shape), p, "self_attn.out_proj")
