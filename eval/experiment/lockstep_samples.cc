@@ -88,7 +88,7 @@ std::vector<std::vector<std::int64_t>> Lockstep::head_histograms(kernels::Backen
   const DeviceTensor by_head = codes.reshaped(Shape{windows * n_heads, 1, codes.shape[2], codes.shape[3]});
   std::vector<std::vector<std::int64_t>> all(static_cast<std::size_t>(n_heads), std::vector<std::int64_t>(256));
   for (std::int64_t i = 0; i < windows * n_heads; ++i) {
-    const std::vector<std::int64_t> counts = on.reductions().code_histogram(on.slice(by_head, i, i + 1));
+    const std::vector<std::int64_t> counts = on.reductions().code_histogram(on.slice(by_head, i, i + 1), config_.causal);
     for (std::size_t code = 0; code < 256; ++code) all[static_cast<std::size_t>(i % n_heads)][code] += counts[code];
   }
   return all;

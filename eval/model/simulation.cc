@@ -65,16 +65,23 @@ float sigmoid(float x) { return static_cast<float>(1 / (1 + std::exp(-static_cas
 /// One call of attention in host memory: [B, T, heads, d] operands, scores and probabilities [B, heads, Tq, Tk].
 struct HostAttention {
   const kernels::AttentionProblem& p;
-  Tensor q, k, v, gates, sink, mask;  ///< gates behind the sigmoid
+  Tensor q, k, v, gates, sink, mask, bias;  ///< gates behind the sigmoid; empty = none
   std::int64_t batch, q_len, kv_len;
 
   std::int64_t kv_head(std::int64_t h) const { return h / (p.q_heads / p.kv_heads); }
   float gate(std::int64_t b, std::int64_t t, std::int64_t h) const {
     return gates.view<float>()[(b * kv_len + t) * p.gates() + h];
   }
-  bool hidden(std::int64_t b, std::int64_t i, std::int64_t j) const {
+  bool hidden(std::int64_t b, std::int64_t h, std::int64_t i, std::int64_t j) const {
     if (p.causal && j > i + kv_len - q_len) return true;
+    if (added(b, h, i, j) == -std::numeric_limits<float>::infinity()) return true;
     return !mask.empty() && mask.view<std::uint8_t>()[b * kv_len + j] == 0;
+  }
+  /// The additive mask, [1|B, 1|heads, Tq, Tk].
+  float added(std::int64_t b, std::int64_t h, std::int64_t i, std::int64_t j) const {
+    if (bias.empty()) return 0;
+    const Shape& s = bias.shape();
+    return bias.view<float>()[(((s[0] == 1 ? 0 : b) * s[1] + (s[1] == 1 ? 0 : h)) * q_len + i) * kv_len + j];
   }
   /// Calls f(window, head, query) for all, in parallel over heads.
   template <class F>
@@ -110,8 +117,9 @@ struct HostAttention {
       float top = sink.empty() ? -std::numeric_limits<float>::infinity() : sink.view<float>()[h];
       std::int64_t seen = 0;
       for (std::int64_t j = 0; j < kv_len; ++j)
-        if (!hidden(b, i, j)) {
+        if (!hidden(b, h, i, j)) {
           ++seen;
+          x[j] += added(b, h, i, j);
           top = std::max(top, x[j]);
         }
       kernels::ProbCounts& count = counts[static_cast<std::size_t>(b * p.q_heads + h)];
@@ -121,7 +129,7 @@ struct HostAttention {
       std::vector<double> e(static_cast<std::size_t>(kv_len));
       for (std::int64_t j = 0; j < kv_len; ++j) {
         double& one = e[static_cast<std::size_t>(j)];
-        if (!hidden(b, i, j)) one = std::exp(static_cast<double>(x[j]) - static_cast<double>(top));
+        if (!hidden(b, h, i, j)) one = std::exp(static_cast<double>(x[j]) - static_cast<double>(top));
         sum += one;
       }
       for (std::int64_t j = 0; j < kv_len; ++j)
@@ -228,7 +236,8 @@ kernels::AttentionResult Simulation::attention(const std::string& prefix, const 
     if (taps != nullptr && taps->wants(point)) taps->take(point, backend_.upload(x));
   };
   HostAttention a{problem,           host(inputs.q),        host(inputs.k),    host(inputs.v),    host(inputs.gate_logits),
-                  host(inputs.sink), host(inputs.key_mask), inputs.q.shape[0], inputs.q.shape[1], inputs.k.shape[1]};
+                  host(inputs.sink), host(inputs.key_mask), host(inputs.bias), inputs.q.shape[0], inputs.q.shape[1],
+                  inputs.k.shape[1]};
   if (problem.gate) {
     for (float& x : a.gates.view<float>().span()) x = sigmoid(x);
     give(kernels::TapPoint::gate, a.gates);
@@ -247,7 +256,8 @@ kernels::AttentionResult Simulation::attention(const std::string& prefix, const 
   for (std::int64_t n = 0; n < a.batch * problem.q_heads * a.q_len; ++n)
     for (std::int64_t j = 0; j < a.kv_len; ++j)
       result.probs[static_cast<std::size_t>(n / a.q_len)].zero_codes +=
-          s.view<float>()[n * a.kv_len + j] == 0.0F && !a.hidden(n / a.q_len / problem.q_heads, n % a.q_len, j);
+          s.view<float>()[n * a.kv_len + j] == 0.0F &&
+          !a.hidden(n / a.q_len / problem.q_heads, n / a.q_len % problem.q_heads, n % a.q_len, j);
   Tensor context = a.context(s);
   const bool output_gate = problem.gate && problem.gate->site == kernels::GateSite::output;
   if (config_.causal) round(prefix + "context", context.view<float>());

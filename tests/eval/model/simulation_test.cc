@@ -3,6 +3,7 @@
 
 #include <catch2/catch_test_macros.hpp>
 #include <cmath>
+#include <limits>
 
 #include "kernels/registry/registry.h"
 #include "tests/support/tolerance.h"
@@ -102,4 +103,40 @@ TEST_CASE("weights: signed and unsigned grids, mse against minmax, the head as i
   };
   CHECK(error(mse) < error({}));
   CHECK(numbers(simulated_weights(far, {}).embed_tokens)[0] == 10);
+}
+
+TEST_CASE("attention: an additive mask hides keys behind the rounding of scores, as the key mask does") {
+  const auto backend = kernels::make_backend("reference");
+  ModelConfig config;
+  config.causal = false;
+  kernels::AttentionProblem problem;
+  problem.head_dim = problem.v_head_dim = 2;
+  const auto tensor = [&](std::initializer_list<float> values) {
+    quant::Tensor x(quant::DType::f32, quant::Shape{1, 2, 1, 2});
+    std::copy(values.begin(), values.end(), x.view<float>().data());
+    return backend->upload(x);
+  };
+  kernels::AttentionInputs inputs;
+  inputs.q = tensor({1, 0, 0, 1});
+  inputs.k = tensor({1, 2, 3, 4});
+  inputs.v = tensor({0, 255, 255, 0});
+  const auto run = [&] {
+    Simulation simulation(*backend, config, {});
+    simulation.estimate(true);
+    const kernels::AttentionResult result = simulation.attention("0.", problem, inputs, nullptr);
+    CHECK(simulation.ranges().at("0.scores").max > 2);  // of all scores, hidden or not
+    return numbers(backend->download(result.output));
+  };
+  const std::vector<float> open = run();
+  CHECK((open[0] > 0 && open[0] < 255));
+  quant::Tensor bias = quant::Tensor::zeros(quant::DType::f32, quant::Shape{1, 1, 2, 2});
+  bias.view<float>()[1] = bias.view<float>()[3] = -std::numeric_limits<float>::infinity();
+  inputs.bias = backend->upload(bias);
+  CHECK(run() == std::vector<float>{0, 255, 0, 255});
+  inputs.bias = {};
+  quant::Tensor mask(quant::DType::u8, quant::Shape{1, 2});
+  mask.view<std::uint8_t>()[0] = 1;
+  mask.view<std::uint8_t>()[1] = 0;
+  inputs.key_mask = backend->upload(mask);
+  CHECK(run() == std::vector<float>{0, 255, 0, 255});
 }
