@@ -5,6 +5,8 @@
 #include <chrono>
 #include <ctime>
 
+#include "eval/experiment/gates.h"
+
 namespace qfid::eval {
 
 namespace {
@@ -115,6 +117,14 @@ std::vector<GateSpec> gates_from(const YamlNode& gates, const std::filesystem::p
     all.push_back(std::move(gate));
   }
   return all;
+}
+
+void check_measurable(const GateSpec& gate, const Spec& spec, const YamlNode& node, Problems& problems) {
+  if (!gate.exact.empty() && spec.metrics.local_windows == 0)
+    problems.add(node, "gate \"" + gate.name + "\" is exact, which needs metrics.local_windows");
+  if (gate.exact.empty() && gate_metric(gate.metric).unit != GateUnit::token && spec.data.protocol != Protocol::lmeval)
+    problems.add(node, "gate \"" + gate.name + "\": " + gate.metric +
+                           " counts words and bytes of documents, expected data.protocol: lmeval");
 }
 
 }  // namespace qfid::eval

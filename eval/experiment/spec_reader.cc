@@ -6,7 +6,6 @@
 #include "eval/experiment/config_check.h"
 #include "eval/experiment/data_reader.h"
 #include "eval/experiment/gate_reader.h"
-#include "eval/experiment/gates.h"
 #include "eval/experiment/keys.h"
 #include "quant/core/error.h"
 #include "quant/core/mapped_file.h"
@@ -166,11 +165,7 @@ class SpecBuilder {
     for (const GateSpec& gate : spec_.gates) {
       check(gate, "models", gate.models, spec_.models);
       check(gate, "targets", gate.targets, spec_.targets);
-      if (!gate.exact.empty() && spec_.metrics.local_windows == 0)
-        problems_.add(*node.find(gate.name), "gate \"" + gate.name + "\" is exact, which needs metrics.local_windows");
-      if (gate.exact.empty() && gate_metric(gate.metric).unit != GateUnit::token && spec_.data.protocol != Protocol::lmeval)
-        problems_.add(*node.find(gate.name), "gate \"" + gate.name + "\": " + gate.metric +
-                                                 " counts words and bytes of documents, expected data.protocol: lmeval");
+      check_measurable(gate, spec_, *node.find(gate.name), problems_);
       if (!gate.relative_target.empty()) check(gate, "relative_to.target", gate.relative_target, spec_.targets);
     }
   }
