@@ -126,15 +126,13 @@ class SpecBuilder {
 
   void training(const YamlNode& body, ModelSpec& model) {
     const YamlNode *group = body.find("group"), *seed = body.find("seed");
-    if ((group == nullptr) != (seed == nullptr))
-      problems_.add(group == nullptr ? *seed : *group, "group and seed go together: one of them is missing");
-    if (group == nullptr || seed == nullptr) return;
+    if (group == nullptr || seed == nullptr)
+      return group == seed ? void() : problems_.add(group == nullptr ? *seed : *group, "group and seed go together");
     model.group = group->text;
     model.seed = whole(*seed);
-    for (const ModelSpec& other : spec_.models)
+    for (const auto& other : spec_.models)
       if (other.group == model.group && other.seed == model.seed)
-        problems_.add(*seed,
-                      "seed " + seed->text + " of group \"" + model.group + "\" is model \"" + other.name + "\" already");
+        problems_.add(*seed, "group \"" + model.group + "\" has seed " + seed->text + " already: model " + other.name);
   }
 
   void metrics(const YamlNode& node) {

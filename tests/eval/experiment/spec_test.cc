@@ -132,11 +132,11 @@ TEST_CASE("every mistake has its place and its remedy") {
       {"seed without group",
        "version: 1\nname: t\nmodels:\n  m:\n    path: " + path + "\n    seed: 1\ndata: {tokens: " + path +
            "/data/tiny-tokens.npy}\ntargets: {t: {}}",
-       "6:11: group and seed go together: one of them is missing"},
+       "6:11: group and seed go together"},
       {"seed twice",
        "version: 1\nname: t\nmodels:\n  m:\n    path: " + path + "\n    group: g\n    seed: 1\n  n:\n    path: " + path +
            "\n    group: g\n    seed: 1\ndata: {tokens: " + path + "/data/tiny-tokens.npy}\ntargets: {t: {}}",
-       "11:11: seed 1 of group \"g\" is model \"m\" already"},
+       "11:11: group \"g\" has seed 1 already: model m"},
       {"no targets", head(), "1:1: missing key \"targets\", expected a map of names"},
       {"empty targets", head() + "targets: {}", "5:10: targets is empty, expected at least one entry"},
       {"null targets", head() + "targets:", "5:1: targets is nothing, expected a map of names"},
