@@ -181,7 +181,8 @@ void add_line_chart(Html& page, const LineChart& chart) {
     shown.push_back(&series);
   }
   const double full = std::max(height, top + label_height * static_cast<double>(ends.size()) + 8);
-  page.open("figure").leaf("figcaption", chart.title);
+  page.open("figure");
+  if (const std::string caption = chart.caption.value_or(chart.title); !caption.empty()) page.leaf("figcaption", caption);
   page.open("div", {{"class", "scroll"}, {"tabindex", "0"}, {"role", "region"}, {"aria-label", chart.title}});
   page.open("svg", {{"class", "chart"}, {"role", "img"}, {"viewBox", "0 0 " + coordinate(width) + " " + coordinate(full)}});
   page.leaf("title", chart.title).leaf("desc", chart.description);

@@ -28,6 +28,7 @@ struct LineChart {
   bool log_y = false;
   std::vector<Series> series;
   std::optional<std::pair<double, double>> y_range;  ///< to share an axis between charts
+  std::optional<std::string> caption{};              ///< shown instead of the title, where a heading says that; "": none
 };
 /// Nothing is written when no series has a point.
 void add_line_chart(Html& page, const LineChart& chart);

@@ -97,7 +97,7 @@ void add_distribution(Html& page, const DistributionChart& chart, const Distribu
     const double x = x_of_decade(std::clamp(std::log10(value), chart.low_decade, chart.high_decade));
     page.empty("path", {{"class", "quantile"},
                         {"d", "M" + coordinate(x) + " " + coordinate(y) + "v-" + coordinate(row_height - 14)}});
-    page.leaf("text", name, {{"x", coordinate(x + 3)}, {"y", coordinate(y - row_height + 20)}, {"class", "tick"}});
+    page.leaf("text", name, {{"x", coordinate(x + 3)}, {"y", coordinate(y - row_height + 20)}, {"class", "tick halo"}});
   }
 }
 

@@ -63,6 +63,22 @@ void add_labels(Html& page, const HeatMap& map, const Geometry& at) {
               {{"x", coordinate(at.left - 6)}, {"y", coordinate(at.y(l + 0.5))}, {"class", "tick end mid"}});
 }
 
+/// Of a picture: pale where there is a value, the page's own colour where there can't be one (a masked key, a code that
+/// never occurs), so that "nothing" and "next to nothing" differ.
+void add_background(Html& page, const HeatMap& map, const Geometry& at) {
+  std::string cells;
+  for (int row = 0; row < map.rows; ++row)
+    for (int column = 0, end = 0; column < map.columns; column = end + 1) {
+      for (end = column; end < map.columns && map.values[static_cast<std::size_t>(row * map.columns + end)];) ++end;
+      if (end > column)
+        cells += "M" + coordinate(at.x(column)) + " " + coordinate(at.y(row)) + "H" + coordinate(at.x(end)) + "v" +
+                 coordinate(at.cell_height) + "H" + coordinate(at.x(column)) + "z";
+    }
+  if (!cells.empty()) page.empty("path", {{"class", "back"}, {"d", cells}});
+  page.empty("path",
+             {{"class", "edge"}, {"d", "M0 0H" + coordinate(at.x(map.columns)) + "V" + coordinate(at.y(map.rows)) + "H0z"}});
+}
+
 void add_cells(Html& page, const HeatMap& map, const HeatScale& scale, const Geometry& at) {
   std::vector<std::string> paths(heat_classes);
   std::optional<std::size_t> worst;
@@ -98,8 +114,7 @@ void add_heat_map(Html& page, const HeatMap& map, const HeatScale& scale) {
                     {"height", coordinate(at.height)}});
   page.leaf("title", map.title).leaf("desc", map.description);
   if (scale.picture)
-    page.empty("path", {{"class", "back"},
-                        {"d", "M0 0H" + coordinate(at.x(map.columns)) + "V" + coordinate(at.y(map.rows)) + "H0z"}});
+    add_background(page, map, at);
   else
     add_labels(page, map, at);
   add_cells(page, map, scale, at);

@@ -95,6 +95,11 @@ std::string cost(const ExperimentRecord& record, const RunRecord& run) {
                                         : " (no interval: fewer than 16 windows)";
   text += ", KL " + shown_number(kl) + " nats";
   if (const auto time = time_ratio(record, run)) text += std::format(", forward time \xC3\x97 {:.2f}", *time);
+  const RunRecord* base = record.find(run.model, "baseline");
+  const Metric *weights = find_metric(run, "weights.bytes"),
+               *full = base == nullptr ? nullptr : find_metric(*base, "weights.bytes");
+  if (weights != nullptr && weights->value && full != nullptr && full->value && *full->value > 0)
+    text += std::format(", weights \xC3\x97 {:.2f} ({:.3g} MB)", *weights->value / *full->value, *weights->value / 1e6);
   return text;
 }
 

@@ -25,7 +25,8 @@ HeatMap map_of(const std::string& target, const std::vector<std::vector<int>>& r
   map.values.resize(static_cast<std::size_t>(map.rows) * static_cast<std::size_t>(map.columns));
   for (std::size_t q = 0; q < rows.size(); ++q)
     for (std::size_t k = 0; k < rows[q].size(); ++k)
-      if (rows[q][k] > 0) map.values[q * static_cast<std::size_t>(map.columns) + k] = std::log10(rows[q][k] / 1000.0);
+      map.values[q * static_cast<std::size_t>(map.columns) + k] =
+          rows[q][k] > 0 ? std::log10(rows[q][k] / 1000.0) : -INFINITY;  // a row ends where its masked keys begin
   map.description = std::format("{} query blocks by {} key blocks; mean attention to the first key {:.2g}", map.rows,
                                 map.columns, rows.empty() ? 0.0 : first_key / 1000.0 / static_cast<double>(rows.size()));
   return map;
@@ -69,8 +70,8 @@ void add_attention(Html& page, const ExperimentRecord& record) {
   page.leaf(
       "p",
       "The first window. Queries go down, keys across; the first column is the first key alone, so a sink is a stripe at "
-      "the "
-      "left edge. Full precision beside the two worst targets, each on its own hidden states; results.json has them all.");
+      "the left edge. Palest: less than a thousandth; blank: masked. Full precision beside the two worst targets, each on "
+      "its own hidden states; results.json has them all.");
   page.open("div", {{"class", "charts"}});
   for (const AttentionHead* head : side_by_side(record)) add_head(page, record, *head);
   page.close();

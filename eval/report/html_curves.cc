@@ -65,9 +65,11 @@ void add_charts(Html& page, const ExperimentRecord& record, const std::string& t
   }
   if (!range) return;
   page.leaf("h3", title).open("div", {{"class", "charts"}});
-  for (std::size_t m = 0; m < all.size(); ++m)
-    add_line_chart(page, {title + (record.models.size() > 1 ? ", " + record.models[m].name : ""), described(all[m]), label,
-                          log_y, all[m], range});
+  for (std::size_t m = 0; m < all.size(); ++m) {
+    const std::string model = record.models.size() > 1 ? record.models[m].name : "";
+    add_line_chart(page,
+                   {title + (model.empty() ? "" : ", " + model), described(all[m]), label, log_y, all[m], range, model});
+  }
   page.close();
 }
 

@@ -49,15 +49,16 @@ figure{margin:0 0 10px;min-width:0}
 .maps figcaption{font-weight:600;color:var(--fg)}
 .legend{display:flex;flex-wrap:wrap;gap:2px 12px;font-size:12.5px;color:var(--soft)}.legend span{display:inline-flex;gap:5px;align-items:center}
 svg{font:12px system-ui,-apple-system,"Segoe UI",Roboto,Arial,sans-serif}
-svg.heat{display:block}svg.chart{width:100%;min-width:580px;max-width:820px;height:auto;display:block}
+svg.heat{display:block}svg.chart{width:100%;min-width:580px;max-width:720px;height:auto;display:block}
 svg text{fill:var(--fg)}svg .tick,svg .axis{fill:var(--soft);font-size:11px}
 .end{text-anchor:end}.center{text-anchor:middle}.mid{dominant-baseline:central}.cell{text-anchor:middle;dominant-baseline:central;font-size:11px}
 .grid{stroke:var(--edge);stroke-width:1}.frame,.lead{stroke:var(--soft);stroke-width:1;fill:none}.lead{opacity:.45}
 .line{fill:none;stroke-width:1.8}.line.base{stroke:var(--soft);stroke-width:4;opacity:.55}
 .zero{stroke:var(--soft);stroke-width:1;stroke-dasharray:3 3}.bound{stroke:var(--bad);stroke-width:2}
 .range{stroke:var(--accent);stroke-width:2;fill:none}.point{fill:var(--accent)}
+.halo{paint-order:stroke;stroke:var(--bg);stroke-width:3px;stroke-linejoin:round}
 .area{fill:var(--accent);opacity:.45}.quantile{stroke:var(--fg);stroke-width:1.2}
-.back{fill:var(--h0);opacity:.25}
+.back{fill:var(--h0);opacity:.25}.edge{fill:none;stroke:var(--edge);stroke-width:1}
 .worst{fill:none;stroke:var(--bad);stroke-width:2}
 )css"
          R"css(.line.c0{stroke:var(--c0)}.line.c1{stroke:var(--c1)}.line.c2{stroke:var(--c2)}.line.c3{stroke:var(--c3)}
@@ -69,7 +70,7 @@ svg .t0{fill:var(--t0)}svg .t1{fill:var(--t1)}svg .t2{fill:var(--t2)}svg .t3{fil
 footer{margin-top:36px;color:var(--soft);font-size:13px;border-top:1px solid var(--edge);padding-top:10px}
 @media (max-width:600px){body{padding:10px 12px 32px}h1{font-size:22px}.facts{display:block}.facts dt{margin-top:7px}}
 @media print{:root{color-scheme:light}body{max-width:none;padding:0;font-size:11px}nav,.skip{display:none}.scroll{overflow:visible}
-figure,tr,.card{break-inside:avoid}h2,h3{break-after:avoid}svg.chart{min-width:0}svg.forest{width:150px;height:auto}header p,.small,dt,figcaption{font-size:10px}th,td{padding-right:8px}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}
+figure,tr,.card{break-inside:avoid}h2,h3{break-after:avoid}svg.chart{min-width:0;max-width:none}.charts{grid-template-columns:1fr 1fr}.charts>div{break-inside:avoid}h2+p,h3+p{break-after:avoid;break-inside:avoid}.charts>div .maps{gap:6px 8px}.charts>div svg.heat{width:105px;height:auto}svg.forest{width:150px;height:auto}header p,.small,dt,figcaption{font-size:10px}th,td{padding-right:8px}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}
 table{font-size:9.5px}th,td{white-space:normal}a{color:inherit;text-decoration:none}}
 )css";
 }

@@ -154,14 +154,16 @@ void add_gates(Html& page, const ExperimentRecord& record) {
     for (const GateRecord& gate : record.gates) {
       if (gate.blocks() != blocking) continue;
       page.open("tr").open("td");
+      const bool pass = gate.verdict == GateVerdict::pass, undecided = gate.verdict == GateVerdict::inconclusive;
       page.leaf("span",
-                std::string(blocking                            ? "\xE2\x9C\x95 "
-                            : gate.verdict == GateVerdict::pass ? "\xE2\x9C\x93 "
-                                                                : "! ") +
-                    to_string(gate.verdict),
-                {{"class", blocking                            ? "verdict v0"
-                           : gate.verdict == GateVerdict::pass ? "verdict v4"
-                                                               : "verdict v2"}});
+                std::string(pass        ? "\xE2\x9C\x93 "
+                            : undecided ? "? "
+                            : blocking  ? "\xE2\x9C\x95 "
+                                        : "! ") +
+                    to_string(gate.verdict) + (undecided && blocking ? ", blocks" : ""),
+                {{"class", pass                     ? "verdict v4"
+                           : blocking && !undecided ? "verdict v0"
+                                                    : "verdict v2"}});
       page.close().leaf("th", gate.name, {{"scope", "row"}}).leaf("td", gate.model).leaf("td", gate.target);
       page.leaf("td", gate.words, {{"class", "wrap"}}).close();
     }

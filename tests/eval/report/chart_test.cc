@@ -29,6 +29,24 @@ TEST_CASE("ticks are round numbers within the range", "[chart]") {
   CHECK(tick_text(1e-12) == "1e-12");
 }
 
+TEST_CASE("a picture is pale where there is next to nothing and blank where there can't be anything", "[chart]") {
+  Html page;
+  add_heat_map(page, {"m", "d", 2, 3, {0.0, {}, {}, -INFINITY, 0.0, {}}}, {-3, 0, true, true, "", true});
+  CHECK(count(page.str(), "class=\"back\" d=\"M0 0H5v5H0zM0 5H10v5H0z\"") == 1);  // cells of 5: one, then two
+  CHECK(count(page.str(), "class=\"h8\" d=\"M0 0h5v5h-5zM5 5h5v5h-5z\"") == 1);   // the empty one isn't drawn
+}
+
+TEST_CASE("a chart under a heading of its own has no second title, but keeps it for those who don't see it", "[chart]") {
+  LineChart chart{"t", "d", "y", false, {{"s", {0}, {{0, 1.0}, {1, 2.0}}}}, {}};
+  for (const std::string caption : {"", "model"}) {
+    chart.caption = caption;
+    Html page;
+    add_line_chart(page, chart);
+    CHECK(count(page.str(), "<figcaption>") == (caption.empty() ? 0 : 1));
+    CHECK(count(page.str(), "<title>t</title>") == 1);
+  }
+}
+
 TEST_CASE("a line goes through its points, on a logarithmic axis by decades", "[chart]") {
   Html page;
   add_line_chart(page, {"t", "d", "y", true, {{"s", {0}, {{0, 1.0}, {1, 10.0}, {2, 100.0}}}}, {}});

@@ -152,6 +152,13 @@ TEST_CASE("the first screen says what ships, in words no stronger than the gates
              "None passes every gate. Not blocked, but excused: a (known: expected failure). Without a gate: b and c."));
   r.gates = {gate_on("a", GateVerdict::inconclusive), gate_on("a", GateVerdict::fail)};
   CHECK(says(html_report(r), "None passes every gate. Blocked: a."));
+  r.runs[0].metrics.push_back({"weights.bytes", 8e6, {}, "bytes", ""});
+  r.runs[1].metrics.push_back({"weights.bytes", 2e6, {}, "bytes", ""});
+  CHECK(says(html_report(r), "forward time \xC3\x97 0.50, weights \xC3\x97 0.25 (2 MB)"));
+  r.gates = {gate_on("a", GateVerdict::inconclusive)};
+  CHECK(says(html_report(r), "<span class=\"verdict v2\">? inconclusive, blocks</span>"));
+  r.gates = {gate_on("a", GateVerdict::fail)};
+  CHECK(says(html_report(r), "<span class=\"verdict v0\">\xE2\x9C\x95 fail</span>"));
   r.runs[1].metrics[4].value = 0.5;  // the gain is far off
   CHECK(says(html_report(r), "Suspect the KERNEL of a"));
 }
