@@ -178,7 +178,9 @@ int run_cli(int argc, const char* const* argv) {
       command->add_option("SHELL", shell, "bash, zsh or fish")->required();
       command->callback([&] { work = [&] { return command_completion(shell); }; });
     } else {
-      command->callback([&, name] { work = name == "backends" ? command_backends : command_schema; });
+      command->callback([&, name] {
+        work = name == "backends" ? command_backends : name == "metrics" ? command_metrics : command_schema;
+      });
     }
   }
   try {

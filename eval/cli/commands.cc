@@ -9,6 +9,7 @@
 #include "eval/experiment/spec_reader.h"
 #include "eval/experiment/target_precision.h"
 #include "eval/model/checkpoint.h"
+#include "eval/report/report.h"
 #include "kernels/registry/registry.h"
 #include "quant/core/error.h"
 #include "quant/core/nearest.h"
@@ -29,6 +30,7 @@ const std::vector<CommandInfo>& command_list() {
       {"inspect", "Show a checkpoint: configuration, tensors, what each is to the model"},
       {"tokenize", "Text to a token file, by the model's tokenizer.json"},
       {"backends", "Show what is here: devices, ISA, library versions, or why not"},
+      {"metrics", "Print every measure: key, meaning, unit, direction, gates, what it can't see"},
       {"schema", "Print the JSON Schema of configurations"},
       {"completion", "Print a completion script for bash, zsh or fish"},
   };
@@ -71,6 +73,11 @@ int command_backends() {
 
 int command_schema() {
   std::cout << spec_schema();
+  return 0;
+}
+
+int command_metrics() {
+  std::cout << metrics_reference();
   return 0;
 }
 

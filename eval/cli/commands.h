@@ -25,6 +25,7 @@ int command_plan(const RunOptions& options, const PlanOptions& plan);
 int command_validate(const RunOptions& options);
 int command_inspect(const std::string& model);
 int command_backends();
+int command_metrics();
 int command_schema();
 int command_completion(const std::string& shell);
 

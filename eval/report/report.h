@@ -45,6 +45,8 @@ std::string console_comparison(const std::vector<ComparedRow>& rows, double conf
 std::string console_recommendation(const ExperimentRecord& record, const std::vector<Recommendation>& all, int width = 80);
 std::string recommendation_json(const std::vector<Recommendation>& all);
 std::string markdown_report(const ExperimentRecord& record);
+/// Every measure by its key, as Markdown (qfid metrics, docs/metrics-reference.md).
+std::string metrics_reference();
 /// One self-contained page: no script, nothing from the network; all text from outside is escaped.
 std::string html_report(const ExperimentRecord& record);
 /// results.json, schema_version first; everything that may differ between two equal runs is under "timings".

@@ -9,6 +9,7 @@
 
 #include "eval/experiment/footprint.h"
 #include "eval/metrics/attention_sinks.h"
+#include "eval/metrics/catalog.h"
 #include "eval/metrics/layer_tables.h"
 #include "eval/metrics/outlier_error.h"
 #include "eval/metrics/token_metrics.h"
@@ -151,9 +152,8 @@ void collect(const nlohmann::ordered_json& json, const std::string& path, Names&
   }
 }
 
-}  // namespace
-
-TEST_CASE("every metric is documented, and no other", "[docs]") {
+/// Every key that a run's metrics can have.
+Names produced_metrics() {
   TokenData data;
   data.windows.assign(16, WindowTokens(2));
   for (WindowTokens& window : data.windows) window[1].nll_base = window[1].nll_test = 1;
@@ -169,9 +169,49 @@ TEST_CASE("every metric is documented, and no other", "[docs]") {
   precision.layers.resize(1);
   for (const Metric& metric : footprint_metrics(config, precision)) produced.insert(metric.name);
   for (const Metric& metric : outlier_error({}, full_tables().rows())) produced.insert(metric.name);
-  const Names documented = table_words(document("metrics.md"), "## Model level", "Measures that compare", 0);
-  CHECK(difference(produced, documented) == "");
-  CHECK(difference(documented, produced) == "");
+  return produced;
+}
+
+Names keys_of(const std::vector<MetricInfo>& all) {
+  Names names;
+  for (const MetricInfo& info : all) {
+    std::istringstream keys{std::string(info.keys)};
+    for (std::string key; keys >> key;) names.insert(key);
+  }
+  return names;
+}
+
+}  // namespace
+
+TEST_CASE("every metric is documented, and no other", "[docs]") {
+  const Names produced = produced_metrics();
+  for (const Names& documented : {table_words(document("metrics.md"), "## Model level", "Measures that compare", 0),
+                                  keys_of(model_metric_catalog())}) {
+    CHECK(difference(produced, documented) == "");
+    CHECK(difference(documented, produced) == "");
+  }
+}
+
+TEST_CASE("metrics-reference.md is what qfid metrics prints, and every measure has its words", "[docs]") {
+  CHECK(document("metrics-reference.md") == metrics_reference());
+  for (const auto* all : {&model_metric_catalog(), &layer_metric_catalog()})
+    for (const MetricInfo& info : *all) {
+      CAPTURE(info.keys);
+      CHECK_FALSE(info.what.empty());
+      CHECK(info.blind.empty() == (info.level == MetricLevel::one));
+      CHECK(Names{"", "lower", "higher", "0", "1"}.contains(std::string(info.better)));
+      CHECK(info.what.find("](") == std::string_view::npos);
+      CHECK(info.blind.find("](") == std::string_view::npos);
+    }
+  TokenData data;
+  data.windows.assign(16, WindowTokens(2));
+  data.documents.assign(16, {1, 1, 1});
+  for (const Metric& metric : compute_token_metrics(data))
+    for (const MetricInfo& info : model_metric_catalog())
+      if (keys_of({info}).contains(metric.name)) {
+        CAPTURE(metric.name);
+        CHECK(info.unit == metric.unit);
+      }
 }
 
 TEST_CASE("every tap and column of the layer tables is documented, and no other", "[docs]") {
@@ -188,8 +228,10 @@ TEST_CASE("every tap and column of the layer tables is documented, and no other"
   CHECK(difference(documented_taps, taps) == "");
   Names documented = table_words(text, "**Comparisons of tensors**", "**Numbers about one tensor**", 0);
   documented.merge(table_words(text, "**Numbers about one tensor**", "## What the numbers", 1));
-  CHECK(difference(columns, documented) == "");
-  CHECK(difference(documented, columns) == "");
+  for (const Names& names : {documented, keys_of(layer_metric_catalog())}) {
+    CHECK(difference(columns, names) == "");
+    CHECK(difference(names, columns) == "");
+  }
 }
 
 TEST_CASE("every key of results.json is documented, and no other", "[docs]") {
@@ -219,9 +261,11 @@ TEST_CASE("results-format.md names the schema version, the token dtype and the l
 TEST_CASE("links between the documents lead somewhere", "[docs]") {
   const std::filesystem::path project(QFID_SOURCE_DIR);
   const std::regex link(R"(\]\(([^)#:]+)(#[^)]*)?\))");
-  for (const char* name : {"README.md", "configs/README.md", "docs/README.md", "docs/architecture.md", "docs/metrics.md",
-                           "docs/numerics.md", "docs/gates.md", "docs/reading-a-report.md", "docs/results-format.md",
-                           "docs/results/known-values.md", "tests/bench/README.md"}) {
+  for (const char* name :
+       {"README.md", "configs/README.md", "docs/README.md", "docs/architecture.md", "docs/metrics.md",
+        "docs/metrics-reference.md", "docs/first-run.md", "docs/defining-a-target.md", "docs/gates-in-ci.md",
+        "docs/extending.md", "docs/choosing-a-target.md", "docs/your-own-tensors.md", "docs/numerics.md", "docs/gates.md",
+        "docs/reading-a-report.md", "docs/results-format.md", "docs/results/known-values.md", "tests/bench/README.md"}) {
     CAPTURE(name);
     std::ifstream file(project / name);
     REQUIRE(file);
