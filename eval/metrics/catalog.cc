@@ -16,6 +16,13 @@ const std::vector<MetricInfo>& model_metric_catalog() {
        "anything that leaves the target token's probability alone"},
       {MetricLevel::model, "nll.mean", "nats", "lower", "mean over tokens of −ln p(target token)",
        "anything that leaves the target token's probability alone"},
+      {MetricLevel::model, "word_perplexity.ratio", "ratio", "lower",
+       "exp of the sum of NLL differences to the baseline over the sum of words; protocol `lmeval`, as the next two",
+       "changes that help as often as they hurt"},
+      {MetricLevel::model, "byte_perplexity.ratio", "ratio", "lower",
+       "exp of the sum of NLL differences to the baseline over the sum of bytes", "changes that help as often as they hurt"},
+      {MetricLevel::model, "bits_per_byte.difference", "bits", "lower",
+       "sum of NLL differences to the baseline over the sum of bytes, in bits", "changes that help as often as they hurt"},
       {MetricLevel::model, "perplexity.ratio", "ratio", "lower", "perplexity over the baseline's; exp of `nll.difference`",
        "changes that help as often as they hurt"},
       {MetricLevel::model, "nll.difference", "nats", "lower", "mean over tokens of NLL less the baseline's NLL",
@@ -87,10 +94,12 @@ const std::vector<MetricInfo>& model_metric_catalog() {
       {MetricLevel::model, "inf_norm.outlier_free", "", "",
        "Bondarenko et al.'s (2023, `validate_clm.py`) largest mean infinity norm of any of: the outputs of each "
        "layer, its two norms, out_proj, fc2, and the model's final norm. A row is a whole window, but a token for "
-       "fc2 and the layer's second norm, as OPT flattens there. The note names the place",
+       "fc2 and the layer's second norm, as OPT flattens there. Encoders (`validate_mlm.py`): of fc2 and the norm behind "
+       "it, rows are whole windows. The note names the place",
        "all other places"},
       {MetricLevel::model, "kurtosis.outlier_free", "", "",
-       "the largest mean kurtosis of the same outputs, over the first 101 windows (Bondarenko et al.'s batches)",
+       "the largest mean kurtosis of the same outputs, over the first 101 windows (Bondarenko et al.'s batches; 257 of an "
+       "encoder)",
        "all other places"},
       {MetricLevel::model, "outlier_error.kurtosis.nmse outlier_error.inf_norm.nmse", "", "",
        "Spearman's rank correlation, over q, k, v, fc1 of all layers, of the kurtosis (infinity norm) of the "

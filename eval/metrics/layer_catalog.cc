@@ -33,6 +33,10 @@ const std::vector<MetricInfo>& layer_metric_catalog() {
        "what became of the other keys"},
       {MetricLevel::coded, "total_variation_p99 jsd_p99 flushed_mass_p99", "share", "lower",
        "99th percentiles over query rows", "what lies beyond"},
+      {MetricLevel::coded, "histogram_distance", "share", "lower",
+       "`kernel` rows alone: ½Σ|n − n̂| over the 256 codes, n and n̂ how often the kernel and its twin give each, over the "
+       "nonzero codes of the one with more: 0 the same, 1 every one is another",
+       "codes that change places"},
       {MetricLevel::parts, "nmse", "ratio", "lower", "‖P̂V̂ − PV‖²/‖PV‖²", "what made it"},
       {MetricLevel::parts, "nmse_p", "ratio", "lower", "of (P̂−P)V: what P's codes and the scores cost", "which keys"},
       {MetricLevel::parts, "nmse_p_first nmse_p_others", "ratio", "lower", "of key 0's term, of the other keys'",

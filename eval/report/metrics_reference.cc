@@ -60,7 +60,8 @@ std::string metrics_reference() {
       "where "
       "the number only describes. What can be gated: [gates.md](gates.md). Shares of an error budget aren't here: their "
       "keys "
-      "are a target's parts ([metrics.md](metrics.md#error-budget-budgets)).\n";
+      "are a target's parts ([metrics.md](metrics.md#error-budget-budgets)). Noise floors and interventions have the keys "
+      "of a run.\n";
   for (const Heading& heading : headings) {
     const bool model = heading.level == MetricLevel::model;
     text += std::format("\n## {}\n\n{}\n\n| key | what it is | unit | better |{} can't see |\n|---|---|---|---|{}---|\n",

@@ -59,7 +59,7 @@ TEST_CASE("usage errors: exit code 2, on stderr, with the nearest word") {
   const Experiment x;
   const std::string commands =
       "expected one of run, plan, validate, check, baseline, report, recommend, compare, attention, inspect, tokenize, "
-      "backends, schema, completion";
+      "backends, metrics, schema, completion";
   CHECK(x.said({"rum"}) == "2||qfid: unknown command \"rum\", " + commands + ", did you mean \"run\"?\n");
   CHECK(x.said({"quantize"}) == "2||qfid: unknown command \"quantize\", " + commands + "\n");
   CHECK(x.said({"\x1b[31mrun"}).starts_with("2||qfid: unknown command \"\\x1b[31mrun\""));
