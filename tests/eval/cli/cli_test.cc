@@ -75,10 +75,9 @@ TEST_CASE("usage errors: exit code 2, on stderr, with the nearest word") {
   CHECK(x.said({"completion", "bahs"}) ==
         "2||qfid: unknown shell \"bahs\", expected bash, zsh or fish, did you mean \"bash\"?\n");
   CHECK(x.said({"validate", x.config, "--set", "data.windws=3"}) ==
-        "2||qfid: --set data.windws=3: unknown key \"windws\" in data, expected one of tokens, text, tokenizer, documents, "
-        "detokenize, protocol, windows, "
-        "first_token, "
-        "context, batch_windows, calibration, did you mean \"windows\"?\n");
+        "2||qfid: --set data.windws=3: unknown key \"windws\" in data, expected one of tokens, targets, text, tokenizer, "
+        "documents, detokenize, protocol, windows, first_token, context, batch_windows, calibration, did you mean "
+        "\"windows\"?\n");
   CHECK(x.said({"validate", (x.dir.path() / "none.yaml").string()}) ==
         "2||qfid: DIR/none.yaml: no such configuration file\n");
   CHECK(x.said({"validate", x.dir.path().string()}) == "2||qfid: DIR: expected a regular file, found a directory\n");
