@@ -55,7 +55,12 @@ def measures(t, confidence, paired):
     def percentiles(name, values):
         for place, q in zip("min p0.1 p1 p5 p10 p25 median p75 p90 p95 p99 p99.9 max".split(),
                             [0, .001, .01, .05, .1, .25, .5, .75, .9, .95, .99, .999, 1]):
-            out[f"{name}.{place}"] = (np.quantile(values, q), None, None)
+            x, ends = np.quantile(values, q), (None, None)
+            if 0 < q < 1:  # Woodruff (1952): the share at or below x, plus and minus its error, turned back into values
+                _, half = clustered(t.sums(values <= x), t.windows, confidence)
+                if half is not None and 0 <= q - half and q + half <= 1:
+                    ends = (np.quantile(values, q - half), np.quantile(values, q + half))
+            out[f"{name}.{place}"] = (x, *ends)
 
     mean("nll.mean", t.nll_test)
     through("perplexity", "nll.mean", np.exp)
