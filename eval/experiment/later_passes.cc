@@ -1,18 +1,14 @@
 #include "eval/experiment/later_passes.h"
 
 #include <algorithm>
-#include <chrono>
 #include <iterator>
 
 #include "eval/experiment/budget_arms.h"
+#include "eval/experiment/elapsed.h"
 
 namespace qfid::eval {
 
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 std::size_t count_of(const std::vector<Window>& windows, std::int64_t asked) {
   return std::min(windows.size(), static_cast<std::size_t>(asked));

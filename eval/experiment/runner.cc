@@ -10,6 +10,7 @@
 
 #include "eval/experiment/calibrate.h"
 #include "eval/experiment/chunk.h"
+#include "eval/experiment/elapsed.h"
 #include "eval/experiment/gates.h"
 #include "eval/experiment/later_passes.h"
 #include "eval/experiment/lockstep.h"
@@ -23,13 +24,10 @@
 
 namespace qfid::eval {
 
-using Clock = std::chrono::steady_clock;
 using quant::Error;
 using quant::ErrorKind;
 
 namespace {
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 std::string utc_now() {
   const std::time_t now = std::time(nullptr);
@@ -191,7 +189,7 @@ class Runner {
         arm.fail(RunStatus::skipped, why);
         continue;
       }
-      attempt(arm, [&] { pack(arm, config, ranges[i], resources_on); });
+      attempt(arm, [&] { pack(arm, weights, ranges[i], size.context, resources_on); });
     }
     evaluate(model, weights, windows, baseline, arms);
     finish(model, baseline, arms);
@@ -215,9 +213,10 @@ class Runner {
 
   /// The target's decoder, and its emulated twin where format and kernel are told apart.
   template <class ResourcesOn>
-  void pack(Arm& arm, const ModelConfig& config, const SiteRanges& ranges, const ResourcesOn& resources_on) {
-    if (arm.target->simulated) return simulate(arm, resources_on(*arm.backend).weights());
-    DecoderPrecision precision = precision_of(*arm.target, config);
+  void pack(Arm& arm, const DecoderWeights& weights, const SiteRanges& ranges, std::int64_t context,
+            const ResourcesOn& resources_on) {
+    if (arm.target->simulated) return simulate(arm, weights, context);
+    DecoderPrecision precision = precision_of(*arm.target, weights.config);
     arm.decoder = std::make_unique<Decoder>(resources_on(*arm.backend), precision, ranges);
     if (spec_.metrics.kernel_windows == 0 || spec_.metrics.local_windows == 0 ||
         precision.mode != kernels::ExecutionMode::real || is_full_precision(precision))
@@ -227,9 +226,8 @@ class Runner {
         std::make_unique<Decoder>(resources_on(backends_.get("reference", 0)), precision, ranges, Packing::by_layer);
   }
 
-  void simulate(Arm& arm, const DecoderWeights& weights) {
+  void simulate(Arm& arm, const DecoderWeights& weights, std::int64_t context) {
     const Clock::time_point start = Clock::now();
-    const std::int64_t context = context_of(spec_.data, weights.config, corpus_);
     arm.simulated = std::make_unique<SimulatedModel>(*arm.backend, weights, *arm.target->simulated,
                                                      calibration_windows(spec_, weights.config, corpus_, context));
     arm.decoder = arm.simulated->decoder();
@@ -238,8 +236,9 @@ class Runner {
 
   std::vector<SiteRanges> calibration(const ModelConfig& config, std::int64_t context, Decoder& baseline) {
     std::vector<SiteRanges> none(spec_.targets.size());
-    const bool needed =
-        std::any_of(spec_.targets.begin(), spec_.targets.end(), [](const TargetSpec& t) { return t.needs_calibration(); });
+    // A simulated target finds its ranges itself, with its quantizers on.
+    const bool needed = std::any_of(spec_.targets.begin(), spec_.targets.end(),
+                                    [](const TargetSpec& t) { return t.needs_calibration() && !t.simulated; });
     if (!needed) return none;
     const Clock::time_point start = Clock::now();
     const std::vector<Window> windows = calibration_windows(spec_, config, corpus_, context);

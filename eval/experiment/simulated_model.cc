@@ -10,9 +10,7 @@ namespace qfid::eval {
 
 SimulatedModel::SimulatedModel(kernels::Backend& backend, const DecoderWeights& weights, const SimulationSpec& spec,
                                const std::vector<Window>& calibration)
-    : weights_(simulated_weights(weights, spec)),
-      resources_(backend, weights_),
-      simulation_(backend, weights_.config, spec) {
+    : weights_(simulated_weights(weights, spec)), resources_(backend, weights_), simulation_(backend, spec) {
   simulation_.estimate(true);
   const std::unique_ptr<Decoder> model = decoder();
   for (std::size_t w = 0; w < calibration.size(); ++w) {

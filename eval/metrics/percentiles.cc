@@ -38,15 +38,16 @@ constexpr std::pair<const char*, double> places[] = {
 
 void add_percentiles(std::vector<Metric>& all, const std::string& name, const std::string& unit, const TokenData& data,
                      const std::function<double(const kernels::TokenComparison&)>& f) {
-  std::vector<double> values = data.values(f);
-  std::sort(values.begin(), values.end());
   const std::vector<std::int64_t> counts = data.counts();
+  std::vector<double> values;
   std::vector<std::vector<double>> windows;
   for (const WindowTokens& window : data.windows) {
     std::vector<double>& own = windows.emplace_back();
     for (const kernels::TokenComparison& token : window) own.push_back(f(token));
     std::sort(own.begin(), own.end());
+    values.insert(values.end(), own.begin(), own.end());
   }
+  std::sort(values.begin(), values.end());
   const bool enough = windows.size() >= min_windows_for_interval;
   const double t = student_t_quantile(0.5 + data.confidence / 2, std::max(1.0, static_cast<double>(windows.size()) - 1));
   for (const auto& [place, q] : places) {

@@ -260,9 +260,9 @@ kernels::AttentionResult Simulation::attention(const std::string& prefix, const 
           !a.hidden(n / a.q_len / problem.q_heads, n / a.q_len % problem.q_heads, n % a.q_len, j);
   Tensor context = a.context(s);
   const bool output_gate = problem.gate && problem.gate->site == kernels::GateSite::output;
-  if (config_.causal) round(prefix + "context", context.view<float>());
+  if (problem.causal) round(prefix + "context", context.view<float>());
   if (output_gate) a.apply_gate(context, a.kv_len - a.q_len);
-  if (!config_.causal) round(prefix + "context", context.view<float>());
+  if (!problem.causal) round(prefix + "context", context.view<float>());
   result.output = backend_.upload(context);
   return result;
 }

@@ -28,8 +28,7 @@ DecoderWeights simulated_weights(const DecoderWeights& weights, const Simulation
 
 class Simulation {
  public:
-  Simulation(kernels::Backend& backend, const ModelConfig& config, const SimulationSpec& spec)
-      : backend_(backend), config_(config), spec_(spec) {}
+  Simulation(kernels::Backend& backend, const SimulationSpec& spec) : backend_(backend), spec_(spec) {}
 
   /// While estimating, a site's range takes in what it sees before it is used; otherwise it stays as it is.
   void estimate(bool on) { estimating_ = on; }
@@ -46,7 +45,6 @@ class Simulation {
   void round(const std::string& site, quant::View<float> x);
 
   kernels::Backend& backend_;
-  const ModelConfig& config_;
   SimulationSpec spec_;
   bool estimating_ = false;
   std::map<std::string, quant::Range> ranges_;

@@ -25,14 +25,13 @@ std::vector<float> numbers(const quant::Tensor& x) {
 }
 
 struct Site {
-  explicit Site(SimulationSpec spec) : backend(kernels::make_backend("reference")), simulation(*backend, config, spec) {
+  explicit Site(SimulationSpec spec) : backend(kernels::make_backend("reference")), simulation(*backend, spec) {
     simulation.estimate(true);
   }
   std::vector<float> see(std::initializer_list<float> values) {
     return numbers(backend->download(simulation.at("s", backend->upload(row(values)))));
   }
   std::unique_ptr<kernels::Backend> backend;
-  ModelConfig config;
   Simulation simulation;
 };
 
@@ -107,8 +106,6 @@ TEST_CASE("weights: signed and unsigned grids, mse against minmax, the head as i
 
 TEST_CASE("attention: an additive mask hides keys behind the rounding of scores, as the key mask does") {
   const auto backend = kernels::make_backend("reference");
-  ModelConfig config;
-  config.causal = false;
   kernels::AttentionProblem problem;
   problem.head_dim = problem.v_head_dim = 2;
   const auto tensor = [&](std::initializer_list<float> values) {
@@ -121,7 +118,7 @@ TEST_CASE("attention: an additive mask hides keys behind the rounding of scores,
   inputs.k = tensor({1, 2, 3, 4});
   inputs.v = tensor({0, 255, 255, 0});
   const auto run = [&] {
-    Simulation simulation(*backend, config, {});
+    Simulation simulation(*backend, {});
     simulation.estimate(true);
     const kernels::AttentionResult result = simulation.attention("0.", problem, inputs, nullptr);
     CHECK(simulation.ranges().at("0.scores").max > 2);  // of all scores, hidden or not

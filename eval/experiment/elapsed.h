@@ -1,0 +1,12 @@
+// Seconds that parts of a run took.
+#pragma once
+
+#include <chrono>
+
+namespace qfid::eval {
+
+using Clock = std::chrono::steady_clock;
+
+inline double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+}  // namespace qfid::eval
