@@ -1,5 +1,6 @@
 #include "eval/metrics/attention_sinks.h"
 
+#include <algorithm>
 #include <format>
 #include <numeric>
 
@@ -30,11 +31,28 @@ std::optional<double> drain(const std::vector<double>& norms, int heads, int h) 
 AttentionSinks::AttentionSinks(int layers, int heads, double threshold)
     : layers_(layers), heads_(heads), threshold_(threshold), cells_(static_cast<std::size_t>(layers * heads)) {}
 
+void AttentionSinks::keep(int layer, int head, std::vector<double> Cell::* series, double value) {
+  (cells_[static_cast<std::size_t>(layer * heads_ + head)].*series).push_back(value);
+  if (log_ == nullptr) return;
+  log_->number(layer);
+  log_->number(head);
+  log_->number(static_cast<std::uint8_t>(std::find(all_series.begin(), all_series.end(), series) - all_series.begin()));
+  log_->number(value);
+}
+
+void AttentionSinks::replay(quant::ByteReader& from) {
+  while (!from.done()) {
+    const int layer = from.number<int>(), head = from.number<int>();
+    const auto series = from.number<std::uint8_t>();
+    quant::ByteReader::check(layer >= 0 && layer < layers_ && head >= 0 && head < heads_ && series < all_series.size());
+    keep(layer, head, all_series[series], from.number<double>());
+  }
+}
+
 void AttentionSinks::add_attention(int layer, const std::vector<double>& alpha_q64, const std::vector<double>& alpha_t64) {
   for (int h = 0; h < heads_; ++h) {
-    Cell& cell = cells_[static_cast<std::size_t>(layer * heads_ + h)];
-    if (!alpha_q64.empty()) cell.alpha_q64.push_back(alpha_q64[static_cast<std::size_t>(h)]);
-    if (!alpha_t64.empty()) cell.alpha_t64.push_back(alpha_t64[static_cast<std::size_t>(h)]);
+    if (!alpha_q64.empty()) keep(layer, h, &Cell::alpha_q64, alpha_q64[static_cast<std::size_t>(h)]);
+    if (!alpha_t64.empty()) keep(layer, h, &Cell::alpha_t64, alpha_t64[static_cast<std::size_t>(h)]);
   }
 }
 
@@ -42,34 +60,30 @@ void AttentionSinks::add_norms(int layer, const std::vector<double>& v, const st
   quant::require(v.size() == v_gated.size() && v.size() % static_cast<std::size_t>(heads_) == 0,
                  "attention sinks: norms don't cover whole tokens");
   for (int h = 0; h < heads_; ++h) {
-    Cell& cell = cells_[static_cast<std::size_t>(layer * heads_ + h)];
-    if (const auto ratio = drain(v, heads_, h)) cell.drain_v.push_back(*ratio);
-    if (const auto ratio = drain(v_gated, heads_, h)) cell.drain_gated.push_back(*ratio);
+    if (const auto ratio = drain(v, heads_, h)) keep(layer, h, &Cell::drain_v, *ratio);
+    if (const auto ratio = drain(v_gated, heads_, h)) keep(layer, h, &Cell::drain_gated, *ratio);
   }
 }
 
 void AttentionSinks::add_projected(int layer, const std::vector<double>& norms) {
   for (int h = 0; h < heads_; ++h)
-    if (const auto ratio = drain(norms, heads_, h))
-      cells_[static_cast<std::size_t>(layer * heads_ + h)].drain_out.push_back(*ratio);
+    if (const auto ratio = drain(norms, heads_, h)) keep(layer, h, &Cell::drain_out, *ratio);
 }
 
 void AttentionSinks::add_gates(int layer, const std::vector<double>& gates) {
   quant::require(gates.size() >= static_cast<std::size_t>(heads_), "attention sinks: fewer gates than heads");
-  for (int h = 0; h < heads_; ++h)
-    cells_[static_cast<std::size_t>(layer * heads_ + h)].gate_at_first.push_back(gates[static_cast<std::size_t>(h)]);
+  for (int h = 0; h < heads_; ++h) keep(layer, h, &Cell::gate_at_first, gates[static_cast<std::size_t>(h)]);
 }
 
 void AttentionSinks::add_summary(int layer, const std::vector<kernels::AttentionSummary>& heads) {
   for (int h = 0; h < heads_; ++h) {
-    Cell& cell = cells_[static_cast<std::size_t>(layer * heads_ + h)];
     const kernels::AttentionSummary& s = heads[static_cast<std::size_t>(h)];
     if (s.rows == 0) continue;
-    cell.entropy.push_back(s.entropy_sum / static_cast<double>(s.rows));
-    cell.sink_mass.push_back(s.sink_mass_sum / static_cast<double>(s.rows));
-    if (s.gap_rows > 0) cell.gap.push_back(s.gap_sum / static_cast<double>(s.gap_rows));
-    cell.top_is_first.push_back(s.top_key == 0 ? 1 : 0);
-    cell.top_share.push_back(s.top_key_share);
+    keep(layer, h, &Cell::entropy, s.entropy_sum / static_cast<double>(s.rows));
+    keep(layer, h, &Cell::sink_mass, s.sink_mass_sum / static_cast<double>(s.rows));
+    if (s.gap_rows > 0) keep(layer, h, &Cell::gap, s.gap_sum / static_cast<double>(s.gap_rows));
+    keep(layer, h, &Cell::top_is_first, s.top_key == 0 ? 1 : 0);
+    keep(layer, h, &Cell::top_share, s.top_key_share);
   }
 }
 

@@ -10,10 +10,12 @@
 // Rates are blind to sinks at other keys than the first; attention.first_is_top says whether there are any.
 #pragma once
 
+#include <array>
 #include <vector>
 
 #include "eval/metrics/metric.h"
 #include "kernels/reductions.h"
+#include "quant/core/byte_stream.h"
 
 namespace qfid::eval {
 
@@ -34,6 +36,11 @@ class AttentionSinks {
   /// One window's summaries by head.
   void add_summary(int layer, const std::vector<kernels::AttentionSummary>& heads);
 
+  /// From here on what the calls above keep is also written down; null = no longer.
+  void log_to(quant::ByteWriter* log) { log_ = log; }
+  /// Keeps what was written down, in its order. Error{input}.
+  void replay(quant::ByteReader& from);
+
   /// Heads whose mean alpha_0 (queries >= 64) over the windows exceeds the threshold: [layers * heads].
   std::vector<bool> sink_heads() const;
   /// `baseline_sinks`: sink_heads() of the baseline. Rates are null before any window was added.
@@ -46,11 +53,17 @@ class AttentionSinks {
     std::vector<double> alpha_q64, alpha_t64, drain_v, drain_gated, drain_out, gate_at_first;
     std::vector<double> entropy, sink_mass, gap, top_is_first, top_share;
   };
+  static constexpr std::array<std::vector<double> Cell::*, 11> all_series{
+      &Cell::alpha_q64, &Cell::alpha_t64, &Cell::drain_v, &Cell::drain_gated,  &Cell::drain_out, &Cell::gate_at_first,
+      &Cell::entropy,   &Cell::sink_mass, &Cell::gap,     &Cell::top_is_first, &Cell::top_share};
+  /// Every number goes into its series here.
+  void keep(int layer, int head, std::vector<double> Cell::* series, double value);
   double rate(std::vector<double> Cell::* series) const;
   std::optional<double> mean_drain(std::vector<double> Cell::* series, const std::vector<bool>* only) const;
 
   int layers_, heads_;
   double threshold_;
+  quant::ByteWriter* log_ = nullptr;
   std::vector<Cell> cells_;  ///< [layers * heads]
 };
 

@@ -4,6 +4,8 @@
 #include <cstdlib>
 #include <format>
 
+#include "eval/metrics/row_numbers.h"
+
 namespace qfid::eval {
 
 namespace {
@@ -95,7 +97,7 @@ void LayerSamples::Series::add(double value, std::int64_t most) {
 
 template <class Row>
 void LayerSamples::add_rows(std::map<TableKey, Rows>& to, const TableKey& pooled, const std::vector<Row>& rows,
-                            std::int64_t windows, int heads, std::initializer_list<double Row::*> numbers) {
+                            std::int64_t windows, int heads) {
   const auto queries = static_cast<std::int64_t>(rows.size()) / (windows * heads);
   Rows& all = to[pooled];
   for (std::int64_t i = 0; i < windows * heads; ++i) {
@@ -108,7 +110,7 @@ void LayerSamples::add_rows(std::map<TableKey, Rows>& to, const TableKey& pooled
       ++own.n;
       ++all.n;
       std::size_t n = 0;
-      for (double Row::* number : numbers) {
+      for (double Row::* number : numbers_of<Row>) {
         own.series[n].add(row.*number, most_rows_);
         all.series[n++].add(row.*number, most_rows_ * heads);
       }
@@ -118,17 +120,18 @@ void LayerSamples::add_rows(std::map<TableKey, Rows>& to, const TableKey& pooled
 
 void LayerSamples::add_divergence(int layer, const std::string& error, const std::vector<kernels::RowDivergence>& rows,
                                   std::int64_t windows, int heads) {
-  add_rows(divergence_, table_key(layer, "probs", error, -1), rows, windows, heads,
-           {&kernels::RowDivergence::kl, &kernels::RowDivergence::tv});
+  if (log_ != nullptr) note_rows(*log_, Observation::divergence, layer, error, rows, windows, heads);
+  add_rows(divergence_, table_key(layer, "probs", error, -1), rows, windows, heads);
 }
 
 void LayerSamples::add_coded(int layer, const std::string& error, const std::vector<kernels::CodedDivergence>& rows,
                              std::int64_t windows, int heads) {
-  using Row = kernels::CodedDivergence;
-  add_rows(coded_, table_key(layer, "p_codes", error, -1), rows, windows, heads, {&Row::tv, &Row::jsd, &Row::flushed});
+  if (log_ != nullptr) note_rows(*log_, Observation::coded, layer, error, rows, windows, heads);
+  add_rows(coded_, table_key(layer, "p_codes", error, -1), rows, windows, heads);
 }
 
 void LayerSamples::add_histogram(int layer, const kernels::ProbScheme& scheme, const std::vector<std::int64_t>& counts) {
+  note(log_, Observation::histogram, layer, scheme, counts);
   CodeHistogram& histogram = histograms_[layer];
   histogram.layer = layer;
   histogram.format = quant::to_string(scheme.format);
@@ -139,6 +142,7 @@ void LayerSamples::add_histogram(int layer, const kernels::ProbScheme& scheme, c
 
 void LayerSamples::add_recoded(int layer, const std::vector<std::vector<std::int64_t>>& real,
                                const std::vector<std::vector<std::int64_t>>& emulated) {
+  note(log_, Observation::recoded, layer, real, emulated);
   for (std::size_t head = 0; head < real.size(); ++head)
     for (const int h : {static_cast<int>(head), -1}) {
       CodePair& pair = recoded_[table_key(layer, "p_codes", "kernel", h)];
@@ -148,6 +152,7 @@ void LayerSamples::add_recoded(int layer, const std::vector<std::vector<std::int
 }
 
 void LayerSamples::add_parts(int layer, const std::vector<kernels::OutputSplit>& parts, int heads) {
+  note(log_, Observation::parts, layer, parts, heads);
   for (std::size_t i = 0; i < parts.size(); ++i) {
     merge(parts_[table_key(layer, "context", "local", static_cast<int>(i) % heads)], parts[i]);
     merge(parts_[table_key(layer, "context", "local", -1)], parts[i]);
@@ -155,6 +160,7 @@ void LayerSamples::add_parts(int layer, const std::vector<kernels::OutputSplit>&
 }
 
 void LayerSamples::add_magnitudes(int layer, const std::string& tap, const std::vector<kernels::Magnitudes>& windows) {
+  note(log_, Observation::magnitudes, layer, tap, windows);
   MagnitudeSums& sums = magnitudes_[table_key(layer, tap, "none", -1)];
   for (const kernels::Magnitudes& window : windows) {
     ++sums.windows;
@@ -165,6 +171,7 @@ void LayerSamples::add_magnitudes(int layer, const std::string& tap, const std::
 }
 
 void LayerSamples::add_outliers(int layer, const std::string& tap, const std::vector<kernels::OutlierSplit>& windows) {
+  note(log_, Observation::outliers, layer, tap, windows);
   for (const kernels::OutlierSplit& window : windows) merge(outliers_[table_key(layer, tap, "local", -1)], window);
 }
 

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "eval/metrics/metric.h"
+#include "eval/metrics/observation.h"
 #include "eval/metrics/upper_tail.h"
 #include "kernels/reductions.h"
 
@@ -59,6 +60,11 @@ class LayerSamples {
   /// One a window, of a local error.
   void add_outliers(int layer, const std::string& tap, const std::vector<kernels::OutlierSplit>& windows);
 
+  /// From here on every call above is also written down; null = no longer.
+  void log_to(quant::ByteWriter* log) { log_ = log; }
+  /// Makes one written call again; `kind` is what it begins with. Error{input}.
+  void replay(Observation kind, quant::ByteReader& from);
+
   /// Adds rows, and columns to rows that are there.
   void add_to(std::map<TableKey, TableValues>& all) const;
   /// Model-level numbers: massive activations, what coding P does, local, over all rows.
@@ -82,12 +88,13 @@ class LayerSamples {
     std::int64_t windows = 0, massive = 0;
     double top[3] = {}, median = 0;
   };
-  /// Rows by head and pooled; `numbers` are the members of a row that `to` holds, in its order.
+  /// Rows by head and pooled: their numbers_of (row_numbers.h).
   template <class Row>
   void add_rows(std::map<TableKey, Rows>& to, const TableKey& pooled, const std::vector<Row>& rows, std::int64_t windows,
-                int heads, std::initializer_list<double Row::*> numbers);
+                int heads);
 
   std::int64_t most_rows_;  ///< of one head
+  quant::ByteWriter* log_ = nullptr;
   std::map<TableKey, Rows> divergence_, coded_;
   std::map<TableKey, kernels::OutputSplit> parts_;
   std::map<TableKey, MagnitudeSums> magnitudes_;

@@ -60,6 +60,7 @@ void merge(kernels::ProbCounts& into, const kernels::ProbCounts& from) {
 
 void LayerTables::add_distortion(int layer, const std::string& tap, const std::string& error,
                                  const std::vector<quant::DistortionStats>& stats, int groups) {
+  note(log_, Observation::distortion, layer, tap, error, stats, groups);
   for (std::size_t i = 0; i < stats.size(); ++i) {
     if (groups > 1) distortion_[table_key(layer, tap, error, static_cast<int>(i) % groups)].merge(stats[i]);
     distortion_[table_key(layer, tap, error, -1)].merge(stats[i]);
@@ -67,6 +68,7 @@ void LayerTables::add_distortion(int layer, const std::string& tap, const std::s
 }
 
 void LayerTables::add_rows(int layer, const std::string& tap, const std::vector<kernels::RowStats>& stats) {
+  note(log_, Observation::rows, layer, tap, stats);
   RowTotals& totals = rows_[table_key(layer, tap, "none", -1)];
   for (const kernels::RowStats& window : stats) {
     merge(totals.stats, window);
@@ -81,6 +83,7 @@ void LayerTables::add_rows(int layer, const std::string& tap, const std::vector<
 }
 
 void LayerTables::add_prob_counts(int layer, const std::vector<kernels::ProbCounts>& counts, int heads) {
+  note(log_, Observation::prob_counts, layer, counts, heads);
   for (std::size_t i = 0; i < counts.size(); ++i) {
     merge(probs_[table_key(layer, "p_codes", "none", static_cast<int>(i) % heads)], counts[i]);
     merge(probs_[table_key(layer, "p_codes", "none", -1)], counts[i]);
@@ -88,6 +91,7 @@ void LayerTables::add_prob_counts(int layer, const std::vector<kernels::ProbCoun
 }
 
 void LayerTables::add_codes(int layer, const std::string& site, const quant::CodeCounts& counts) {
+  note(log_, Observation::codes, layer, site, counts);
   codes_[table_key(layer, site, "none", -1)] += counts;
 }
 

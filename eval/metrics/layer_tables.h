@@ -37,6 +37,11 @@ class LayerTables {
   /// What the cast of a quantized input did (`site`: a linear's name, or "attention.q", ...), all windows together.
   void add_codes(int layer, const std::string& site, const quant::CodeCounts& counts);
 
+  /// From here on every call above, and those of samples(), is also written down; null = no longer.
+  void log_to(quant::ByteWriter* log);
+  /// Makes the calls that were written down again, in their order: the same additions, so the same bits. Error{input}.
+  void replay(quant::ByteReader& from);
+
   /// Every row, ordered by layer, tap (order of the layer's data flow), error, head.
   std::vector<LayerRow> rows() const;
   /// Model-level numbers of this arm: largest residual, kurtosis, zero P codes; with rows of error "format" and "kernel"
@@ -58,6 +63,7 @@ class LayerTables {
   std::vector<Metric> kernel_summary() const;
 
   bool causal_;
+  quant::ByteWriter* log_ = nullptr;
   std::map<TableKey, quant::DistortionStats> distortion_;
   std::map<TableKey, RowTotals> rows_;
   std::map<TableKey, kernels::ProbCounts> probs_;
