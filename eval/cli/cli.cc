@@ -29,11 +29,12 @@ constexpr const char* footer = R"(Examples:
   qfid run my.yaml --set data.windows=8 --target int8   a quick look at one target
   qfid plan my.yaml                                     what would run, how long, how much memory
   qfid inspect path/to/model                            what a checkpoint holds and how it is read
+  qfid run my.yaml --shard 2/8 --out part2              an eighth of it; qfid merge part* --out all puts them together
   qfid report qfid-out/quickstart                       report.html and report.md again, without running anything
   qfid check qfid-out/quickstart/results.json --gates gates.yaml    do these results pass?
 
 Exit codes: 0 pass, 1 a gate failed, 2 usage or configuration, 3 bad input file, 4 backend unavailable or out of
-memory, 5 internal error or a run failed midway, 130 interrupted.)";
+memory, 5 internal error or a run failed midway, 130 interrupted, 143 terminated.)";
 
 void add_config(CLI::App& command, RunOptions& options) {
   command.add_option("CONFIG", options.config, "YAML configuration (see configs/README.md)")->required();
@@ -64,6 +65,31 @@ void add_tokenize(CLI::App& command, TokenizeOptions& options) {
   command.add_option("--documents", options.documents, "file (default), lines, or jsonl with the field \"text\"")
       ->check(CLI::IsMember({"file", "lines", "jsonl"}));
   command.add_flag("--detokenize", options.detokenize, "WikiText's release back to plain English first");
+}
+
+void add_run(CLI::App& command, RunOptions& options) {
+  add_config(command, options);
+  command.add_option(
+      "--out", options.out,
+      "Directory for results.json, report.html, report.md, layers.csv, tokens*.npy (default qfid-out/NAME); a run that was "
+      "stopped there goes on");
+  command.add_flag("--restart", options.restart, "Begin anew, whatever run --out holds");
+  command.add_option(
+      "--shard", options.shard,
+      "I/N: only part I of N (1/8 ... 8/8), for qfid merge; slurm: as this task's place in its job array says");
+  command.add_flag("--no-timings", options.no_timings, "Leave timings out of the files: equal runs give equal bytes");
+  command.add_option("--junit", options.junit, "Also write the gates' verdicts as JUnit XML");
+  command.add_option("--dump", options.dump, "Also write logits and taps as .npy files to this directory (large)");
+  command.add_option("--dump-limit", options.dump_limit, "GiB that --dump may write (default 4)")
+      ->check(CLI::PositiveNumber);
+  command.add_flag("--quiet", options.quiet, "No progress, no table");
+}
+
+void add_merge(CLI::App& command, MergeOptions& options) {
+  command.add_option("DIRS", options.directories, "Directories of all shards of one run")->required();
+  command.add_option("--out", options.out, "Directory for the files of the whole run")->required();
+  command.add_option("--junit", options.junit, "Also write the gates' verdicts as JUnit XML");
+  command.add_flag("--quiet", options.quiet, "No table");
 }
 
 /// Standard streams that the caller closed must not become the first files we open.
@@ -137,6 +163,7 @@ int run_cli(int argc, const char* const* argv) {
   app.require_subcommand(1);
   RunOptions options;
   PlanOptions plan;
+  MergeOptions merge;
   std::string model, shell;
   TokenizeOptions tokenize;
   ResultOptions results;
@@ -145,16 +172,11 @@ int run_cli(int argc, const char* const* argv) {
     CLI::App* command = app.add_subcommand(info.name, info.summary);
     const std::string name = info.name;
     if (name == "run") {
-      add_config(*command, options);
-      command->add_option(
-          "--out", options.out,
-          "Directory for results.json, report.html, report.md, layers.csv, tokens*.npy (default qfid-out/NAME)");
-      command->add_option("--junit", options.junit, "Also write the gates' verdicts as JUnit XML");
-      command->add_option("--dump", options.dump, "Also write logits and taps as .npy files to this directory (large)");
-      command->add_option("--dump-limit", options.dump_limit, "GiB that --dump may write (default 4)")
-          ->check(CLI::PositiveNumber);
-      command->add_flag("--quiet", options.quiet, "No progress, no table");
+      add_run(*command, options);
       command->callback([&] { work = [&] { return command_run(options); }; });
+    } else if (name == "merge") {
+      add_merge(*command, merge);
+      command->callback([&] { work = [&] { return command_merge(merge); }; });
     } else if (add_result_command(*command, name, results, work)) {
       continue;
     } else if (name == "plan" || name == "validate") {

@@ -19,6 +19,7 @@ namespace qfid::eval {
 const std::vector<CommandInfo>& command_list() {
   static const std::vector<CommandInfo> all{
       {"run", "Run an experiment and write its reports"},
+      {"merge", "Put the shards of a run together: the files that the whole run would have written"},
       {"plan", "Show what would run: support, work, memory, time, one repro line each"},
       {"validate", "Check a configuration; every error with file:line:column"},
       {"check", "Evaluate gates on results that are there; exit code 1 when one doesn't pass"},
@@ -89,7 +90,8 @@ int command_completion(const std::string& shell) {
         << "_qfid() {\n  local cur=${COMP_WORDS[COMP_CWORD]}\n  if [ $COMP_CWORD -eq 1 ]; then COMPREPLY=($(compgen -W \""
         << names
         << " --help --version\" -- \"$cur\"))\n  elif [[ $cur == -* ]]; then COMPREPLY=($(compgen -W \"--set --model "
-           "--target --out --junit --dump --dump-limit --quiet --baseline --gates --tokens --html --markdown --pr "
+           "--target --out --junit --dump --dump-limit --quiet --restart --shard --no-timings --baseline --gates --tokens "
+           "--html --markdown --pr "
            "--annotations --openmetrics --lm-eval --csv --layers --tokenizer --documents --protocol --help\" -- \"$cur\"))\n"
            "  else COMPREPLY=($(compgen -f -- \"$cur\")); fi\n}\ncomplete -o filenames -F _qfid qfid\n";
   } else if (shell == "zsh") {

@@ -14,6 +14,8 @@ struct RunOptions {
   std::string junit, dump;
   double dump_limit = 4;
   bool quiet = false;
+  bool restart = false, no_timings = false;
+  std::string shard;  ///< "I/N" or "slurm"; "" = the whole run
 };
 
 int command_run(const RunOptions& options);
@@ -21,6 +23,12 @@ struct PlanOptions {
   std::string pilot;
   double time_budget = 0;  ///< seconds; 0 = none
 };
+struct MergeOptions {
+  std::vector<std::string> directories;
+  std::string out, junit;
+  bool quiet = false;
+};
+int command_merge(const MergeOptions& options);
 int command_plan(const RunOptions& options, const PlanOptions& plan);
 int command_validate(const RunOptions& options);
 int command_inspect(const std::string& model);

@@ -52,8 +52,7 @@ struct Arm {
   Arm(const TargetSpec& spec, kernels::Backend& on, const ModelConfig& config, const MetricsSpec& metrics)
       : target(&spec),
         backend(&on),
-        tables(std::max(metrics.sink_windows, metrics.local_windows), config.max_position_embeddings,
-               config.causal),
+        tables(std::max(metrics.sink_windows, metrics.local_windows), config.max_position_embeddings, config.causal),
         sinks(static_cast<int>(config.num_hidden_layers), static_cast<int>(config.num_attention_heads),
               metrics.sink_threshold),
         footprint(footprint_metrics(config, precision_of(spec, config))) {
@@ -80,7 +79,7 @@ struct Arm {
   AttentionSinks sinks;
   std::vector<Metric> footprint;
   AttentionSketches sketches;
-  std::map<std::string, std::string> implementations;
+  std::map<std::string, std::string> implementations;  ///< what ran so far
   /// Takes tensors that are dumped, by name; not callable when none are.
   std::function<void(const std::string& name, const quant::Tensor& windows)> dump;
   std::optional<TensorHasher> hasher;  ///< where an exact gate asks for hashes

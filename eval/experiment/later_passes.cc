@@ -5,6 +5,8 @@
 
 #include "eval/experiment/budget_arms.h"
 #include "eval/experiment/elapsed.h"
+#include "eval/experiment/unit_content.h"
+#include "eval/experiment/units.h"
 
 namespace qfid::eval {
 
@@ -22,24 +24,32 @@ void LaterPasses::run(const std::string& model, const DecoderWeights& weights, c
   if (!baseline.alive()) return;
   Timings& timings = record_.timings;
   if (spec_.metrics.noise_windows > 0)
-    attempt_pass("model " + model + ": no noise floor", timings.changes_seconds,
+    attempt_pass(noise_unit(model), "model " + model + ": no noise floor", timings.changes_seconds,
                  [&] { noise(model, weights, windows, baseline, resources_on); });
-  if (!spec_.metrics.interventions.empty())
-    attempt_pass("model " + model + ": no interventions", timings.changes_seconds,
-                 [&] { interventions(model, weights, windows, baseline, arms); });
+  if (!spec_.metrics.interventions.empty()) interventions(model, weights, windows, baseline, arms);
   for (std::size_t i = 0; spec_.metrics.budget_windows > 0 && i < arms.size(); ++i)
     if (arms[i].alive())
-      attempt_pass("model " + model + ", target " + arms[i].target->name + ": no error budget", timings.budget_seconds,
+      attempt_pass(budget_unit(model, arms[i].target->name),
+                   "model " + model + ", target " + arms[i].target->name + ": no error budget", timings.budget_seconds,
                    [&] { budget(model, weights, windows, arms[i], ranges[i]); });
 }
 
-void LaterPasses::attempt_pass(const std::string& what, double& seconds, const std::function<void()>& work) {
+void LaterPasses::attempt_pass(const std::string& unit, const std::string& what, double& seconds,
+                               const std::function<void()>& work) {
   if (record_.interrupted) return;
+  if (const auto known = units_.find(unit)) {
+    seconds += replay_pass(unit, *known, record_);
+    return;
+  }
+  if (!units_.take(unit)) return;
   const Clock::time_point start = Clock::now();
+  const PassLog log(record_);
   try {
     work();
   } catch (const std::exception& error) { record_.warnings.push_back(what + ": " + error.what()); }
   seconds += seconds_since(start);
+  if (!record_.interrupted && units_.keeps() && !units_.keep(unit, log.content(seconds_since(start))))
+    record_.interrupted = true;
 }
 
 bool LaterPasses::go_on(const std::string& model, const std::string& pass, std::size_t done, std::size_t total,
@@ -91,20 +101,28 @@ void LaterPasses::noise(const std::string& model, const DecoderWeights& weights,
 
 void LaterPasses::interventions(const std::string& model, const DecoderWeights& weights, const std::vector<Window>& windows,
                                 Arm& baseline, std::vector<Arm>& arms) {
-  const MetricsSpec& metrics = spec_.metrics;
-  const auto scored = [&](const std::string& target) {
-    return scored_windows(model, "interventions on " + target, windows, metrics.intervention_windows, baseline);
-  };
-  const std::vector<std::vector<double>> means = mean_gates(weights.config, *baseline.decoder, scored("baseline"));
+  std::optional<std::vector<std::vector<double>>> means;  // made when first needed
   std::vector<Arm*> all{&baseline};
   for (Arm& arm : arms)
     if (arm.alive()) all.push_back(&arm);
   for (Arm* arm : all) {
-    auto found = measure_interventions(metrics.interventions, model, arm->target->name, *arm->decoder, weights.config.causal,
-                                       means, scored(arm->target->name));
-    if (!found) return;
-    std::move(found->begin(), found->end(), std::back_inserter(record_.interventions));
+    const std::size_t warnings = record_.warnings.size();
+    attempt_pass(interventions_unit(model, arm->target->name), "model " + model + ": no interventions",
+                 record_.timings.changes_seconds, [&] {
+                   const ScoredWindows scored = scored_windows(model, "interventions on " + arm->target->name, windows,
+                                                               spec_.metrics.intervention_windows, baseline);
+                   if (!means) means = mean_gates(weights.config, *baseline.decoder, scored);
+                   interventions_on(*arm, model, weights.config, *means, scored);
+                 });
+    if (record_.interrupted || record_.warnings.size() > warnings) return;  // what failed on one isn't tried on the next
   }
+}
+
+void LaterPasses::interventions_on(Arm& arm, const std::string& model, const ModelConfig& config,
+                                   const std::vector<std::vector<double>>& means, const ScoredWindows& scored) {
+  auto found = measure_interventions(spec_.metrics.interventions, model, arm.target->name, *arm.decoder, config.causal,
+                                     means, scored);
+  if (found) std::move(found->begin(), found->end(), std::back_inserter(record_.interventions));
 }
 
 }  // namespace qfid::eval

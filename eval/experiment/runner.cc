@@ -1,22 +1,21 @@
 #include "eval/experiment/runner.h"
 
-#include <sys/resource.h>
-
 #include <algorithm>
-#include <chrono>
-#include <ctime>
 #include <span>
-#include <thread>
 
 #include "eval/experiment/calibrate.h"
 #include "eval/experiment/chunk.h"
 #include "eval/experiment/elapsed.h"
 #include "eval/experiment/gates.h"
+#include "eval/experiment/identity.h"
 #include "eval/experiment/later_passes.h"
 #include "eval/experiment/lockstep.h"
+#include "eval/experiment/process.h"
 #include "eval/experiment/session.h"
 #include "eval/experiment/target_precision.h"
 #include "eval/experiment/tensor_dump.h"
+#include "eval/experiment/unit_content.h"
+#include "eval/experiment/units.h"
 #include "eval/metrics/outlier_error.h"
 #include "eval/model/checkpoint.h"
 #include "kernels/registry/registry.h"
@@ -29,53 +28,29 @@ using quant::ErrorKind;
 
 namespace {
 
-std::string utc_now() {
-  const std::time_t now = std::time(nullptr);
-  std::tm parts{};
-  gmtime_r(&now, &parts);
-  char text[32];
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return text;
-}
-
-double peak_memory() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return static_cast<double>(usage.ru_maxrss) * 1024;
-}
-
 class Runner {
  public:
-  Runner(const Spec& spec, const ProgressCallback& progress, const std::atomic<bool>& stop, Backends backends)
-      : spec_(spec), progress_(progress), stop_(stop), backends_(std::move(backends)) {}
+  Runner(const Spec& spec, const ProgressCallback& progress, const std::atomic<bool>& stop, Backends backends,
+         UnitStore& store)
+      : spec_(spec), progress_(progress), stop_(stop), backends_(std::move(backends)), store_(store) {}
 
   ExperimentRecord run() {
     const Clock::time_point start = Clock::now();
     record_.timings.started = utc_now();
-    set_threads();
+    set_threads(spec_);
     corpus_ = load_corpus(spec_.data);
     prepare();
     provenance();
+    if (!begin()) return std::move(record_);
     for (const ModelSpec& model : spec_.models)
       if (!record_.interrupted) run_model(model);
     pairs();
-    record_.timings.total_seconds = seconds_since(start);
+    record_.timings.total_seconds = seconds_since(start) + earlier_seconds_;
     record_.timings.peak_memory_bytes = peak_memory();
     return std::move(record_);
   }
 
  private:
-  /// Far more threads than processors spin against each other for ever: refused, as any other mistake.
-  void set_threads() const {
-    if (!spec_.run.threads) return;
-    const int processors = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
-    if (const int most = std::max(64, 4 * processors); *spec_.run.threads > most)
-      throw Error(ErrorKind::usage, spec_.file.string() + ": run.threads " + std::to_string(*spec_.run.threads) +
-                                        " is above " + std::to_string(most) + ", the most for the " +
-                                        std::to_string(processors) + " processors here");
-    kernels::set_threads(*spec_.run.threads);
-  }
-
   /// Everything that can be known to fail is known before anything runs.
   void prepare() {
     std::string unavailable;
@@ -91,6 +66,7 @@ class Runner {
         dumped += dump_bytes(checked.config, spec_.metrics, target, checked.size.windows, checked.size.context);
       };
       add_dump(spec_.baseline);
+      if (!store_.computes()) continue;
       if (const std::string why = unsupported_reason(spec_.baseline, checked.config, backends_.of(spec_.baseline));
           !why.empty())
         add("baseline, model " + model.name + ": " + why);
@@ -119,7 +95,7 @@ class Runner {
     p.chunk_windows = spec_.run.chunk_windows;
     p.tokens_path = spec_.data.written;
     p.protocol = spec_.data.protocol_spelling();
-    p.tokens_hash = corpus_hash();
+    p.tokens_hash = corpus_hash(spec_.data, corpus_);
     if (spec_.data.tokens.empty()) {
       p.tokenizer = spec_.data.tokenizer_written;
       p.tokenizer_hash = file_hash(spec_.data.text.tokenizer);
@@ -129,53 +105,60 @@ class Runner {
     p.first_token = spec_.data.first_token;
   }
 
-  std::vector<ScoredDocument> scored_documents(const EvaluationSize& size) const {
-    std::vector<ScoredDocument> all;
-    for (std::size_t d = size.first_document; d < size.end_document; ++d) {
-      const DocumentSpan& span = corpus_.documents[d];
-      all.push_back({document_window_count(span.tokens, size.context), span.words, span.bytes});
-    }
-    return all;
+  /// False when another process has finished all of it.
+  bool begin() {
+    if (!store_.identifies()) return true;
+    for (const ModelSpec& model : spec_.models) model_hashes_[model.name] = Checkpoint::open(model.path).content_hash();
+    RunIdentity identity = identity_of(spec_, record_.provenance, model_hashes_, backends_);
+    identity.started = record_.timings.started;
+    const bool goes_on = store_.begin(identity);
+    record_.timings.started = identity.started;
+    take_machine(record_.provenance, identity.machine);
+    return goes_on;
   }
 
-  /// Of a token file's bytes; of masked-LM data, of both files' numbers; of text, of the tokens that came of it and where
-  /// its documents begin.
-  std::string corpus_hash() const {
-    if (corpus_.row > 0)
-      return bytes_hash({std::as_bytes(std::span(corpus_.tokens)), std::as_bytes(std::span(corpus_.targets)),
-                         std::as_bytes(std::span(&corpus_.row, 1))});
-    if (!spec_.data.tokens.empty()) return file_hash(spec_.data.tokens);
-    return bytes_hash({std::as_bytes(std::span(corpus_.tokens)), std::as_bytes(std::span(corpus_.documents))});
+  std::string content_hash(const std::string& model, const Checkpoint& checkpoint) const {
+    const auto known = model_hashes_.find(model);
+    return known == model_hashes_.end() ? checkpoint.content_hash() : known->second;
   }
 
   void run_model(const ModelSpec& model) {
     const Clock::time_point load_start = Clock::now();
     const ModelConfig config = read_config(model.path);
     Checkpoint checkpoint = Checkpoint::open(model.path);
-    const DecoderWeights weights = load_weights(checkpoint, config);
-    record_.models.push_back({model.name, model.written, config.family, checkpoint.content_hash(), checkpoint.parameters(),
-                              variant_name(config), weights.unused_tensors, config.vocab_size, model.group, model.seed});
+    const EvaluationSize size = evaluation_size(spec_, config, corpus_);
+    const std::vector<Window> windows = evaluation_windows(spec_, config, corpus_, size);
+    const std::vector<WindowRange> chunks = chunks_of(windows, spec_.run.chunk_windows);
+    ModelUnits units(store_, unit_ids(spec_, model.name, chunks), next_unit_);
+    const bool computes = units.compute_any();
+    DecoderWeights weights;
+    weights.config = config;
+    if (computes)
+      weights = load_weights(checkpoint, config);
+    else
+      weights.unused_tensors = check_weights(checkpoint, config);
+    record_.models.push_back({model.name, model.written, config.family, content_hash(model.name, checkpoint),
+                              checkpoint.parameters(), variant_name(config), weights.unused_tensors, config.vocab_size,
+                              model.group, model.seed});
     for (const std::string& name : weights.unused_tensors)
       record_.warnings.push_back("model " + model.name + ": tensor " + name + " is not used");
-    const EvaluationSize size = evaluation_size(spec_, config, corpus_);
     record_.provenance.context = std::max(record_.provenance.context, size.context);
     record_.provenance.windows = std::max(record_.provenance.windows, size.windows);
-    const std::vector<Window> windows = evaluation_windows(spec_, config, corpus_, size);
-
     std::map<kernels::Backend*, DecoderResources> resources;
     const auto resources_on = [&](kernels::Backend& backend) -> DecoderResources& {
       return resources.try_emplace(&backend, backend, weights).first->second;
     };
     Arm baseline(spec_.baseline, backends_.of(spec_.baseline), config, spec_.metrics);
     baseline.tokens.is_baseline = true;
-    baseline.tokens.documents = scored_documents(size);
+    baseline.tokens.documents = scored_documents(corpus_, size);
     dump_into(baseline, model);
-    baseline.decoder =
-        std::make_unique<Decoder>(resources_on(*baseline.backend), precision_of(spec_.baseline, config), SiteRanges{});
+    if (computes)
+      baseline.decoder =
+          std::make_unique<Decoder>(resources_on(*baseline.backend), precision_of(spec_.baseline, config), SiteRanges{});
     record_.timings.load_seconds += seconds_since(load_start);
 
     std::vector<SiteRanges> ranges(spec_.targets.size());
-    attempt(baseline, [&] { ranges = calibration(config, size.context, *baseline.decoder); });
+    if (computes) attempt(baseline, [&] { ranges = calibration(config, size.context, *baseline.decoder); });
     std::vector<Arm> arms;
     arms.reserve(spec_.targets.size());
     for (std::size_t i = 0; i < spec_.targets.size(); ++i) {
@@ -184,6 +167,7 @@ class Runner {
       arm.tokens.documents = baseline.tokens.documents;
       hash_for_gates(arm, model);
       dump_into(arm, model);
+      if (!computes) continue;  // what is kept says how it fared
       const std::string why = unsupported_reason(target, config, *arm.backend);
       if (!why.empty()) {
         arm.fail(RunStatus::skipped, why);
@@ -191,10 +175,14 @@ class Runner {
       }
       attempt(arm, [&] { pack(arm, weights, ranges[i], size.context, resources_on); });
     }
-    evaluate(model, weights, windows, baseline, arms);
-    finish(model, baseline, arms);
+    evaluate(model, weights, windows, chunks, units, baseline, arms);
+    if (!store_.computes() && partial_) return;
+    if (partial_)
+      note_failures(model, baseline, arms);
+    else
+      finish(model, baseline, arms);
     if (!record_.interrupted)
-      LaterPasses(spec_, backends_, progress_, stop_, record_)
+      LaterPasses(spec_, backends_, progress_, stop_, record_, units)
           .run(model.name, weights, windows, baseline, arms, ranges, resources_on);
   }
 
@@ -250,27 +238,45 @@ class Runner {
     return ranges;
   }
 
-  void evaluate(const ModelSpec& model, const DecoderWeights& weights, const std::vector<Window>& windows, Arm& baseline,
-                std::vector<Arm>& arms) {
+  void evaluate(const ModelSpec& model, const DecoderWeights& weights, const std::vector<Window>& windows,
+                const std::vector<WindowRange>& chunks, ModelUnits& units, Arm& baseline, std::vector<Arm>& arms) {
     Lockstep lockstep(weights, spec_.metrics, baseline, arms);
-    const auto chunk = static_cast<std::size_t>(spec_.run.chunk_windows);
-    for (std::size_t begin = 0, end = 0; begin < windows.size(); begin = end) {
+    for (const WindowRange& chunk : chunks) {
+      const std::string unit = chunk_unit(model.name, chunk);
       if (stop_.load()) {
         record_.interrupted = true;
         return;
       }
-      const auto alike = [&](std::size_t w) { return windows[w].input.size() == windows[begin].input.size(); };
-      for (end = begin + 1; end < std::min(begin + chunk, windows.size()) && alike(end);) ++end;
-      attempt(baseline, [&] { lockstep.run(chunk_of(windows, begin, end)); });
+      if (const auto known = units.find(unit))
+        earlier_seconds_ += replay_chunk(unit, *known, baseline, arms);
+      else if (units.take(unit))
+        compute(unit, chunk_of(windows, chunk.begin, chunk.end), lockstep, units, baseline, arms);
+      else
+        partial_ = true;
+      if (record_.interrupted) return;
       if (!baseline.alive()) {
         for (Arm& arm : arms)
           if (arm.alive()) arm.fail(RunStatus::failed, "the baseline failed: " + baseline.message);
         return;
       }
-      done_windows_ += static_cast<std::int64_t>(end - begin);
-      done_tokens_ += static_cast<std::int64_t>((end - begin) * windows[begin].input.size());
+      done_windows_ += static_cast<std::int64_t>(chunk.end - chunk.begin);
+      done_tokens_ += static_cast<std::int64_t>((chunk.end - chunk.begin) * windows[chunk.begin].input.size());
       if (progress_) progress_({model.name, "", done_windows_, total_windows_, done_tokens_, seconds_since(start_)});
     }
+  }
+
+  void compute(const std::string& unit, const Chunk& chunk, Lockstep& lockstep, ModelUnits& units, Arm& baseline,
+               std::vector<Arm>& arms) {
+    const Clock::time_point start = Clock::now();
+    std::optional<ChunkLog> log;
+    if (units.keeps()) log.emplace(baseline, arms);
+    attempt(baseline, [&] { lockstep.run(chunk); });
+    const auto note_implementations = [](Arm& arm) {
+      if (arm.decoder) arm.implementations = arm.decoder->implementations();
+    };
+    note_implementations(baseline);
+    for (Arm& arm : arms) note_implementations(arm);
+    if (log && !units.keep(unit, log->content(seconds_since(start)))) record_.interrupted = true;
   }
 
   void finish(const ModelSpec& model, Arm& baseline, std::vector<Arm>& arms) {
@@ -285,6 +291,13 @@ class Runner {
       record_.timings.local_seconds += arm.local_seconds;
     }
     keep_attention(model, baseline, arms);
+  }
+
+  /// Of a part of a run nothing else is known.
+  void note_failures(const ModelSpec& model, Arm& baseline, std::vector<Arm>& arms) {
+    if (baseline.status == RunStatus::failed) record_.runs.push_back(record_of(model, baseline, {}));
+    for (Arm& arm : arms)
+      if (arm.status == RunStatus::failed) record_.runs.push_back(record_of(model, arm, {}));
   }
 
   void keep_attention(const ModelSpec& model, const Arm& baseline, const std::vector<Arm>& arms) {
@@ -310,7 +323,10 @@ class Runner {
     run.seconds = arm.forward_seconds;
     run.metric_seconds = arm.metric_seconds;
     run.local_seconds = arm.local_seconds;
-    if (arm.decoder) run.implementations = arm.decoder->implementations();
+    if (arm.decoder)
+      run.implementations = arm.decoder->implementations();
+    else if (arm.alive())
+      run.implementations = arm.implementations;
     if (!arm.alive() || arm.tokens.windows.empty()) return run;
     run.metrics = compute_token_metrics(arm.tokens);
     for (std::vector<Metric> more : {arm.tables.summary(), arm.sinks.metrics(sinks), arm.footprint})
@@ -350,6 +366,11 @@ class Runner {
   Clock::time_point start_ = Clock::now();
   std::optional<TensorDump> dump_;
   Backends backends_;
+  UnitStore& store_;
+  std::map<std::string, std::string> model_hashes_;  ///< where a store asks for them
+  std::int64_t next_unit_ = 0;
+  bool partial_ = false;        ///< chunks are another process's: there is nothing to make runs of
+  double earlier_seconds_ = 0;  ///< of units that other processes computed
   Corpus corpus_;
   std::int64_t total_windows_ = 0, done_windows_ = 0, done_tokens_ = 0;
   ExperimentRecord record_;
@@ -358,12 +379,19 @@ class Runner {
 }  // namespace
 
 ExperimentRecord run_experiment(const Spec& spec, const ProgressCallback& progress, const std::atomic<bool>& stop) {
-  return Runner(spec, progress, stop, Backends()).run();
+  NoStore nowhere;
+  return run_experiment(spec, progress, stop, nowhere);
+}
+
+ExperimentRecord run_experiment(const Spec& spec, const ProgressCallback& progress, const std::atomic<bool>& stop,
+                                UnitStore& store) {
+  return Runner(spec, progress, stop, Backends(), store).run();
 }
 
 ExperimentRecord run_experiment(const Spec& spec, const ProgressCallback& progress, const std::atomic<bool>& stop,
                                 const BackendMaker& make) {
-  return Runner(spec, progress, stop, Backends(make)).run();
+  NoStore nowhere;
+  return Runner(spec, progress, stop, Backends(make), nowhere).run();
 }
 
 }  // namespace qfid::eval

@@ -10,6 +10,7 @@
 #include "eval/experiment/record.h"
 #include "eval/experiment/session.h"
 #include "eval/experiment/spec.h"
+#include "eval/experiment/unit_store.h"
 
 namespace qfid::eval {
 
@@ -48,6 +49,10 @@ using ProgressCallback = std::function<void(const Progress&)>;
 /// it is to be skipped) - before anything runs. A run that fails midway is recorded as failed; the others go on. When `stop`
 /// becomes true the current chunk is finished and the record returns with interrupted = true.
 ExperimentRecord run_experiment(const Spec& spec, const ProgressCallback& progress, const std::atomic<bool>& stop);
+/// The same with finished units in `store`, whose errors are thrown too: what it has isn't computed, what is computed is
+/// kept. Where the store says that the run is finished, or that others compute parts of it, the record isn't whole.
+ExperimentRecord run_experiment(const Spec& spec, const ProgressCallback& progress, const std::atomic<bool>& stop,
+                                UnitStore& store);
 /// The same on backends of the caller's making: tests plant faults in them.
 ExperimentRecord run_experiment(const Spec& spec, const ProgressCallback& progress, const std::atomic<bool>& stop,
                                 const BackendMaker& make);

@@ -217,6 +217,15 @@ std::vector<Window> evaluation_windows(const Spec& spec, const ModelConfig& conf
   return windows;
 }
 
+std::vector<ScoredDocument> scored_documents(const Corpus& corpus, const EvaluationSize& size) {
+  std::vector<ScoredDocument> all;
+  for (std::size_t d = size.first_document; d < size.end_document; ++d) {
+    const DocumentSpan& span = corpus.documents[d];
+    all.push_back({document_window_count(span.tokens, size.context), span.words, span.bytes});
+  }
+  return all;
+}
+
 std::vector<Window> calibration_windows(const Spec& spec, const ModelConfig& config, const Corpus& corpus,
                                         std::int64_t context) {
   // Inputs alone matter. Rows of masked-LM data are read as they are, padding included: all of them go in at once.

@@ -63,6 +63,9 @@ std::vector<Window> evaluation_windows(const Spec& spec, const ModelConfig& conf
 std::vector<Window> calibration_windows(const Spec& spec, const ModelConfig& config, const Corpus& corpus,
                                         std::int64_t context);
 
+/// The documents of the windows to evaluate, in order; none but under lmeval.
+std::vector<ScoredDocument> scored_documents(const Corpus& corpus, const EvaluationSize& size);
+
 struct CheckedModel {
   ModelConfig config;
   EvaluationSize size;

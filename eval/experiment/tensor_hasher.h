@@ -1,6 +1,8 @@
 // Makes the hashes of tensor_hashes.h while a run goes by.
 #pragma once
 
+#include <utility>
+
 #include "eval/experiment/tensor_hashes.h"
 #include "eval/model/decoder.h"
 
@@ -17,6 +19,8 @@ class TensorHasher {
   void add_logits(const kernels::DeviceTensor& logits, kernels::Backend& on, std::int64_t windows);
   /// `key` is the caller's to complete.
   TensorHashes hashes() const { return hashes_; }
+  /// Takes the place of another that has seen what came before.
+  void go_on_from(TensorHashes seen) { hashes_ = std::move(seen); }
 
  private:
   void add(const std::string& name, const kernels::DeviceTensor& tensor, kernels::Backend& on, std::int64_t windows,

@@ -220,7 +220,7 @@ def ran(qfid, work, name, models, data):
     metrics = {"local_windows": 0, "sink_windows": 0}
     config.write_text(json.dumps({"version": 1, "name": name, "models": {m: {"path": str(p)} for m, p in models.items()},
                                   "data": data, "targets": targets, "metrics": metrics}))
-    subprocess.run([qfid, "run", str(config), "--quiet", "--out", str(work / name)], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([qfid, "run", str(config), "--quiet", "--restart", "--out", str(work / name)], check=True, stdout=subprocess.DEVNULL)
     runs = json.loads((work / name / "results.json").read_text())["runs"]
     return {(run["model"], run["target"]): run["metrics"]["perplexity"]["value"] for run in runs}
 

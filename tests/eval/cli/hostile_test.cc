@@ -177,7 +177,7 @@ TEST_CASE("a full disk keeps what was there, and the table is on the screen all 
   CHECK(qfid_process({"run", x.config, "--out", x.out}).code == 0);
   const std::string before_it = read_file(fs::path(x.out) / "report.md") + read_file(fs::path(x.out) / "results.json");
   // A limit on the size of files stands in for the disk: what is written first fits, the rest doesn't.
-  const Outcome full = qfid_process({"run", x.config, "--out", x.out, "--set", "name=other"}, before([] {
+  const Outcome full = qfid_process({"run", x.config, "--out", x.out, "--restart", "--set", "name=other"}, before([] {
                                       signal(SIGXFSZ, SIG_IGN);
                                       const rlimit limit{12000, 12000};
                                       setrlimit(RLIMIT_FSIZE, &limit);
@@ -186,7 +186,7 @@ TEST_CASE("a full disk keeps what was there, and the table is on the screen all 
   CHECK(x.dir.shown(full.err).find(": can't write: File too large") != std::string::npos);
   CHECK(full.out.find("perplexity") != std::string::npos);
   CHECK(read_file(fs::path(x.out) / "report.md") + read_file(fs::path(x.out) / "results.json") == before_it);
-  CHECK(std::distance(fs::directory_iterator(x.out), fs::directory_iterator()) == 5);
+  CHECK(std::distance(fs::directory_iterator(x.out), fs::directory_iterator()) == 6);
 }
 
 TEST_CASE("places that can't be written or read say so before anything runs") {
@@ -228,13 +228,13 @@ TEST_CASE("no home, no environment; leftovers of a killed run; odd file names") 
   const fs::path victim = x.dir.write("victim", "precious");
   mkfifo((fs::path(x.out) / "report.md.tmp").c_str(), 0600);
   fs::create_symlink(victim, fs::path(x.out) / "results.json.tmp");
-  CHECK(qfid_process({"run", x.config, "--out", x.out, "--quiet"}).code == 0);
+  CHECK(qfid_process({"run", x.config, "--out", x.out, "--quiet", "--restart"}).code == 0);
   CHECK(read_file(victim) == "precious");
-  CHECK(std::distance(fs::directory_iterator(x.out), fs::directory_iterator()) == 5);
+  CHECK(std::distance(fs::directory_iterator(x.out), fs::directory_iterator()) == 6);
   // A directory where a file goes.
   fs::remove(fs::path(x.out) / "layers.csv");
   fs::create_directories(fs::path(x.out) / "layers.csv" / "x");
-  const Outcome taken = qfid_process({"run", x.config, "--out", x.out, "--quiet"});
+  const Outcome taken = qfid_process({"run", x.config, "--out", x.out, "--quiet", "--restart"});
   CHECK(taken.code == 3);
   CHECK(x.dir.shown(taken.err) == "qfid: DIR/out/layers.csv: can't write: Is a directory\n");
   // A configuration whose name isn't UTF-8: the record still is.

@@ -39,7 +39,9 @@ TEST_CASE("a proposal goes beside the results, or where it was asked for; it val
   CHECK(without.err == "no proposal for m: no error budget was measured (qfid run ... --set metrics.budget_windows=16)\n");
   CHECK_FALSE(fs::exists(dir.path() / "o/proposal.yaml"));
 
-  CHECK(qfid_here({"run", config.string(), "--set", "metrics.budget_windows=16", "--out", out, "--quiet"}).code == 0);
+  CHECK(
+      qfid_here({"run", config.string(), "--set", "metrics.budget_windows=16", "--out", out, "--quiet", "--restart"}).code ==
+      0);
   const Outcome with = qfid_here({"recommend", out, "--budget", budget});
   CHECK(with.code == 1);
   CHECK(dir.shown(with.err).starts_with("proposal for m: DIR/o/proposal.yaml ("));

@@ -1,0 +1,34 @@
+// What run and merge share.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "eval/cli/commands.h"
+#include "eval/experiment/gates.h"
+#include "eval/experiment/journal.h"
+#include "eval/experiment/record.h"
+#include "eval/experiment/saved_baseline.h"
+#include "eval/experiment/spec.h"
+
+namespace qfid::eval {
+
+/// The configuration with its overrides, and of its models and targets those that were asked for.
+Spec spec_of(const RunOptions& options);
+/// What a journal's origin says of a run's command line.
+RunOptions options_of(std::string_view origin);
+
+/// "I/N", or "slurm" for the place that SLURM_ARRAY_TASK_ID has in its job array; nothing for "". Error{usage}.
+std::optional<Shard> shard_of(const std::string& written);
+
+/// Everything that differs between two runs of the same thing.
+void leave_out_timings(ExperimentRecord& record);
+
+/// Judges, prints and writes a run's results: what it did for whoever asks later.
+RunOutcome deliver(ExperimentRecord& record, const std::vector<GateSpec>& gates, const SavedBaselines& saved,
+                   const std::filesystem::path& out, const std::string& junit, bool quiet);
+
+}  // namespace qfid::eval

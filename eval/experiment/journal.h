@@ -1,0 +1,89 @@
+// A run's journal: the file run.journal in its output directory. It begins with the run's identity, then holds every
+// finished unit (unit_store.h), and ends, once the run is finished, as identity and outcome alone; a shard's journal keeps
+// its units, which a merge reads. Written by the program for itself: another build's is refused by name, never read.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "eval/experiment/journal_file.h"
+#include "eval/experiment/unit_store.h"
+
+namespace qfid::eval {
+
+/// One of `count` parts of a run: the units whose number leaves `index` when divided by `count`.
+struct Shard {
+  std::int64_t index = 0, count = 1;
+};
+
+/// How a finished run ended.
+struct RunOutcome {
+  int exit_code = 0;
+  std::string results_hash;  ///< of results.json; "" of a shard, which has none
+  std::string message;       ///< what was wrong, where something was
+};
+
+/// What a journal holds, read back.
+struct JournalContent {
+  RunIdentity identity;
+  std::string origin;  ///< as Journal::Options has it
+  std::optional<Shard> shard;
+  std::map<std::string, std::string_view> units;
+  std::optional<RunOutcome> outcome;
+};
+/// Error{input} naming the file for what a sound file can't hold. Nothing when there is not even an identity.
+std::optional<JournalContent> content_of(const JournalFile& file);
+
+/// Names of what differs between two runs, with both values where they are short; "" when they agree.
+std::string difference(const RunIdentity& was, const RunIdentity& is);
+
+class Journal : public UnitStore {
+ public:
+  struct Options {
+    bool restart = false;  ///< what is there is replaced
+    bool forgets = false;  ///< units aren't kept: what a run leaves besides them (dumps) can't be taken up again
+    std::optional<Shard> shard;
+    std::string origin;  ///< what a merge reads the configuration with; the caller's text
+    /// Told of a torn tail and of where the run goes on; `surprise`: even those who want quiet should know.
+    std::function<void(const std::string& text, bool surprise)> say;
+  };
+  static constexpr const char* file_name = "run.journal";
+
+  /// Locks `directory`, which must exist. Errors as JournalFile.
+  Journal(const std::filesystem::path& directory, Options options);
+
+  bool begin(RunIdentity& identity) override;
+  std::optional<std::string_view> find(const std::string& unit) const override;
+  bool keep(const std::string& unit, std::string_view content) override;
+  bool keeps() const override { return !options_.forgets; }
+  bool takes(std::int64_t index) const override {
+    return !options_.shard || index % options_.shard->count == options_.shard->index;
+  }
+  void skipped(const std::string&) override {}
+
+  /// The run is complete, its files are written.
+  void finish(const RunOutcome& outcome);
+  /// Of a run that was finished when begin() was called.
+  const std::optional<RunOutcome>& outcome() const { return outcome_; }
+  /// Why a unit couldn't be kept; "" = all could.
+  const std::string& failure() const { return failure_; }
+  std::int64_t kept() const { return kept_; }  ///< units in the file
+
+ private:
+  void start_anew(const RunIdentity& identity);
+  std::string header(const RunIdentity& identity) const;
+
+  std::filesystem::path directory_;
+  Options options_;
+  JournalFile file_;
+  RunIdentity identity_;
+  std::map<std::string, std::string_view> units_;
+  std::optional<RunOutcome> outcome_;
+  std::string failure_;
+  std::int64_t kept_ = 0;
+};
+
+}  // namespace qfid::eval

@@ -1,0 +1,54 @@
+// The content of a run's units (unit_store.h): what a chunk of windows adds to every arm, and what a later pass leaves in
+// the record; written down, and added again.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "eval/experiment/arm.h"
+#include "eval/experiment/record.h"
+
+namespace qfid::eval {
+
+/// Writes down what is added to arms while it lives.
+class ChunkLog {
+ public:
+  ChunkLog(Arm& baseline, std::vector<Arm>& arms);
+  ChunkLog(const ChunkLog&) = delete;
+  ChunkLog& operator=(const ChunkLog&) = delete;
+  ~ChunkLog();
+
+  /// `seconds`: what the chunk took.
+  std::string content(double seconds);
+
+ private:
+  struct Entry {
+    Arm* arm;
+    std::size_t windows, sketches;  ///< that it had before
+    double forward_seconds, metric_seconds, local_seconds;
+    quant::ByteWriter tables, sinks;
+  };
+  static void write(const Entry& entry, quant::ByteWriter& to);
+  std::vector<Entry> entries_;
+};
+
+/// Adds a chunk to arms that have everything before it. Returns what it took, in seconds. Error{input} naming the unit.
+double replay_chunk(const std::string& unit, std::string_view content, Arm& baseline, std::vector<Arm>& arms);
+
+/// What a later pass appends to a record while this lives.
+class PassLog {
+ public:
+  explicit PassLog(const ExperimentRecord& record);
+  std::string content(double seconds) const;
+
+ private:
+  const ExperimentRecord& record_;
+  std::size_t noise_, interventions_, budgets_, warnings_;
+};
+
+/// Appends what a pass left; budgets' shares are computed again. Returns what it took, in seconds. Error{input} naming the
+/// unit.
+double replay_pass(const std::string& unit, std::string_view content, ExperimentRecord& record);
+
+}  // namespace qfid::eval
