@@ -63,9 +63,10 @@ class StagedFiles {
   static fs::path temporary(const fs::path& path) { return path.string() + ".tmp"; }
   static void sync_directory(const fs::path& path) {
     const int directory = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (directory < 0) return;
-    ::fsync(directory);
+    if (directory < 0) return;  // written to, but not to be read: synced with the file system
+    const int error = ::fsync(directory) == 0 || errno == EINVAL ? 0 : errno;  // EINVAL: directories aren't synced there
     ::close(directory);
+    if (error != 0) fail(path, "can't sync the directory", error);
   }
   std::vector<fs::path> paths_;
 };
