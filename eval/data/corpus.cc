@@ -22,6 +22,11 @@ std::string joined(const std::vector<std::string>& documents, std::string_view b
 
 Corpus read_token_corpus(const std::filesystem::path& path) { return {path.string(), read_tokens(path), {}}; }
 
+Corpus read_hidden_corpus(const std::filesystem::path& path) {
+  TokenRows ids = read_tokens_or_rows(path);
+  return {path.string(), std::move(ids.tokens), {}, ids.row};
+}
+
 Corpus read_masked_corpus(const std::filesystem::path& inputs, const std::filesystem::path& targets) {
   TokenRows ids = read_token_rows(inputs), wanted = read_token_rows(targets, no_target);
   if (ids.rows != wanted.rows || ids.row != wanted.row)
@@ -29,7 +34,7 @@ Corpus read_masked_corpus(const std::filesystem::path& inputs, const std::filesy
                                                     std::to_string(wanted.row) + "], expected those of the tokens in " +
                                                     inputs.string() + ", [" + std::to_string(ids.rows) + ", " +
                                                     std::to_string(ids.row) + "]");
-  return {inputs.string(), std::move(ids.tokens), {}, targets.string(), std::move(wanted.tokens), ids.row};
+  return {inputs.string(), std::move(ids.tokens), {}, ids.row, targets.string(), std::move(wanted.tokens)};
 }
 
 Corpus read_text_corpus(const TextSource& source, Protocol protocol) {

@@ -21,10 +21,9 @@ struct Corpus {
   std::string path;  ///< for messages
   std::vector<std::int32_t> tokens;
   std::vector<DocumentSpan> documents;  ///< empty where the file holds tokens, or where they were joined before tokenizing
-  // Of masked-LM data alone:
-  std::string targets_path{};
-  std::vector<std::int32_t> targets{};  ///< as long as tokens; no_target (windows.h) where nothing was masked
-  std::int64_t row = 0;                 ///< tokens of a row, which is a window
+  std::int64_t row = 0;                 ///< of 2-D files: tokens of a row, which is a window
+  std::string targets_path{};           ///< of masked-LM data alone
+  std::vector<std::int32_t> targets{};  ///< likewise; as long as tokens, no_target (windows.h) where nothing was masked
 };
 
 struct TextSource {
@@ -35,6 +34,8 @@ struct TextSource {
 
 /// A .npy file of tokens, as read_tokens.
 Corpus read_token_corpus(const std::filesystem::path& path);
+/// The same, or rows of 2-D; protocol hidden.
+Corpus read_hidden_corpus(const std::filesystem::path& path);
 /// Two 2-D .npy files of one shape [windows, tokens]: what the model reads, with its masks, and what stood there (no_target
 /// where it doesn't count). Error{input}.
 Corpus read_masked_corpus(const std::filesystem::path& inputs, const std::filesystem::path& targets);

@@ -182,12 +182,26 @@ std::vector<std::int32_t> read_tokens(const std::filesystem::path& path) {
   return read_ids(file, read_header(file), 1, "one dimension (a row of tokens)", std::nullopt);
 }
 
+namespace {
+
+TokenRows rows_of(const quant::MappedFile& file, const Header& header, const char* what, std::optional<std::int32_t> also) {
+  TokenRows rows{read_ids(file, header, 2, what, also), header.shape[0], header.shape[1]};
+  if (rows.tokens.empty()) throw quant::Error(quant::ErrorKind::input, file.path().string() + ": no tokens");
+  return rows;
+}
+
+}  // namespace
+
 TokenRows read_token_rows(const std::filesystem::path& path, std::optional<std::int32_t> also) {
   const quant::MappedFile file(path);
+  return rows_of(file, read_header(file), "two dimensions (windows, tokens)", also);
+}
+
+TokenRows read_tokens_or_rows(const std::filesystem::path& path) {
+  const quant::MappedFile file(path);
   const Header header = read_header(file);
-  TokenRows rows{read_ids(file, header, 2, "two dimensions (windows, tokens)", also), header.shape[0], header.shape[1]};
-  if (rows.tokens.empty()) throw quant::Error(quant::ErrorKind::input, path.string() + ": no tokens");
-  return rows;
+  if (header.shape.size() == 1) return {read_ids(file, header, 1, "one dimension", std::nullopt)};
+  return rows_of(file, header, "one dimension (a row of tokens) or two (windows, tokens)", std::nullopt);
 }
 
 std::string npy_header(std::string_view descr, const std::vector<std::int64_t>& shape) {

@@ -21,6 +21,9 @@ struct TokenRows {
 /// The same, 2-D. `also`: one more value that is allowed below 0.
 TokenRows read_token_rows(const std::filesystem::path& path, std::optional<std::int32_t> also = {});
 
+/// 1-D (rows and row are 0 then) or 2-D.
+TokenRows read_tokens_or_rows(const std::filesystem::path& path);
+
 /// Header of a version 1.0 file: descr as NumPy writes it ("'<f4'" or a list of fields), shape.
 std::string npy_header(std::string_view descr, const std::vector<std::int64_t>& shape);
 

@@ -14,6 +14,7 @@ const std::vector<ProtocolTraits>& protocols() {
       {Protocol::outlier_free, "outlier_free", 512, true, 2, false, true, true},
       {Protocol::lmeval, "lmeval", 0, false, 1, false, false, false},
       {Protocol::mlm, "mlm", 0, false, 1, false, false, false},
+      {Protocol::hidden, "hidden", 0, false, 1, false, false, true},
   };
   return all;
 }

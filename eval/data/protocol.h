@@ -9,7 +9,7 @@
 
 namespace qfid::eval {
 
-enum class Protocol : std::uint8_t { window, gptq, llamacpp, outlier_free, lmeval, mlm };
+enum class Protocol : std::uint8_t { window, gptq, llamacpp, outlier_free, lmeval, mlm, hidden };
 
 struct ProtocolTraits {
   Protocol protocol;
@@ -19,7 +19,7 @@ struct ProtocolTraits {
   std::int64_t least_context;  ///< fewer tokens leave nothing to score
   bool joined;                 ///< a text's documents are joined with "\n\n" and tokenized as one
   bool special_tokens;         ///< the tokenizer's special tokens (BOS, EOS) are added to what is tokenized
-  bool one_length;             ///< every window has `context` tokens
+  bool one_length;             ///< every window has `context` tokens; rows of 2-D files lose their padding
 };
 const std::vector<ProtocolTraits>& protocols();
 const ProtocolTraits& traits(Protocol protocol);

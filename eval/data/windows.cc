@@ -11,6 +11,7 @@ namespace {
 Window window_of(std::span<const std::int32_t> block, Protocol protocol, std::int32_t bos) {
   const auto context = static_cast<std::int64_t>(block.size());
   Window window{{block.begin(), block.end()}, {block.begin(), block.end()}, 0, context};
+  if (protocol == Protocol::hidden) return window;
   if (protocol == Protocol::window) {
     std::rotate(window.input.begin(), window.input.end() - 1, window.input.end());
   } else {
@@ -54,16 +55,34 @@ std::vector<Window> document_windows(std::span<const std::int32_t> document, std
   return windows;
 }
 
-std::vector<Window> masked_windows(const MaskedRows& rows, std::int64_t first, std::int64_t count, std::int64_t vocab,
-                                   std::int32_t pad) {
-  const auto fail = [](const std::string& path, std::int64_t row, const std::string& what) {
-    throw quant::Error(quant::ErrorKind::input, path + ": row " + std::to_string(row) + what);
-  };
-  const std::int64_t there = static_cast<std::int64_t>(rows.inputs.size()) / rows.row;
+namespace {
+
+void require_rows(std::span<const std::int32_t> ids, std::int64_t row, std::int64_t first, std::int64_t count,
+                  const std::string& path) {
+  const std::int64_t there = static_cast<std::int64_t>(ids.size()) / row;
   if (first + count > there)
-    throw quant::Error(quant::ErrorKind::input, rows.inputs_path + ": rows " + std::to_string(first) + " to " +
+    throw quant::Error(quant::ErrorKind::input, path + ": rows " + std::to_string(first) + " to " +
                                                     std::to_string(first + count - 1) + " asked for, it holds " +
                                                     std::to_string(there));
+}
+
+[[noreturn]] void fail_row(const std::string& path, std::int64_t row, const std::string& what) {
+  throw quant::Error(quant::ErrorKind::input, path + ": row " + std::to_string(row) + what);
+}
+
+/// Tokens of a row without the padding behind its last other one.
+std::size_t unpadded(std::span<const std::int32_t> row, std::int32_t pad, const std::string& path, std::int64_t index) {
+  std::size_t length = row.size();
+  while (length > 0 && row[length - 1] == pad) --length;
+  if (length == 0) fail_row(path, index, " is nothing but padding (token " + std::to_string(pad) + ")");
+  return length;
+}
+
+}  // namespace
+
+std::vector<Window> masked_windows(const MaskedRows& rows, std::int64_t first, std::int64_t count, std::int64_t vocab,
+                                   std::int32_t pad) {
+  require_rows(rows.inputs, rows.row, first, count, rows.inputs_path);
   require_vocabulary(rows.inputs, first * rows.row, (first + count) * rows.row, vocab, rows.inputs_path);
   require_vocabulary(rows.targets, first * rows.row, (first + count) * rows.row, vocab, rows.targets_path);
   std::vector<Window> windows;
@@ -71,15 +90,13 @@ std::vector<Window> masked_windows(const MaskedRows& rows, std::int64_t first, s
   for (std::int64_t r = first; r < first + count; ++r) {
     const auto at = static_cast<std::size_t>(r * rows.row), size = static_cast<std::size_t>(rows.row);
     const auto input = rows.inputs.subspan(at, size), target = rows.targets.subspan(at, size);
-    std::size_t length = size;
-    while (length > 0 && input[length - 1] == pad) --length;
-    if (length == 0) fail(rows.inputs_path, r, " is nothing but padding (token " + std::to_string(pad) + ")");
+    const std::size_t length = unpadded(input, pad, rows.inputs_path, r);
     const auto scored = [](std::int32_t id) { return id != no_target; };
     if (const auto cut = std::find_if(target.begin() + static_cast<std::ptrdiff_t>(length), target.end(), scored);
         cut != target.end())
-      fail(rows.targets_path, r,
-           ": column " + std::to_string(cut - target.begin()) + " is scored, where the inputs are padding (token " +
-               std::to_string(pad) + ")");
+      fail_row(rows.targets_path, r,
+               ": column " + std::to_string(cut - target.begin()) + " is scored, where the inputs are padding (token " +
+                   std::to_string(pad) + ")");
     any = any || std::any_of(target.begin(), target.end(), scored);
     windows.push_back({{input.begin(), input.begin() + static_cast<std::ptrdiff_t>(length)},
                        {target.begin(), target.begin() + static_cast<std::ptrdiff_t>(length)},
@@ -91,6 +108,30 @@ std::vector<Window> masked_windows(const MaskedRows& rows, std::int64_t first, s
                                                     " to " + std::to_string(first + count - 1) + " is " +
                                                     std::to_string(no_target) + ", nothing is scored");
   return windows;
+}
+
+std::vector<Window> padded_windows(std::span<const std::int32_t> ids, std::int64_t row, std::int64_t first,
+                                   std::int64_t count, std::int64_t vocab, std::int32_t pad, const std::string& path) {
+  require_rows(ids, row, first, count, path);
+  require_vocabulary(ids, first * row, (first + count) * row, vocab, path);
+  std::vector<Window> windows;
+  for (std::int64_t r = first; r < first + count; ++r) {
+    const auto all = ids.subspan(static_cast<std::size_t>(r * row), static_cast<std::size_t>(row));
+    const auto kept = all.first(unpadded(all, pad, path, r));
+    windows.push_back({{kept.begin(), kept.end()}, {kept.begin(), kept.end()}, 0, static_cast<std::int64_t>(kept.size())});
+  }
+  return windows;
+}
+
+void unscore_padding(std::vector<Window>& windows, std::int32_t pad, const std::string& path) {
+  for (std::size_t w = 0; w < windows.size(); ++w) {
+    const std::vector<std::int32_t>& input = windows[w].input;
+    for (std::size_t i = 0; i < input.size(); ++i)
+      if (input[i] == pad) windows[w].target[i] = no_target;
+    if (std::all_of(input.begin(), input.end(), [&](std::int32_t id) { return id == pad; }))
+      throw quant::Error(quant::ErrorKind::input, path + ": window " + std::to_string(w) +
+                                                      " is nothing but padding (token " + std::to_string(pad) + ")");
+  }
 }
 
 std::vector<Window> make_windows(std::span<const std::int32_t> tokens, Protocol protocol, std::int64_t first_token,

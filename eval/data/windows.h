@@ -6,6 +6,7 @@
 //   outlier_free  as gptq; windows count in whole batches, whose mean losses are averaged
 //   lmeval        document_windows: each document for itself, every token of it scored once
 //   mlm           masked_windows: rows of ids and of targets as they are, the targets that aren't -100 are scored
+//   hidden        input = the block, or a row of ids as it is; nothing is predicted, every token but padding is compared
 #pragma once
 
 #include <cstdint>
@@ -55,8 +56,15 @@ struct MaskedRows {
 std::vector<Window> masked_windows(const MaskedRows& rows, std::int64_t first, std::int64_t count, std::int64_t vocab,
                                    std::int32_t pad);
 
-/// `count` windows from first_token on, of any protocol but lmeval and mlm. Error{input} naming `path` when the file holds fewer, or
-/// a token >= vocab.
+/// `count` rows of ids from row `first` on, for protocol hidden: padding behind a row's last other token is cut.
+/// Error{input}: rows that aren't there, an id >= vocab, a row of nothing but padding.
+std::vector<Window> padded_windows(std::span<const std::int32_t> ids, std::int64_t row, std::int64_t first,
+                                   std::int64_t count, std::int64_t vocab, std::int32_t pad, const std::string& path);
+/// Tokens that are padding count no longer. Error{input} naming `path` and a window of nothing else.
+void unscore_padding(std::vector<Window>& windows, std::int32_t pad, const std::string& path);
+
+/// `count` windows from first_token on, of any protocol but lmeval and mlm. Error{input} naming `path` when the file holds
+/// fewer, or a token >= vocab.
 std::vector<Window> make_windows(std::span<const std::int32_t> tokens, Protocol protocol, std::int64_t first_token,
                                  std::int64_t count, std::int64_t context, std::int32_t bos, std::int64_t vocab,
                                  const std::string& path);

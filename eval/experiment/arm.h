@@ -16,6 +16,7 @@
 #include "eval/experiment/target_precision.h"
 #include "eval/experiment/tensor_hasher.h"
 #include "eval/metrics/attention_sinks.h"
+#include "eval/metrics/hidden_states.h"
 #include "eval/metrics/layer_tables.h"
 #include "eval/metrics/token_metrics.h"
 #include "eval/model/decoder.h"
@@ -56,7 +57,7 @@ struct Arm {
         sinks(static_cast<int>(config.num_hidden_layers), static_cast<int>(config.num_attention_heads),
               metrics.sink_threshold),
         footprint(footprint_metrics(config, precision_of(spec, config))) {
-    tokens.confidence = metrics.confidence;
+    tokens.confidence = hidden_states.confidence = metrics.confidence;
   }
   bool alive() const { return status == RunStatus::ok; }
   void fail(RunStatus why, std::string what) {
@@ -75,6 +76,7 @@ struct Arm {
   std::unique_ptr<Decoder> emulated;  ///< the same schemes on the reference backend, products in f32; null = not asked for
   kernels::DeviceTensor hidden, key_mask;  ///< of the chunk under way
   TokenData tokens;
+  HiddenData hidden_states;  ///< under protocol hidden, instead of tokens
   LayerTables tables;
   AttentionSinks sinks;
   std::vector<Metric> footprint;

@@ -79,6 +79,7 @@ std::vector<SiteRanges> calibrate(Decoder& baseline, const ModelConfig& config,
     }
     hidden = trace.residual;
   }
+  if (!config.has_head) return all;
   NamedCounts none;
   const DeviceTensor last = baseline.final_hidden(hidden, none);
   for (std::size_t i = 0; i < precisions.size(); ++i) {

@@ -63,8 +63,12 @@ std::vector<ComparedRow> compare_records(const std::vector<NamedRecord>& records
       if (x.windows.tokens != y->windows.tokens)
         throw Error(ErrorKind::usage, std::format("{} and {} aren't comparable: {} / {} scored different tokens", a.name,
                                                   b.name, x.model, x.target));
-      std::vector<Series> all{{"perplexity", SumKind::real, true, x.windows.nll, y->windows.nll}};
-      if (x.target != "baseline") {
+      std::vector<Series> all;
+      if (!x.windows.nmse.empty() && x.target != "baseline")
+        all = {{"hidden.nmse.mean", SumKind::real, false, x.windows.nmse, y->windows.nmse},
+               {"hidden.cosine_distance.mean", SumKind::real, false, x.windows.cosine_distance, y->windows.cosine_distance}};
+      if (!x.windows.nll.empty()) all = {{"perplexity", SumKind::real, true, x.windows.nll, y->windows.nll}};
+      if (!x.windows.nll.empty() && x.target != "baseline") {
         all.push_back({"kl.mean", SumKind::real, false, x.windows.kl, y->windows.kl});
         all.push_back({"top1.agreement", SumKind::event_differences, false, as_double(x.windows.top1_agree),
                        as_double(y->windows.top1_agree)});

@@ -96,6 +96,8 @@ class DataReader {
       problems_.add(*targets, "data.targets belongs to protocol mlm, found " + std::string(to_string(data_.protocol)));
     if (masked && text != nullptr)
       problems_.add(*text, "protocol mlm reads data.tokens and data.targets, text isn't masked here");
+    if (data_.protocol == Protocol::hidden && text != nullptr)
+      problems_.add(*text, "protocol hidden reads data.tokens, expected a .npy file of one or two dimensions");
     if (masked && targets == nullptr)
       problems_.add(node, "protocol mlm without data.targets, expected what stood where data.tokens is masked");
     if (targets == nullptr || !masked) return;
@@ -109,6 +111,13 @@ class DataReader {
 };
 
 }  // namespace
+
+void check_metrics(const YamlNode& metrics, Protocol protocol, Problems& problems) {
+  if (protocol != Protocol::hidden) return;
+  for (const char* key : {"budget_windows", "noise_windows", "interventions"})
+    if (const YamlNode* node = metrics.find(key); node != nullptr && node->text != "0")
+      problems.add(*node, std::string(key) + " measures by scored tokens, and protocol hidden scores none");
+}
 
 DataSpec data_from(const YamlNode& node, const fs::path& directory, Problems& problems) {
   return DataReader(directory, problems).read(node);

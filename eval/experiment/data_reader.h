@@ -19,5 +19,7 @@ std::int64_t whole(const YamlNode& node);
 
 /// `node`: what stands under `data`, its keys checked.
 DataSpec data_from(const YamlNode& node, const std::filesystem::path& directory, Problems& problems);
+/// Refuses metrics that score tokens under a protocol that scores none.
+void check_metrics(const YamlNode& metrics, Protocol protocol, Problems& problems);
 
 }  // namespace qfid::eval

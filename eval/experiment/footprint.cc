@@ -20,8 +20,8 @@ double weight_bytes(const ModelConfig& config, const DecoderPrecision& precision
   const auto hidden = static_cast<double>(config.hidden_size), layers = static_cast<double>(config.num_hidden_layers);
   const std::int64_t rows = config.vocab_size + config.max_position_embeddings + config.position_offset;
   double bytes = 4 * hidden * static_cast<double>(rows + config.type_vocab_size);
-  bytes += 4 * hidden * (4 * layers + (config.causal ? 2 : 4));             // norms
-  if (!config.causal) bytes += 4 * static_cast<double>(config.vocab_size);  // lm_head's bias
+  bytes += 4 * hidden * (4 * layers + (config.causal || !config.has_head ? 2 : 4));            // norms
+  if (!config.causal && config.has_head) bytes += 4 * static_cast<double>(config.vocab_size);  // lm_head's bias
   if (config.learnable_sink) bytes += 4 * layers * static_cast<double>(config.num_attention_heads);
   for (const ModuleProblem& entry : linear_problems(config, precision)) {
     const kernels::LinearProblem& p = entry.problem;

@@ -30,7 +30,7 @@ void read_bound(const YamlNode& body, GateSpec& gate, Problems& problems) {
     problems.add(bound, "a perplexity ratio is above 0, found " + bound.text);
   if (gate.metric.starts_with("top1.") && !relative && (gate.bound < 0 || gate.bound > 1))
     problems.add(bound, gate.metric + " is a share, expected 0..1, found " + bound.text);
-  if (gate.metric.starts_with("kl") && !relative && gate.bound < 0)
+  if ((gate.metric.starts_with("kl") || gate.metric.starts_with("hidden.")) && !relative && gate.bound < 0)
     problems.add(bound, gate.metric + " is never below 0, found " + bound.text);
 }
 
@@ -122,7 +122,16 @@ std::vector<GateSpec> gates_from(const YamlNode& gates, const std::filesystem::p
 void check_measurable(const GateSpec& gate, const Spec& spec, const YamlNode& node, Problems& problems) {
   if (!gate.exact.empty() && spec.metrics.local_windows == 0)
     problems.add(node, "gate \"" + gate.name + "\" is exact, which needs metrics.local_windows");
-  if (gate.exact.empty() && gate_metric(gate.metric).unit != GateUnit::token && spec.data.protocol != Protocol::lmeval)
+  const bool hidden = spec.data.protocol == Protocol::hidden;
+  if (gate.exact == "logits" && hidden)
+    problems.add(node, "gate \"" + gate.name + "\": protocol hidden makes no logits, expected exact: taps");
+  if (gate.exact.empty() && of_hidden_states(gate_metric(gate.metric)) != hidden)
+    problems.add(node,
+                 "gate \"" + gate.name + "\": " + gate.metric +
+                     (hidden ? " is of scored tokens, protocol hidden has hidden.nmse.mean, hidden.cosine_distance.mean, "
+                               "hidden.pooled.cosine_distance.mean"
+                             : " is of hidden states, expected data.protocol: hidden"));
+  if (gate.exact.empty() && by_documents(gate_metric(gate.metric)) && !hidden && spec.data.protocol != Protocol::lmeval)
     problems.add(node, "gate \"" + gate.name + "\": " + gate.metric +
                            " counts words and bytes of documents, expected data.protocol: lmeval");
 }

@@ -27,7 +27,7 @@ std::string words_of(const GateRecord& g, const GateMetric& metric, const std::s
   if (!why_not.empty()) return text + why_not;
   if (s.outcome == GateOutcome::pass) return text + "shown to be within";
   if (s.outcome == GateOutcome::fail) return text + "shown to be beyond";
-  const char* const units = metric.unit == GateUnit::token ? "windows" : "documents";
+  const char* const units = by_documents(metric) ? "documents" : "windows";
   if (s.windows < min_windows_for_interval)
     return text + std::format("{} {} say nothing, at least {} are needed", s.windows, units, min_windows_for_interval);
   if (s.p_fail <= 1 - g.confidence)
@@ -168,6 +168,9 @@ class Evaluation {
     if (const std::string why_not = incomplete(run); !why_not.empty()) return why_not;
     const RunRecord& base = *record_.find(run.model, "baseline");
     const GateMetric& metric = gate_metric(spec.metric);
+    if (of_hidden_states(metric) == run.windows.nmse.empty())
+      return of_hidden_states(metric) ? "these results hold no hidden states: those are compared under protocol hidden"
+                                      : "these results hold no scored tokens: protocol hidden compares hidden states";
     sums = gate_sums(run, base, metric);
     std::vector<double> other;
     if (!spec.relative_target.empty()) {
@@ -270,6 +273,9 @@ const std::vector<GateMetric>& gate_metrics() {
       {"word_perplexity.ratio", "nll.difference", SumKind::real, true, GateUnit::word},
       {"byte_perplexity.ratio", "nll.difference", SumKind::real, true, GateUnit::byte},
       {"bits_per_byte.difference", "nll.difference", SumKind::real, false, GateUnit::byte, std::numbers::log2e},
+      {"hidden.nmse.mean", "hidden.nmse", SumKind::real, false},
+      {"hidden.cosine_distance.mean", "hidden.cosine_distance", SumKind::real, false},
+      {"hidden.pooled.cosine_distance.mean", "hidden.pooled.cosine_distance", SumKind::real, false, GateUnit::window},
   };
   return all;
 }
@@ -294,6 +300,9 @@ SumKind sum_kind(const GateSpec& gate) {
 std::vector<double> gate_sums(const RunRecord& run, const RunRecord& baseline, const GateMetric& metric) {
   const WindowSums& w = run.windows;
   quant::require(w.tokens == baseline.windows.tokens, "gate_sums: the runs scored different windows");
+  if (metric.sums == "hidden.nmse") return w.nmse;
+  if (metric.sums == "hidden.cosine_distance") return w.cosine_distance;
+  if (metric.sums == "hidden.pooled.cosine_distance") return w.pooled_cosine_distance;
   if (metric.sums == "kl") return w.kl;
   if (metric.sums == "kl_reverse") return w.kl_reverse;
   std::vector<double> sums;
@@ -308,6 +317,10 @@ std::vector<double> gate_sums(const RunRecord& run, const RunRecord& baseline, c
 
 std::optional<GateUnits> by_unit(const RunRecord& run, const GateMetric& metric, std::vector<double> window_sums) {
   if (metric.unit == GateUnit::token) return GateUnits{std::move(window_sums), run.windows.tokens};
+  if (metric.unit == GateUnit::window) {
+    std::vector<std::int64_t> one(window_sums.size(), 1);
+    return GateUnits{std::move(window_sums), std::move(one)};
+  }
   GateUnits units;
   std::size_t next = 0;
   for (const ScoredDocument& document : run.documents) {

@@ -11,8 +11,8 @@
 
 namespace qfid::eval {
 
-/// What a gated mean is by: of text, where documents are the units that vary (protocol lmeval).
-enum class GateUnit : std::uint8_t { token, word, byte };
+/// What a gated mean is by. Words and bytes: of text, where documents are the units that vary (protocol lmeval).
+enum class GateUnit : std::uint8_t { token, word, byte, window };
 
 /// A metric that can be gated: a mean over tokens whose window sums a record holds, or the same sums by unit of text.
 struct GateMetric {
@@ -23,6 +23,10 @@ struct GateMetric {
   GateUnit unit = GateUnit::token;
   double scale = 1;  ///< of the sums, before the mean is taken
 };
+/// Whether it is by words or bytes of documents.
+inline bool by_documents(const GateMetric& metric) { return metric.unit == GateUnit::word || metric.unit == GateUnit::byte; }
+/// Whether it is of hidden states (protocol hidden); of scored tokens otherwise.
+inline bool of_hidden_states(const GateMetric& metric) { return metric.sums.starts_with("hidden."); }
 const std::vector<GateMetric>& gate_metrics();
 /// Error{internal} for an unknown name (the key table has checked it).
 const GateMetric& gate_metric(std::string_view name);

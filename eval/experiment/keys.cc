@@ -27,7 +27,7 @@ std::vector<KeyRow> build() {
        "What is one document of the text: the file, each line, or the field \"text\" of each line."},
       {"data.detokenize", choice, false, "none|wikitext", "none",
        "wikitext: WikiText's release back to plain English before tokenizing, as lm-evaluation-harness does."},
-      {"data.protocol", choice, false, "window|gptq|llamacpp|outlier_free|lmeval|mlm", "window",
+      {"data.protocol", choice, false, "window|gptq|llamacpp|outlier_free|lmeval|mlm|hidden", "window",
        "How tokens become windows and which predictions count (docs/metrics.md)."},
       {"data.windows", integer, false, "1..10000000", "all that fit",
        "Windows to evaluate; under lmeval at most so many, of whole documents."},
@@ -101,8 +101,11 @@ std::vector<KeyRow> build() {
       {"gates.*", map, false, "", "", "One gate, for every model and target that its patterns match."},
       {"gates.*.metric", choice, false,
        "perplexity.ratio|nll.difference|kl.mean|kl_reverse.mean|top1.agreement|top1.flips|word_perplexity.ratio|"
-       "byte_perplexity.ratio|bits_per_byte.difference",
-       "none", "What is bounded; of words and bytes under protocol lmeval. A gate has metric or exact."},
+       "byte_perplexity.ratio|bits_per_byte.difference|hidden.nmse.mean|hidden.cosine_distance.mean|"
+       "hidden.pooled.cosine_distance.mean",
+       "none",
+       "What is bounded; of words and bytes under protocol lmeval, of hidden states under hidden. A gate has metric or "
+       "exact."},
       {"gates.*.exact", choice, false, "logits|taps", "none",
        "Nothing may change against a saved baseline, bit for bit: the logits, or every tensor of every layer and the "
        "logits, "

@@ -1,9 +1,10 @@
 #include "eval/experiment/lockstep.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <format>
+
+#include "eval/experiment/stopwatch.h"
 
 namespace qfid::eval {
 
@@ -11,26 +12,6 @@ using kernels::DeviceTensor;
 using quant::Shape;
 
 namespace {
-
-/// Adds the time until its end, when the backend has finished what was asked of it, to a counter.
-class Stopwatch {
- public:
-  Stopwatch(double& total, kernels::Backend& backend) : total_(total), backend_(backend) {}
-  Stopwatch(const Stopwatch&) = delete;
-  Stopwatch& operator=(const Stopwatch&) = delete;
-  ~Stopwatch() {
-    try {
-      backend_.synchronize();
-    } catch (const quant::Error&) {  // what went wrong on the device is said by the next call to it
-    }
-    total_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-  }
-
- private:
-  double& total_;
-  kernels::Backend& backend_;
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
 
 constexpr DeviceTensor LayerTrace::* trace_fields[] = {
     &LayerTrace::key_mask, &LayerTrace::hidden_in,   &LayerTrace::attn_in, &LayerTrace::q,        &LayerTrace::k,
@@ -86,7 +67,10 @@ void Lockstep::run(const Chunk& chunk) {
       embed(arm, chunk.inputs);
     });
   for (int l = 0; l < baseline_.decoder->layers(); ++l) run_layer(l, sample);
-  score(chunk);
+  if (hidden_states_)
+    compare_hidden_states(chunk);
+  else
+    score(chunk);
 }
 
 void Lockstep::dump(const Arm& arm, kernels::Backend& on, const std::string& place, const LayerTrace& trace,
@@ -294,7 +278,7 @@ void Lockstep::score(const Chunk& chunk) {
         for (const auto& [site, cast] : counts) arm.tables.add_codes(-1, site, cast);
         if (arm.hasher) {
           const std::int64_t left = metrics_.local_windows - chunk.first_window - b;
-          arm.hasher->add_logits(logits, *arm.backend, std::clamp<std::int64_t>(left, 0, end - b));
+          arm.hasher->add_last("logits", logits, *arm.backend, std::clamp<std::int64_t>(left, 0, end - b));
         }
         const Stopwatch watch(arm.metric_seconds, *arm.backend);
         measure_final_norm(arm, b, end);

@@ -13,8 +13,14 @@ namespace qfid::eval {
 
 class Lockstep {
  public:
-  Lockstep(const DecoderWeights& weights, const MetricsSpec& metrics, Arm& baseline, std::vector<Arm>& arms)
-      : weights_(weights), config_(weights.config), metrics_(metrics), baseline_(baseline), arms_(arms) {}
+  Lockstep(const DecoderWeights& weights, const MetricsSpec& metrics, Protocol protocol, Arm& baseline,
+           std::vector<Arm>& arms)
+      : weights_(weights),
+        config_(weights.config),
+        metrics_(metrics),
+        hidden_states_(protocol == Protocol::hidden),
+        baseline_(baseline),
+        arms_(arms) {}
 
   /// What goes wrong in a target is recorded in its arm. The baseline's errors are thrown, but for logits that aren't
   /// finite: its arm is dead afterwards.
@@ -58,6 +64,8 @@ class Lockstep {
   void compare(int l, Arm& arm, kernels::Backend& on, const std::string& error, const LayerTrace& base,
                const LayerTrace& test);
   void score(const Chunk& chunk);
+  void compare_hidden_states(const Chunk& chunk);  // lockstep_hidden.cc
+  static void add_hidden_windows(Arm& arm, const Chunk& chunk, const quant::Tensor& base, const quant::Tensor& test);
   void measure_final_norm(Arm& arm, std::int64_t begin, std::int64_t end);
   std::int64_t windows_at_once(std::int64_t windows, std::int64_t length) const;
   void score_arm(Arm& arm, const Chunk& chunk, std::int64_t b, const kernels::DeviceTensor& base_logits,
@@ -70,6 +78,7 @@ class Lockstep {
   const DecoderWeights& weights_;
   const ModelConfig& config_;
   const MetricsSpec& metrics_;
+  bool hidden_states_;  ///< are compared, and no tokens are scored
   Arm& baseline_;
   std::vector<Arm>& arms_;
   kernels::DeviceTensor targets_;

@@ -16,7 +16,11 @@ namespace {
 std::vector<GateSpec> gates_or_usual(const Spec& spec) {
   if (!spec.gates.empty()) return spec.gates;
   std::vector<GateSpec> usual;
-  for (const char* metric : {"perplexity.ratio", "kl.mean", "top1.agreement"}) {
+  const std::vector<const char*> metrics =
+      spec.data.protocol == Protocol::hidden
+          ? std::vector{"hidden.nmse.mean", "hidden.cosine_distance.mean", "hidden.pooled.cosine_distance.mean"}
+          : std::vector{"perplexity.ratio", "kl.mean", "top1.agreement"};
+  for (const char* metric : metrics) {
     GateSpec gate;
     gate.name = gate.metric = metric;
     usual.push_back(gate);
@@ -48,11 +52,12 @@ void require_alike(const Spec& spec, const ExperimentRecord& pilot, const std::s
 /// Window sums of what the gate bounds, or why there are none.
 std::string sums_for(const ExperimentRecord& pilot, const RunRecord& run, const GateSpec& gate, std::vector<double>& sums) {
   if (!gate.exact.empty()) return "exact: one bit is enough";
-  if (gate_metric(gate.metric).unit != GateUnit::token) return "its units are documents, a plan counts windows";
+  if (by_documents(gate_metric(gate.metric))) return "its units are documents, a plan counts windows";
   if (!gate.relative_written.empty()) return "relative to a file: the change isn't in the pilot";
   const RunRecord* baseline = pilot.find(run.model, "baseline");
   if (baseline == nullptr || run.status != RunStatus::ok) return "the pilot's run isn't complete";
   const GateMetric& metric = gate_metric(gate.metric);
+  if (of_hidden_states(metric) == run.windows.nmse.empty()) return "the pilot has no " + gate.metric;
   sums = gate_sums(run, *baseline, metric);
   if (gate.relative_target.empty()) return "";
   const RunRecord* other = pilot.find(run.model, gate.relative_target);
@@ -76,7 +81,8 @@ PilotEffect effect_of(const GateSpec& gate, const PlannedRun& planned, const Exp
     effect.why_not = std::format("pilot and plan need {} windows or more", min_windows_for_interval);
   if (!effect.why_not.empty()) return effect;
   const GateMetric& metric = gate_metric(gate.metric);
-  const double least = detectable_difference(sums, run->windows.tokens, sum_kind(gate), gate.confidence, planned.windows,
+  const GateUnits units = *by_unit(*run, metric, std::move(sums));  // those of documents have been left out
+  const double least = detectable_difference(units.sums, units.counts, sum_kind(gate), gate.confidence, planned.windows,
                                              resamples_for(tests, gate.confidence));
   effect.factor = metric.exponential;
   effect.least = metric.exponential ? std::exp(least) : least;

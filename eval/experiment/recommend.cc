@@ -12,6 +12,7 @@ namespace {
 
 template <class T>
 std::vector<T> part(const std::vector<T>& all, std::size_t begin, std::size_t end) {
+  if (all.empty()) return {};  // sums that the protocol doesn't have
   return {all.begin() + static_cast<std::ptrdiff_t>(begin), all.begin() + static_cast<std::ptrdiff_t>(end)};
 }
 
@@ -29,8 +30,14 @@ ExperimentRecord half_of(const ExperimentRecord& record, const std::string& mode
     copy.message = run.message;
     const WindowSums& w = run.windows;
     const std::size_t n = w.tokens.size(), middle = n / 2, begin = second ? middle : 0, end = second ? n : middle;
-    copy.windows = {part(w.tokens, begin, end), part(w.nll, begin, end), part(w.kl, begin, end),
-                    part(w.kl_reverse, begin, end), part(w.top1_agree, begin, end)};
+    copy.windows = {part(w.tokens, begin, end),
+                    part(w.nll, begin, end),
+                    part(w.kl, begin, end),
+                    part(w.kl_reverse, begin, end),
+                    part(w.top1_agree, begin, end),
+                    part(w.nmse, begin, end),
+                    part(w.cosine_distance, begin, end),
+                    part(w.pooled_cosine_distance, begin, end)};
     half.runs.push_back(std::move(copy));
   }
   return half;
@@ -116,7 +123,7 @@ std::vector<Recommendation> recommend(const ExperimentRecord& record, const std:
       throw quant::Error(
           quant::ErrorKind::usage,
           "budget \"" + gate.name + "\" is exact: a change of precision changes every bit, expected a metric");
-    if (gate_metric(gate.metric).unit != GateUnit::token)
+    if (by_documents(gate_metric(gate.metric)))
       throw quant::Error(quant::ErrorKind::usage, "budget \"" + gate.name + "\": " + gate.metric +
                                                       " goes by documents, which halves of the windows cut; expected "
                                                       "perplexity.ratio or another metric by token");

@@ -185,9 +185,11 @@ void add_details(ExperimentRecord& record, const JsonCursor& root) {
       for (const JsonCursor& histogram : runs[i].at("p_codes").items())
         record.runs[i].p_codes.push_back(histogram_of(histogram));
   }
-  for (const JsonCursor& pair : root.at("pairs").items())
-    record.pairs.push_back({pair.at("model").text(), pair.at("a").text(), pair.at("b").text(),
-                            metric_of("nll.difference", pair.at("nll.difference"))});
+  for (const JsonCursor& pair : root.at("pairs").items()) {
+    const char* name = pair.has("hidden.nmse.difference") ? "hidden.nmse.difference" : "nll.difference";
+    record.pairs.push_back(
+        {pair.at("model").text(), pair.at("a").text(), pair.at("b").text(), metric_of(name, pair.at(name))});
+  }
   for (const JsonCursor& gate : root.at("gates").items()) record.gates.push_back(gate_of(gate));
   if (root.has("attention"))  // added to version 1 later
     for (const JsonCursor& head : root.at("attention").items()) record.attention.push_back(attention_of(head));

@@ -34,6 +34,12 @@ WindowSums windows_of(const JsonCursor& at) {
   WindowSums sums;
   for (const JsonCursor& item : at.at("tokens").items()) sums.tokens.push_back(item.integer(1, most));
   const std::size_t n = sums.tokens.size();
+  if (at.has("hidden_nmse")) {  // of protocol hidden
+    sums.nmse = numbers(at.at("hidden_nmse"), n);
+    sums.cosine_distance = numbers(at.at("hidden_cosine_distance"), n);
+    sums.pooled_cosine_distance = numbers(at.at("hidden_pooled_cosine_distance"), n);
+    return sums;
+  }
   sums.nll = numbers(at.at("nll"), n);
   sums.kl = numbers(at.at("kl"), n);
   sums.kl_reverse = numbers(at.at("kl_reverse"), n);

@@ -59,9 +59,10 @@ class Runner {
     for (const ModelSpec& model : spec_.models) {
       const CheckedModel checked = check_model(spec_, model, corpus_);
       total_windows_ += checked.size.windows;
-      if (!spec_.dump.directory.empty() && !traits(spec_.data.protocol).one_length)
+      if (!spec_.dump.directory.empty() && !(traits(spec_.data.protocol).one_length && corpus_.row == 0))
         throw Error(ErrorKind::usage, spec_.file.string() + ": --dump needs windows of one length, those of protocol " +
-                                          std::string(to_string(spec_.data.protocol)) + " may differ");
+                                          std::string(to_string(spec_.data.protocol)) + (corpus_.row == 0 ? "" : ", rows,") +
+                                          " may differ");
       const auto add_dump = [&](const TargetSpec& target) {
         dumped += dump_bytes(checked.config, spec_.metrics, target, checked.size.windows, checked.size.context);
       };
@@ -124,19 +125,21 @@ class Runner {
 
   void run_model(const ModelSpec& model) {
     const Clock::time_point load_start = Clock::now();
-    const ModelConfig config = read_config(model.path);
     Checkpoint checkpoint = Checkpoint::open(model.path);
-    const EvaluationSize size = evaluation_size(spec_, config, corpus_);
-    const std::vector<Window> windows = evaluation_windows(spec_, config, corpus_, size);
+    ModelConfig known = read_config(model.path);
+    known.has_head = has_head(checkpoint, known);
+    const EvaluationSize size = evaluation_size(spec_, known, corpus_);
+    const std::vector<Window> windows = evaluation_windows(spec_, known, corpus_, size);
     const std::vector<WindowRange> chunks = chunks_of(windows, spec_.run.chunk_windows);
     ModelUnits units(store_, unit_ids(spec_, model.name, chunks), next_unit_);
     const bool computes = units.compute_any();
     DecoderWeights weights;
-    weights.config = config;
+    weights.config = known;
     if (computes)
-      weights = load_weights(checkpoint, config);
+      weights = load_weights(checkpoint, known);
     else
-      weights.unused_tensors = check_weights(checkpoint, config);
+      weights.unused_tensors = check_weights(checkpoint, known);
+    const ModelConfig& config = weights.config;
     record_.models.push_back({model.name, model.written, config.family, content_hash(model.name, checkpoint),
                               checkpoint.parameters(), variant_name(config), weights.unused_tensors, config.vocab_size,
                               model.group, model.seed});
@@ -240,7 +243,7 @@ class Runner {
 
   void evaluate(const ModelSpec& model, const DecoderWeights& weights, const std::vector<Window>& windows,
                 const std::vector<WindowRange>& chunks, ModelUnits& units, Arm& baseline, std::vector<Arm>& arms) {
-    Lockstep lockstep(weights, spec_.metrics, baseline, arms);
+    Lockstep lockstep(weights, spec_.metrics, spec_.data.protocol, baseline, arms);
     for (const WindowRange& chunk : chunks) {
       const std::string unit = chunk_unit(model.name, chunk);
       if (stop_.load()) {
@@ -327,8 +330,10 @@ class Runner {
       run.implementations = arm.decoder->implementations();
     else if (arm.alive())
       run.implementations = arm.implementations;
-    if (!arm.alive() || arm.tokens.windows.empty()) return run;
-    run.metrics = compute_token_metrics(arm.tokens);
+    const bool hidden = spec_.data.protocol == Protocol::hidden;
+    if (!arm.alive() || (hidden ? arm.hidden_states.windows.empty() : arm.tokens.windows.empty())) return run;
+    if (!hidden) run.metrics = compute_token_metrics(arm.tokens);
+    if (hidden && arm.target != &spec_.baseline) run.metrics = hidden_metrics(arm.hidden_states);
     for (std::vector<Metric> more : {arm.tables.summary(), arm.sinks.metrics(sinks), arm.footprint})
       run.metrics.insert(run.metrics.end(), more.begin(), more.end());
     run.layers = arm.tables.rows();
@@ -337,9 +342,9 @@ class Runner {
     if (arm.target != &spec_.baseline)
       for (Metric& metric : outlier_error(record_.find(model.name, "baseline")->layers, run.layers))
         run.metrics.push_back(std::move(metric));
-    run.windows = window_sums(arm.tokens);
+    run.windows = hidden ? hidden_window_sums(arm.hidden_states) : window_sums(arm.tokens);
     run.documents = arm.tokens.documents;
-    run.tokens = token_series(arm.tokens);
+    run.tokens = hidden ? hidden_series(arm.hidden_states) : token_series(arm.tokens);
     if (arm.hasher) {
       run.hashes = arm.hasher->hashes();
       run.hashes->key = hash_key(arm.backend->info(), run.description, run.implementations);

@@ -119,12 +119,14 @@ SavedBaseline baseline_of(const ExperimentRecord& record, const std::vector<Gate
   for (const RunRecord& run : record.runs) {
     if (run.target == "baseline") continue;
     SavedRun entry{run.model, "", run.target, 0, run.description, run.windows.tokens, {}};
-    for (const GateMetric& metric : gate_metrics())
+    for (const GateMetric& metric : gate_metrics()) {
+      if (of_hidden_states(metric) == run.windows.nmse.empty() && run.status == RunStatus::ok) continue;
       if (gated(gates, run, metric) && run.status == RunStatus::ok)
         entry.sums[std::string(metric.sums)] = gate_sums(run, *record.find(run.model, "baseline"), metric);
       else if (gated(gates, run, metric))
         throw Error(ErrorKind::usage, std::format("{} / {} was {}: only complete results make a baseline", run.model,
                                                   run.target, to_string(run.status)));
+    }
     for (const ModelRecord& model : record.models)
       if (model.name == run.model) {
         entry.checkpoint = model.content_hash;

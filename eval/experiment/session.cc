@@ -80,7 +80,7 @@ void whole_documents(const Spec& spec, const Corpus& corpus, std::int64_t end, E
   }
 }
 
-/// Windows of masked-LM data are its rows, and what is counted in tokens must agree with them.
+/// Windows of 2-D data are its rows, and what is counted in tokens must agree with them.
 void whole_rows(const Spec& spec, const Corpus& corpus) {
   if (corpus.row == 0) return;
   const auto check = [&](const char* key, std::int64_t first) {
@@ -97,19 +97,21 @@ void whole_rows(const Spec& spec, const Corpus& corpus) {
 }
 
 /// A model and a protocol go together, or the reason why they don't.
-void require_scorable(const Spec& spec, const ModelSpec& model, const ModelConfig& config, const Checkpoint& checkpoint) {
+void require_scorable(const Spec& spec, const ModelSpec& model, const ModelConfig& config) {
   const bool masked = spec.data.protocol == Protocol::mlm;
+  if (spec.data.protocol == Protocol::hidden) return;
   const auto refuse = [&](const std::string& what) {
     throw Error(ErrorKind::usage, spec.file.string() + ": model " + model.name + " " + what);
   };
   if (!config.causal && !masked)
     refuse("is an encoder (" + config.family + "), which predicts no next token: protocol " +
            std::string(to_string(spec.data.protocol)) +
-           " can't score it, expected data.protocol mlm with data.tokens and data.targets");
+           " can't score it, expected data.protocol mlm with data.tokens and data.targets, or hidden");
   if (config.causal && masked)
     refuse("is a decoder (" + config.family + "), which predicts next tokens: protocol mlm scores masked ones");
-  if (!config.causal && !has_head(checkpoint, config))
-    refuse("has no masked-LM head (no tensor cls.predictions.*): protocol mlm can't score it");
+  if (!config.has_head)
+    refuse(
+        "has no masked-LM head (no tensor cls.predictions.*): protocol mlm can't score it, expected data.protocol hidden");
 }
 
 /// With equal batches the mean of batch means is the mean over tokens, and windows stay the units of every interval; the
@@ -131,6 +133,7 @@ void whole_batches(const Spec& spec, const Corpus& corpus, EvaluationSize& size)
 
 Corpus load_corpus(const DataSpec& data) {
   if (data.protocol == Protocol::mlm) return read_masked_corpus(data.tokens, data.targets);
+  if (data.protocol == Protocol::hidden) return read_hidden_corpus(data.tokens);
   return data.tokens.empty() ? read_text_corpus(data.text, data.protocol) : read_token_corpus(data.tokens);
 }
 
@@ -188,7 +191,8 @@ EvaluationSize evaluation_size(const Spec& spec, const ModelConfig& config, cons
 CheckedModel check_model(const Spec& spec, const ModelSpec& model, const Corpus& corpus) {
   CheckedModel checked{read_config(model.path), {}};
   Checkpoint checkpoint = Checkpoint::open(model.path);
-  require_scorable(spec, model, checked.config, checkpoint);
+  checked.config.has_head = has_head(checkpoint, checked.config);
+  require_scorable(spec, model, checked.config);
   check_weights(checkpoint, checked.config);
   checked.size = evaluation_size(spec, checked.config, corpus);
   evaluation_windows(spec, checked.config, corpus, checked.size);
@@ -196,13 +200,31 @@ CheckedModel check_model(const Spec& spec, const ModelSpec& model, const Corpus&
   return checked;
 }
 
+namespace {
+
+/// Padding is an encoder's: a decoder sees whatever comes before, and its rows have none behind.
+std::vector<Window> hidden_windows(const Spec& spec, const ModelConfig& config, const Corpus& corpus,
+                                   const EvaluationSize& size, std::int32_t pad) {
+  const std::int64_t first = spec.data.first_token;
+  std::vector<Window> windows =
+      corpus.row > 0
+          ? padded_windows(corpus.tokens, corpus.row, first / corpus.row, size.windows, config.vocab_size, pad, corpus.path)
+          : make_windows(corpus.tokens, Protocol::hidden, first, size.windows, size.context,
+                         static_cast<std::int32_t>(config.bos_token_id), config.vocab_size, corpus.path);
+  if (!config.causal) unscore_padding(windows, pad, corpus.path);
+  return windows;
+}
+
+}  // namespace
+
 std::vector<Window> evaluation_windows(const Spec& spec, const ModelConfig& config, const Corpus& corpus,
                                        const EvaluationSize& size) {
   const auto bos = static_cast<std::int32_t>(config.bos_token_id);
+  const auto pad = static_cast<std::int32_t>(config.pad_token_id);
+  if (spec.data.protocol == Protocol::hidden) return hidden_windows(spec, config, corpus, size, pad);
   if (corpus.row > 0)
     return masked_windows({corpus.tokens, corpus.targets, corpus.row, corpus.path, corpus.targets_path},
-                          spec.data.first_token / corpus.row, size.windows, config.vocab_size,
-                          static_cast<std::int32_t>(config.pad_token_id));
+                          spec.data.first_token / corpus.row, size.windows, config.vocab_size, pad);
   if (spec.data.protocol != Protocol::lmeval)
     return make_windows(corpus.tokens, spec.data.protocol, spec.data.first_token, size.windows, size.context, bos,
                         config.vocab_size, corpus.path);
@@ -228,7 +250,7 @@ std::vector<ScoredDocument> scored_documents(const Corpus& corpus, const Evaluat
 
 std::vector<Window> calibration_windows(const Spec& spec, const ModelConfig& config, const Corpus& corpus,
                                         std::int64_t context) {
-  // Inputs alone matter. Rows of masked-LM data are read as they are, padding included: all of them go in at once.
+  // Inputs alone matter. Rows are read as they are, padding included: all of them go in at once.
   const Protocol blocks = spec.data.protocol == Protocol::lmeval ? Protocol::window
                           : corpus.row > 0                       ? Protocol::gptq
                                                                  : spec.data.protocol;

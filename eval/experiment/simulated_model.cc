@@ -18,8 +18,7 @@ SimulatedModel::SimulatedModel(kernels::Backend& backend, const DecoderWeights& 
     kernels::DeviceTensor hidden = model->embed(backend.upload(ids));
     const kernels::DeviceTensor key_mask = model->key_mask(ids);
     for (int l = 0; l < model->layers(); ++l) hidden = model->layer(l, hidden, nullptr, key_mask).residual;
-    NamedCounts ignored;
-    model->final_hidden(hidden, ignored);
+    model->last_hidden(hidden);
   }
   simulation_.estimate(false);
   for (const auto& [site, range] : simulation_.ranges())

@@ -104,7 +104,10 @@ class SpecBuilder {
       device(*node, spec_.baseline);
     }
     for (const auto& [name, body] : root_.find("targets")->entries) target(name, body);
-    if (const YamlNode* node = root_.find("metrics")) metrics(*node);
+    if (const YamlNode* node = root_.find("metrics")) {
+      metrics(*node);
+      check_metrics(*node, spec_.data.protocol, problems_);
+    }
     if (const YamlNode* node = root_.find("gates")) gates(*node);
     if (const YamlNode* node = root_.find("run")) {
       if (const YamlNode* threads = node->find("threads")) spec_.run.threads = static_cast<int>(whole(*threads));
@@ -261,7 +264,8 @@ class SpecBuilder {
     if (const YamlNode* n = node.find("overrides")) overrides(*n, t);
     if (const YamlNode* n = node.find("simulated")) simulated(node, *n, t);
     if (calibration_needed_ && t.needs_calibration() && !spec_.data.calibration)
-      problems_.add(name, "target \"" + t.name + "\" has ranges from calibration, expected data.calibration: {first_token, windows}");
+      problems_.add(
+          name, "target \"" + t.name + "\" has ranges from calibration, expected data.calibration: {first_token, windows}");
     spec_.targets.push_back(std::move(t));
   }
 

@@ -80,7 +80,7 @@ std::int64_t dump_bytes(const ModelConfig& c, const MetricsSpec& metrics, const 
   const std::int64_t gated = c.gate ? c.num_attention_heads * T * (windows + sink) + sink * T * H : 0;
   const std::int64_t layer = windows * (T * (9 * H + F) * 4 + square * code) + std::max(sink, local) * square * 4 +
                              (local + emulated) * ((T * (6 * H + F) + square) * 4 + square * code) + gated * 4;
-  return L * layer + windows * T * (2 * H + c.vocab_size) * 4;
+  return L * layer + windows * T * (2 * H + (c.has_head ? c.vocab_size : 0)) * 4;
 }
 
 void require_dump_fits(const DumpSpec& dump, std::int64_t bytes) {

@@ -70,10 +70,10 @@ void TensorHasher::add_layer(int l, const LayerTrace& trace, kernels::Backend& o
   add(layer + "residual", trace.residual, on, windows, 1);
 }
 
-void TensorHasher::add_logits(const DeviceTensor& logits, kernels::Backend& on, std::int64_t windows) {
+void TensorHasher::add_last(const char* name, const DeviceTensor& tensor, kernels::Backend& on, std::int64_t windows) {
   if (windows <= 0) return;
   hashes_.windows += windows;
-  add("logits", logits, on, windows, 1);
+  add(name, tensor, on, windows, 1);
 }
 
 std::map<std::string, std::string> hash_key(const kernels::BackendInfo& info, const std::string& schemes,

@@ -16,7 +16,8 @@ class TensorHasher {
 
   /// The first `windows` windows of a chunk, layer by layer.
   void add_layer(int l, const LayerTrace& trace, kernels::Backend& on, std::int64_t windows, std::int64_t heads);
-  void add_logits(const kernels::DeviceTensor& logits, kernels::Backend& on, std::int64_t windows);
+  /// What comes last: "logits", or under protocol hidden "last_hidden".
+  void add_last(const char* name, const kernels::DeviceTensor& tensor, kernels::Backend& on, std::int64_t windows);
   /// `key` is the caller's to complete.
   TensorHashes hashes() const { return hashes_; }
   /// Takes the place of another that has seen what came before.

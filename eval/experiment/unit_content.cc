@@ -78,6 +78,10 @@ void replay_arm(ByteReader& from, Arm& arm) {
   arm.sinks.replay(sinks);
   for (auto windows = from.number<std::uint64_t>(); windows > 0; --windows)
     arm.tokens.windows.push_back(from.list<kernels::TokenComparison>());
+  for (auto windows = from.number<std::uint64_t>(); windows > 0; --windows) {
+    arm.hidden_states.windows.push_back(from.list<HiddenToken>());
+    arm.hidden_states.pooled.push_back(from.number<double>());
+  }
   read_sketches(from, arm.sketches);
   const auto hashed = from.number<std::uint8_t>();
   ByteReader::check((hashed == 1) == arm.hasher.has_value());
@@ -92,6 +96,7 @@ ChunkLog::ChunkLog(Arm& baseline, std::vector<Arm>& arms) {
   const auto add = [&](Arm& arm) {
     Entry& entry = entries_.emplace_back(Entry{&arm,
                                                arm.tokens.windows.size(),
+                                               arm.hidden_states.windows.size(),
                                                arm.sketches.size(),
                                                arm.forward_seconds,
                                                arm.metric_seconds,
@@ -122,6 +127,11 @@ void ChunkLog::write(const Entry& entry, ByteWriter& to) {
   to.text(entry.sinks.bytes());
   to.number<std::uint64_t>(arm.tokens.windows.size() - entry.windows);
   for (std::size_t w = entry.windows; w < arm.tokens.windows.size(); ++w) to.list(arm.tokens.windows[w]);
+  to.number<std::uint64_t>(arm.hidden_states.windows.size() - entry.hidden);
+  for (std::size_t w = entry.hidden; w < arm.hidden_states.windows.size(); ++w) {
+    to.list(arm.hidden_states.windows[w]);
+    to.number(arm.hidden_states.pooled[w]);
+  }
   write_sketches(to, arm.sketches.size() > entry.sketches ? arm.sketches : AttentionSketches{});
   to.number<std::uint8_t>(arm.hasher ? 1 : 0);
   if (arm.hasher) write_hashes(to, arm.hasher->hashes());

@@ -44,6 +44,33 @@ const std::vector<MetricInfo>& model_metric_catalog() {
        "percentiles over tokens of KL(baseline‖target), linear between order statistics at q(n−1)", "what lies beyond"},
       {MetricLevel::model, "kl.min", "nats", "lower", "smallest KL(baseline‖target) of a token", "all but one token"},
       {MetricLevel::model, "kl.max", "nats", "lower", "largest KL(baseline‖target) of a token", "all but one token"},
+      {MetricLevel::model, "hidden.nmse.mean", "", "lower",
+       "mean over tokens of |y − x|² / |x|², x the last hidden state of full precision, y the target's; protocol `hidden`, "
+       "as "
+       "all of this name",
+       "whatever reads the hidden states: a direction may matter more than its size"},
+      {MetricLevel::model, "hidden.nmse.median", "", "lower", "median of a token", "the tails"},
+      {MetricLevel::model,
+       "hidden.nmse.p0.1 hidden.nmse.p1 hidden.nmse.p5 hidden.nmse.p10 hidden.nmse.p25 hidden.nmse.p75 hidden.nmse.p90 "
+       "hidden.nmse.p95 hidden.nmse.p99 hidden.nmse.p99.9",
+       "", "lower", "percentiles over tokens, linear between order statistics at q(n−1)", "what lies beyond"},
+      {MetricLevel::model, "hidden.nmse.min hidden.nmse.max", "", "lower", "extremes over tokens", "all but one token"},
+      {MetricLevel::model, "hidden.sqnr", "dB", "higher", "−10 log10 of `hidden.nmse.mean`",
+       "whatever reads the hidden states: a direction may matter more than its size"},
+      {MetricLevel::model, "hidden.cosine_distance.mean", "", "lower", "mean over tokens of 1 − ⟨x, y⟩ / (|x| |y|)",
+       "lengths; whatever reads the hidden states"},
+      {MetricLevel::model, "hidden.cosine_distance.median", "", "lower", "median of a token", "the tails"},
+      {MetricLevel::model,
+       "hidden.cosine_distance.p0.1 hidden.cosine_distance.p1 hidden.cosine_distance.p5 hidden.cosine_distance.p10 "
+       "hidden.cosine_distance.p25 hidden.cosine_distance.p75 hidden.cosine_distance.p90 hidden.cosine_distance.p95 "
+       "hidden.cosine_distance.p99 hidden.cosine_distance.p99.9",
+       "", "lower", "percentiles over tokens, linear between order statistics at q(n−1)", "what lies beyond"},
+      {MetricLevel::model, "hidden.cosine_distance.min hidden.cosine_distance.max", "", "lower", "extremes over tokens",
+       "all but one token"},
+      {MetricLevel::model, "hidden.pooled.cosine_distance.mean", "", "lower",
+       "mean over windows of the cosine distance of the means over a window's tokens",
+       "errors that cancel over tokens; lengths"},
+      {MetricLevel::model, "hidden.pooled.cosine_distance.max", "", "lower", "the largest of a window", "all other windows"},
       {MetricLevel::model, "top1.agreement", "share", "higher",
        "share of tokens whose most likely prediction is the baseline's (ties: the lowest index)",
        "everything below the top"},

@@ -52,18 +52,19 @@ const std::vector<MetricInfo>& layer_metric_catalog() {
       {MetricLevel::where, "nmse_but_first gain_but_first", "ratio", "",
        "`nmse` and `gain` without the first token, where sinks are", "sinks elsewhere"},
       {MetricLevel::one, "inf_norm", "", "",
-       "at attn_in, attn_out, ffn_in, ffn_out, residual, embedding, final_norm: largest absolute value", ""},
+       "at attn_in, attn_out, ffn_in, ffn_out, residual, embedding, final_norm, last_hidden: largest absolute value", ""},
       {MetricLevel::one, "inf_norm_row_mean", "", "",
-       "at attn_in, attn_out, ffn_in, ffn_out, residual, embedding, final_norm: mean over token rows of the row's "
+       "at attn_in, attn_out, ffn_in, ffn_out, residual, embedding, final_norm, last_hidden: mean over token rows of the "
+       "row's "
        "largest absolute value",
        ""},
       {MetricLevel::one, "kurtosis", "", "",
-       "at attn_in, attn_out, ffn_in, ffn_out, residual, embedding, final_norm: mean over token rows of "
+       "at attn_in, attn_out, ffn_in, ffn_out, residual, embedding, final_norm, last_hidden: mean over token rows of "
        "mean((x−μ)⁴)/(s⁴ + 1e-6), s² unbiased, not excess: 3 for a normal distribution (the form of Bondarenko et "
        "al. 2023, arXiv 2306.12929)",
        ""},
       {MetricLevel::one, "non_finite", "", "lower",
-       "at attn_in, attn_out, ffn_in, ffn_out, residual, embedding, final_norm: NaN and infinite values", ""},
+       "at attn_in, attn_out, ffn_in, ffn_out, residual, embedding, final_norm, last_hidden: NaN and infinite values", ""},
       {MetricLevel::one, "magnitude_1 magnitude_2 magnitude_3", "", "",
        "at residual, embedding: the three largest |a| of a window, each averaged over `metrics.sink_windows`", ""},
       {MetricLevel::one, "magnitude_median", "", "", "at residual, embedding: the median |a| of a window, averaged", ""},

@@ -41,11 +41,14 @@ struct CodeHistogram {
   std::vector<std::int64_t> counts;  ///< [256], by the code's bits
 };
 
-/// Sums of one window, formed alone. Windows are in order; vectors have equal length.
+/// Sums of one window, formed alone. Windows are in order; vectors have equal length, but those that the protocol doesn't
+/// have are empty: `hidden` compares hidden states, all others score tokens.
 struct WindowSums {
   std::vector<std::int64_t> tokens;
   std::vector<double> nll, kl, kl_reverse;
   std::vector<std::int64_t> top1_agree;
+  std::vector<double> nmse{}, cosine_distance{};  ///< over tokens
+  std::vector<double> pooled_cosine_distance{};   ///< of the window
 };
 
 /// A document scored as a whole (protocol lmeval); words and bytes are those of its text before detokenizing.
@@ -54,10 +57,11 @@ struct ScoredDocument {
   bool operator==(const ScoredDocument&) const = default;
 };
 
-/// Per scored token, in order (tokens.npy).
+/// Per scored token, in order (tokens.npy): the first three, or under protocol hidden the last two.
 struct TokenSeries {
   std::vector<float> nll, kl;
   std::vector<std::int32_t> top1;
+  std::vector<float> nmse{}, cosine_distance{};
 };
 
 }  // namespace qfid::eval

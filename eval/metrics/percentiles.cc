@@ -38,18 +38,26 @@ constexpr std::pair<const char*, double> places[] = {
 
 void add_percentiles(std::vector<Metric>& all, const std::string& name, const std::string& unit, const TokenData& data,
                      const std::function<double(const kernels::TokenComparison&)>& f) {
-  const std::vector<std::int64_t> counts = data.counts();
-  std::vector<double> values;
   std::vector<std::vector<double>> windows;
   for (const WindowTokens& window : data.windows) {
     std::vector<double>& own = windows.emplace_back();
     for (const kernels::TokenComparison& token : window) own.push_back(f(token));
+  }
+  add_percentiles(all, name, unit, std::move(windows), data.confidence);
+}
+
+void add_percentiles(std::vector<Metric>& all, const std::string& name, const std::string& unit,
+                     std::vector<std::vector<double>> windows, double confidence) {
+  std::vector<std::int64_t> counts;
+  std::vector<double> values;
+  for (std::vector<double>& own : windows) {
+    counts.push_back(static_cast<std::int64_t>(own.size()));
     std::sort(own.begin(), own.end());
     values.insert(values.end(), own.begin(), own.end());
   }
   std::sort(values.begin(), values.end());
   const bool enough = windows.size() >= min_windows_for_interval;
-  const double t = student_t_quantile(0.5 + data.confidence / 2, std::max(1.0, static_cast<double>(windows.size()) - 1));
+  const double t = student_t_quantile(0.5 + confidence / 2, std::max(1.0, static_cast<double>(windows.size()) - 1));
   for (const auto& [place, q] : places) {
     Metric metric{name + "." + place, at_share(values, q), std::nullopt, unit, ""};
     if (q == 0 || q == 1) {
@@ -57,7 +65,7 @@ void add_percentiles(std::vector<Metric>& all, const std::string& name, const st
     } else if (!enough) {
       metric.note = "no interval below " + std::to_string(min_windows_for_interval) + " windows";
     } else {
-      const double half = t * error_of_share(windows, counts, *metric.value, data.confidence);
+      const double half = t * error_of_share(windows, counts, *metric.value, confidence);
       if (q - half >= 0 && q + half <= 1)
         metric.ci = Interval{at_share(values, q - half), at_share(values, q + half)};
       else

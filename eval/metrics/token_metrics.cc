@@ -54,12 +54,17 @@ std::vector<Metric> compute_token_metrics(const TokenData& data) {
   return all;
 }
 
-Metric mean_metric(const TokenData& data, std::string name, std::string unit,
-                   const std::function<double(const kernels::TokenComparison&)>& f) {
-  const ClusteredMean mean = clustered_mean(data.sums(f), data.counts(), data.confidence);
+Metric mean_metric(std::string name, std::string unit, const std::vector<double>& sums,
+                   const std::vector<std::int64_t>& counts, double confidence) {
+  const ClusteredMean mean = clustered_mean(sums, counts, confidence);
   Metric metric{std::move(name), mean.mean, mean.interval, std::move(unit), ""};
   if (!metric.ci) metric.note = "no interval below " + std::to_string(min_windows_for_interval) + " windows";
   return metric;
+}
+
+Metric mean_metric(const TokenData& data, std::string name, std::string unit,
+                   const std::function<double(const kernels::TokenComparison&)>& f) {
+  return mean_metric(std::move(name), std::move(unit), data.sums(f), data.counts(), data.confidence);
 }
 
 Metric exponentiated(const Metric& mean, std::string name, std::string unit) {
@@ -97,11 +102,12 @@ TokenSeries token_series(const TokenData& data) {
 Metric paired_difference(const WindowSums& a, const WindowSums& b, double confidence) {
   quant::require(a.tokens == b.tokens, "paired_difference: the runs scored different windows");
   std::vector<double> difference;
+  if (!a.nmse.empty()) {
+    for (std::size_t i = 0; i < a.nmse.size(); ++i) difference.push_back(b.nmse[i] - a.nmse[i]);
+    return mean_metric("hidden.nmse.difference", "", difference, a.tokens, confidence);
+  }
   for (std::size_t i = 0; i < a.nll.size(); ++i) difference.push_back(b.nll[i] - a.nll[i]);
-  const ClusteredMean mean = clustered_mean(difference, a.tokens, confidence);
-  Metric metric{"nll.difference", mean.mean, mean.interval, "nats", ""};
-  if (!metric.ci) metric.note = "no interval below " + std::to_string(min_windows_for_interval) + " windows";
-  return metric;
+  return mean_metric("nll.difference", "nats", difference, a.tokens, confidence);
 }
 
 }  // namespace qfid::eval

@@ -37,12 +37,17 @@ const std::vector<TokenMeasure>& token_measures();
 std::vector<Metric> compute_token_metrics(const TokenData& data);
 
 /// Window-clustered mean as a metric; the note says why an interval is missing.
+Metric mean_metric(std::string name, std::string unit, const std::vector<double>& sums,
+                   const std::vector<std::int64_t>& counts, double confidence);
 Metric mean_metric(const TokenData& data, std::string name, std::string unit,
                    const std::function<double(const kernels::TokenComparison&)>& f);
 /// Extremes, median and percentiles .1 1 5 10 25 75 90 95 99 99.9 of f(token) (linear at q (n - 1)) as NAME.min, NAME.p0.1,
 /// ...; the percentiles with intervals over windows (percentiles.cc).
 void add_percentiles(std::vector<Metric>& all, const std::string& name, const std::string& unit, const TokenData& data,
                      const std::function<double(const kernels::TokenComparison&)>& f);
+/// The same of numbers by window and token.
+void add_percentiles(std::vector<Metric>& all, const std::string& name, const std::string& unit,
+                     std::vector<std::vector<double>> windows, double confidence);
 /// exp of a mean metric and of its endpoints.
 Metric exponentiated(const Metric& mean, std::string name, std::string unit);
 
@@ -58,7 +63,8 @@ std::vector<Metric> confidence_buckets(const TokenData& data);  // confidence_bu
 
 WindowSums window_sums(const TokenData& data);
 TokenSeries token_series(const TokenData& data);
-/// Mean over tokens of NLL_b - NLL_a with its window-clustered interval; windows must match.
+/// Mean over tokens of NLL_b - NLL_a, of hidden states of NMSE_b - NMSE_a, with its window-clustered interval; windows must
+/// match.
 Metric paired_difference(const WindowSums& a, const WindowSums& b, double confidence);
 
 }  // namespace qfid::eval

@@ -74,8 +74,7 @@ DecoderWeights read_bert(Checkpoint& checkpoint, const ModelConfig& config, bool
   weights.token_types = load.get("embeddings.token_type_embeddings.weight", {config.type_vocab_size, H});
   load_norm(load, "embeddings.LayerNorm", H, true, weights.embed_norm_gamma, weights.embed_norm_beta);
   for (std::int64_t l = 0; l < config.num_hidden_layers; ++l) weights.layers.push_back(load_layer(load, config, l));
-  weights.has_head = bert_has_head(checkpoint);
-  if (weights.has_head) load_head(load, config, weights);
+  if (bert_has_head(checkpoint)) load_head(load, config, weights);
   load.finish();
   return weights;
 }

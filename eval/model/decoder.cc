@@ -71,6 +71,7 @@ std::vector<ModuleProblem> linear_problems(const ModelConfig& config, const Deco
     add(layer_module(l, "fc2"), config.ffn_dim, hidden, layer.fc2);
     if (config.gate) add(layer_module(l, "gate_proj"), hidden, config.num_attention_heads, layer.gate_proj);
   }
+  if (!config.has_head) return all;
   if (!config.causal) add("head_dense", hidden, hidden, precision.head_dense);
   add("lm_head", hidden, config.vocab_size, precision.lm_head);
   return all;
@@ -83,7 +84,7 @@ DecoderResources::DecoderResources(kernels::Backend& backend, const DecoderWeigh
                        upload_norm(layer.ffn_norm_gamma, layer.ffn_norm_beta),
                        layer.sink.empty() ? DeviceTensor{} : backend.upload(layer.sink)});
   }
-  if (weights.has_head) final_norm_ = upload_norm(weights.final_norm_gamma, weights.final_norm_beta);
+  if (weights.config.has_head) final_norm_ = upload_norm(weights.final_norm_gamma, weights.final_norm_beta);
   if (!weights.token_types.empty()) {
     token_types_ = backend.upload(weights.token_types);
     embed_norm_ = upload_norm(weights.embed_norm_gamma, weights.embed_norm_beta);
@@ -124,7 +125,7 @@ Decoder::Decoder(DecoderResources& resources, const DecoderPrecision& precision,
   quant::require(precision.layers.size() == weights.layers.size(), "decoder: precision names another number of layers");
   if (packing == Packing::by_layer) return;
   for (int l = 0; l < layers(); ++l) layers_.push_back(packed_layer(l));
-  if (!weights.has_head) return;
+  if (!weights.config.has_head) return;
   const Tensor& head = weights.lm_head.empty() ? weights.embed_tokens : weights.lm_head;
   lm_head_ = resources.linear("lm_head", precision.lm_head, precision.execution(), head, weights.lm_head_b, ranges, true);
   if (!weights.head_dense_w.empty())
@@ -300,6 +301,12 @@ DeviceTensor Decoder::final_hidden(const DeviceTensor& hidden, NamedCounts& coun
   if (!head_dense_) return rounded("final_norm", backend().layer_norm(hidden, norm.gamma, norm.beta, config.norm_eps));
   const DeviceTensor transformed = backend().activation(run("head_dense", head_dense_, hidden, counts), config.activation);
   return backend().layer_norm(transformed, norm.gamma, norm.beta, config.norm_eps);
+}
+
+DeviceTensor Decoder::last_hidden(const DeviceTensor& hidden) {
+  if (!resources_.weights().config.causal) return hidden;
+  NamedCounts none;  // a decoder's final norm casts nothing
+  return final_hidden(hidden, none);
 }
 
 DeviceTensor Decoder::logits(const DeviceTensor& hidden, NamedCounts& counts) {

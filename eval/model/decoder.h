@@ -100,9 +100,12 @@ class Decoder {
   /// Each operation of layer l fed with the *baseline's* inputs: the local error of each is visible alone. The returned
   /// trace holds q, k, v, gate_logits, output, attn_out, ffn_act, ffn_out.
   LayerTrace local(int l, const LayerTrace& baseline, kernels::TapSink* taps);
-  bool has_head() const { return resources_.weights().has_head; }
+  bool has_head() const { return resources_.weights().config.has_head; }
   /// What lm_head reads: the final norm's output, in an encoder norm(act(head_dense(hidden))). `counts` as logits'.
   kernels::DeviceTensor final_hidden(const kernels::DeviceTensor& hidden, NamedCounts& counts);
+  /// What a model without a head hands out (transformers' last_hidden_state): a pre-norm model's final norm; an encoder's
+  /// hidden as it is.
+  kernels::DeviceTensor last_hidden(const kernels::DeviceTensor& hidden);
   /// final_hidden and lm_head: f32 [B, T, H] -> [B, T, V]. To `counts` is added what the casts of its quantized inputs did.
   kernels::DeviceTensor logits(const kernels::DeviceTensor& hidden, NamedCounts& counts);
   /// Which tokens of these ids (i32 [B, T]) a query may see, u8 [B, T]: not an encoder's padding. Undefined: all.

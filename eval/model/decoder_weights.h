@@ -27,6 +27,7 @@ struct ModelConfig {
   std::int64_t pad_token_id = 1;     ///< encoders: keys with this token are masked
   std::optional<kernels::Gate> gate;
   bool learnable_sink = false;
+  bool has_head = true;  ///< false: an encoder that scores no tokens. No config.json says it: has_head(), load_weights do
   std::int64_t head_dim() const { return hidden_size / num_attention_heads; }
 };
 
@@ -49,7 +50,6 @@ struct DecoderWeights {
   quant::Tensor final_norm_gamma, final_norm_beta;
   quant::Tensor head_dense_w, head_dense_b;  ///< [hidden, hidden], [hidden], encoders
   quant::Tensor lm_head, lm_head_b;
-  bool has_head = true;  ///< false: an encoder without one, which is measured on its hidden states
   std::vector<std::string> unused_tensors;
 };
 

@@ -10,6 +10,7 @@ DecoderWeights read(Checkpoint& checkpoint, const ModelConfig& config, bool with
   DecoderWeights weights =
       config.family == "bert" ? read_bert(checkpoint, config, with_data) : read_opt(checkpoint, config, with_data);
   weights.config = config;
+  weights.config.has_head = has_head(checkpoint, config);
   weights.unused_tensors = checkpoint.unused();
   for (const std::string& name : weights.unused_tensors)
     if (name.find(".gate_proj.") != std::string::npos || name.ends_with("self_attn.sink") ||

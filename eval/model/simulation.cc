@@ -172,7 +172,6 @@ DecoderWeights simulated_weights(const DecoderWeights& weights, const Simulation
   const auto rounded = [&](const Tensor& w) { return rounded_weight(w, spec.mse_weights); };
   DecoderWeights copy;
   copy.config = weights.config;
-  copy.has_head = weights.has_head;
   copy.embed_tokens = rounded(weights.embed_tokens);
   copy.embed_positions = rounded(weights.embed_positions);
   copy.token_types = rounded(weights.token_types);

@@ -60,7 +60,9 @@ void add_heat_maps(Html& page, const std::vector<HeatMap>& maps, const HeatScale
 
 /// Where an interval lies beside bounds; a row of a forest plot, all rows on one axis.
 struct ForestAxis {
-  double low = 0.99, high = 1.01, zero = 1;  ///< ratios
+  double low = 0.99, high = 1.01;
+  std::optional<double> zero = 1;  ///< where nothing changed, if that is on a logarithmic axis
+  std::string name = "perplexity over the baseline's", sign = "\xC3\x97";
 };
 struct ForestRow {
   std::string description;

@@ -1,12 +1,13 @@
 #include "eval/report/findings.h"
 #include "eval/report/format.h"
+#include "eval/report/quality.h"
 #include "eval/report/report.h"
 
 namespace qfid::eval {
 
 namespace {
 
-std::string target_line(const RunRecord& run, std::size_t name_width) {
+std::string target_line(const RunRecord& run, const Quality& quality, std::size_t name_width) {
   const std::string name = clipped(run.target, name_width);
   if (run.status == RunStatus::skipped || run.status == RunStatus::failed)
     return std::format("  {:<{}} {}: {}", name, name_width, to_string(run.status), run.message);
@@ -15,11 +16,12 @@ std::string target_line(const RunRecord& run, std::size_t name_width) {
                                 ? "-"
                                 : std::format("{} {:.1f}", clipped(std::format("{}.{}", worst->layer, worst->tap), 11),
                                               *column(*worst, "sqnr_db"));
-  const Metric* top1 = find_metric(run, "top1.agreement");
-  return std::format("  {:<{}} {:>10} {:>8} {:>10} {:>7} {:>17}", name, name_width,
-                     short_number(find_metric(run, "perplexity")), short_number(find_metric(run, "perplexity.ratio")),
-                     short_number(find_metric(run, "kl.mean")),
-                     top1 == nullptr || !top1->value ? "-" : std::format("{:.2f}%", 100 * *top1->value), where);
+  const Metric* agreement = find_metric(run, quality.agreement.metric);
+  const bool share = agreement != nullptr && agreement->value && agreement->unit == "share";
+  return std::format(
+      "  {:<{}} {:>10} {:>8} {:>10} {:>7} {:>17}", name, name_width, short_number(find_metric(run, quality.level.metric)),
+      short_number(find_metric(run, quality.headline.metric)), short_number(find_metric(run, quality.distance.metric)),
+      share ? std::format("{:.2f}%", 100 * *agreement->value) : short_number(agreement), where);
 }
 
 void add_model(std::string& text, const ExperimentRecord& record, const ModelRecord& model, std::size_t width) {
@@ -28,10 +30,12 @@ void add_model(std::string& text, const ExperimentRecord& record, const ModelRec
       std::format("{} ({}, {:.1f} M parameters)", model.name, model.variant, static_cast<double>(model.parameters) / 1e6),
       width);
   const std::size_t names = width - 60;
-  text += std::format("  {:<{}} {:>10} {:>8} {:>10} {:>7} {:>17}\n", "target", names, "perplexity", "ratio", "KL (nats)",
-                      "top-1", "worst local, dB");
+  const Quality& quality = quality_of(record);
+  text +=
+      std::format("  {:<{}} {:>10} {:>8} {:>10} {:>7} {:>17}\n", "target", names, quality.level.short_name,
+                  quality.headline.short_name, quality.distance.short_name, quality.agreement.short_name, "worst local, dB");
   for (const RunRecord& run : record.runs)
-    if (run.model == model.name) add_wrapped(text, target_line(run, names), width);
+    if (run.model == model.name) add_wrapped(text, target_line(run, quality, names), width);
   const RunRecord* base = record.find(model.name, "baseline");
   if (base == nullptr) return;
   std::string facts;
@@ -70,8 +74,9 @@ std::string console_report(const ExperimentRecord& record, int width_in) {
     const bool a_better = *d.value > 0;
     add_wrapped(
         differences,
-        std::format("  {}: {} is better than {} by {:.5f} nats ({:.5f} .. {:.5f})", pair.model, a_better ? pair.a : pair.b,
-                    a_better ? pair.b : pair.a, std::fabs(*d.value), std::min(std::fabs(d.ci->low), std::fabs(d.ci->high)),
+        std::format("  {}: {} is better than {} by {:.5f} {} ({:.5f} .. {:.5f})", pair.model, a_better ? pair.a : pair.b,
+                    a_better ? pair.b : pair.a, std::fabs(*d.value), quality_of(record).ratio ? "nats" : "NMSE",
+                    std::min(std::fabs(d.ci->low), std::fabs(d.ci->high)),
                     std::max(std::fabs(d.ci->low), std::fabs(d.ci->high))),
         width);
   }

@@ -5,6 +5,7 @@
 #include <format>
 
 #include "eval/report/format.h"
+#include "eval/report/quality.h"
 
 namespace qfid::eval {
 
@@ -23,9 +24,9 @@ Shipping shipping_of(const TargetFinding& finding) {
   return doubt ? Shipping::undecided : Shipping::passes;
 }
 
-double damage(const RunRecord& run) {
-  const Metric* kl = find_metric(run, "kl.mean");
-  return kl != nullptr && kl->value ? *kl->value : 0;
+double damage(const Quality& quality, const RunRecord& run) {
+  const Metric* distance = find_metric(run, quality.distance.metric);
+  return distance != nullptr && distance->value ? *distance->value : 0;
 }
 
 }  // namespace
@@ -52,8 +53,9 @@ std::vector<TargetFinding> worst_first(const ExperimentRecord& record, const std
     finding.shipping = shipping_of(finding);
     all.push_back(std::move(finding));
   }
-  std::stable_sort(all.begin(), all.end(), [](const TargetFinding& a, const TargetFinding& b) {
-    return a.shipping != b.shipping ? a.shipping < b.shipping : damage(*a.run) > damage(*b.run);
+  const Quality& quality = quality_of(record);
+  std::stable_sort(all.begin(), all.end(), [&](const TargetFinding& a, const TargetFinding& b) {
+    return a.shipping != b.shipping ? a.shipping < b.shipping : damage(quality, *a.run) > damage(quality, *b.run);
   });
   return all;
 }

@@ -12,7 +12,14 @@ namespace {
 
 constexpr double forest_width = 280, forest_height = 34, margin = 10;
 
-/// Ratios lie on a logarithmic axis; what is beyond is drawn at the edge.
+std::vector<double> decades(const ForestAxis& axis) {
+  std::vector<double> all;
+  for (int e = static_cast<int>(std::ceil(std::log10(axis.low))); e <= std::floor(std::log10(axis.high)); ++e)
+    all.push_back(std::pow(10.0, e));
+  return all;
+}
+
+/// The axis is logarithmic; what is beyond is drawn at the edge.
 double x_of(const ForestAxis& axis, double value) {
   const double share = value > 0 ? (std::log(value) - std::log(axis.low)) / (std::log(axis.high) - std::log(axis.low)) : 0;
   return margin + std::clamp(share, 0.0, 1.0) * (forest_width - 2 * margin);
@@ -43,7 +50,7 @@ void add_interval(Html& page, const ForestAxis& axis, const ForestRow& row) {
     page.empty("path", {{"class", "point"},
                         {"d", "M" + coordinate(x - way * 4) + " " + coordinate(y - 6) + "l" + coordinate(way * 9) + " 6l" +
                                   coordinate(-way * 9) + " 6z"}});
-    page.leaf("text", std::format("\xC3\x97 {:.4g}", row.value),
+    page.leaf("text", std::format("{} {:.4g}", axis.sign, row.value),
               {{"x", coordinate(x - way * 12)}, {"y", coordinate(y)}, {"class", way > 0 ? "tick end mid" : "tick mid"}});
     return;
   }
@@ -53,13 +60,13 @@ void add_interval(Html& page, const ForestAxis& axis, const ForestRow& row) {
 }  // namespace
 
 void add_forest_axis(Html& page, const ForestAxis& axis) {
-  open_forest(page, "axis: perplexity over the baseline's", 24);
+  open_forest(page, "axis: " + axis.name, 24);
   double last = -1000;
-  for (const double tick : linear_ticks(axis.low, axis.high, 4)) {
+  for (const double tick : axis.high > 10 * axis.low ? decades(axis) : linear_ticks(axis.low, axis.high, 4)) {
     const double x = x_of(axis, tick);
     if (x - last < 48 || x < margin + 8 || x > forest_width - margin - 8) continue;
     last = x;
-    page.leaf("text", "\xC3\x97" + tick_text(tick), {{"x", coordinate(x)}, {"y", "12"}, {"class", "tick center"}});
+    page.leaf("text", axis.sign + tick_text(tick), {{"x", coordinate(x)}, {"y", "12"}, {"class", "tick center"}});
     page.empty("path", {{"class", "frame"}, {"d", "M" + coordinate(x) + " 18v6"}});
   }
   page.close();
@@ -67,7 +74,7 @@ void add_forest_axis(Html& page, const ForestAxis& axis) {
 
 void add_forest_row(Html& page, const ForestAxis& axis, const ForestRow& row) {
   open_forest(page, row.description, forest_height);
-  page.empty("path", {{"class", "zero"}, {"d", vertical(x_of(axis, axis.zero), forest_height)}});
+  if (axis.zero) page.empty("path", {{"class", "zero"}, {"d", vertical(x_of(axis, *axis.zero), forest_height)}});
   for (const double bound : row.upper_bounds)
     page.empty("path", {{"class", "bound"}, {"d", vertical(x_of(axis, bound), forest_height)}});
   for (const double bound : row.lower_bounds)

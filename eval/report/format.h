@@ -24,6 +24,7 @@ inline std::string short_number(std::optional<double> value) {
 inline std::string short_number(const Metric* metric) { return metric == nullptr ? "-" : short_number(metric->value); }
 inline std::string interval_text(const Metric* metric) {
   if (metric == nullptr || !metric->ci) return "-";
+  if (metric->name.starts_with("hidden.")) return short_number(metric->ci->low) + " .. " + short_number(metric->ci->high);
   return std::format("{:.4f} .. {:.4f}", metric->ci->low, metric->ci->high);
 }
 inline std::optional<double> column(const LayerRow& row, const std::string& name) {

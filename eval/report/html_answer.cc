@@ -6,6 +6,7 @@
 #include "eval/report/findings.h"
 #include "eval/report/format.h"
 #include "eval/report/html_sections.h"
+#include "eval/report/quality.h"
 
 namespace qfid::eval {
 
@@ -89,11 +90,12 @@ std::vector<const RunRecord*> subjects(const Findings& findings) {
 }
 
 std::string cost(const ExperimentRecord& record, const RunRecord& run) {
-  const Metric *ratio = find_metric(run, "perplexity.ratio"), *kl = find_metric(run, "kl.mean");
-  std::string text = "perplexity \xC3\x97 " + shown_number(ratio);
-  text += ratio != nullptr && ratio->ci ? std::format(" ({:.4f} to {:.4f})", ratio->ci->low, ratio->ci->high)
-                                        : " (no interval: fewer than 16 windows)";
-  text += ", KL " + shown_number(kl) + " nats";
+  const Quality& quality = quality_of(record);
+  const Metric *headline = find_metric(run, quality.headline.metric), *distance = find_metric(run, quality.distance.metric);
+  std::string text = (quality.ratio ? "perplexity \xC3\x97 " : "NMSE of hidden states ") + shown_number(headline);
+  text +=
+      headline != nullptr && headline->ci ? " (" + shown_interval(headline) + ")" : " (no interval: fewer than 16 windows)";
+  text += quality.ratio ? ", KL " + shown_number(distance) + " nats" : ", cosine distance " + shown_number(distance);
   if (const auto time = time_ratio(record, run)) text += std::format(", forward time \xC3\x97 {:.2f}", *time);
   const RunRecord* base = record.find(run.model, "baseline");
   const Metric *weights = find_metric(run, "weights.bytes"),
@@ -179,7 +181,8 @@ void add_overview(Html& page, const ExperimentRecord& record) {
     const auto above = [](const Metric* a, const Metric* b) {
       return a != nullptr && a->value && (b == nullptr || a->value > b->value);
     };
-    if (above(find_metric(run, "kl.mean"), costliest == nullptr ? nullptr : find_metric(*costliest, "kl.mean")))
+    const char* distance = quality_of(record).distance.metric;
+    if (above(find_metric(run, distance), costliest == nullptr ? nullptr : find_metric(*costliest, distance)))
       costliest = &run;
     const auto place = worst_place(run, "local");
     if (place && (worst == nullptr || place->sqnr_db < worst_place(*worst, "local")->sqnr_db)) worst = &run;

@@ -19,6 +19,12 @@ Style style_of(const ExperimentRecord& record, const std::string& target) {
 
 std::string shown_number(std::optional<double> value) { return value && std::isfinite(*value) ? short_number(value) : "-"; }
 
+std::string shown_interval(const Metric* metric) {
+  if (metric == nullptr || !metric->ci) return "-";
+  if (metric->unit == "ratio") return std::format("{:.4f} to {:.4f}", metric->ci->low, metric->ci->high);
+  return shown_number(metric->ci->low) + " to " + shown_number(metric->ci->high);
+}
+
 std::string shown_number(const Metric* metric) { return metric == nullptr ? "-" : shown_number(metric->value); }
 
 void open_section(Html& page, const std::string& id, const std::string& title) {

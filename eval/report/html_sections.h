@@ -37,6 +37,8 @@ void add_noise_rows(Html& page, const ExperimentRecord& record, const std::strin
 /// short_number, but "-" for what isn't finite: results.json has null for it, and a page rendered again says the same.
 std::string shown_number(std::optional<double> value);
 std::string shown_number(const Metric* metric);
+/// "LOW to HIGH"; ratios with four decimals. "-" where there is none.
+std::string shown_interval(const Metric* metric);
 /// A target's colour and marker: the same on the whole page, in every model.
 Style style_of(const ExperimentRecord& record, const std::string& target);
 /// Opens a section with a heading that can be linked to.

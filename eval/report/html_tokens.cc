@@ -7,6 +7,7 @@
 #include "eval/report/findings.h"
 #include "eval/report/format.h"
 #include "eval/report/html_sections.h"
+#include "eval/report/quality.h"
 
 namespace qfid::eval {
 
@@ -27,7 +28,8 @@ std::vector<std::vector<Sample>> samples_of(const ExperimentRecord& record) {
   for (const ModelRecord& model : record.models) {
     std::vector<Sample>& samples = all.emplace_back();
     for (const TargetFinding& finding : worst_first(record, model.name)) {
-      const std::vector<float>& kl = finding.run->tokens.kl;
+      const TokenSeries& tokens = finding.run->tokens;
+      const std::vector<float>& kl = quality_of(record).ratio ? tokens.kl : tokens.nmse;
       if (kl.empty()) continue;
       Sample sample{finding.run, {kl.begin(), kl.end()}};
       std::erase_if(sample.kl, [](double value) { return !std::isfinite(value); });
@@ -68,17 +70,16 @@ void add_kl_distribution(Html& page, const ExperimentRecord& record) {
   if (!std::isfinite(high)) return;
   low = std::max(least_decade, std::floor(std::min(low, high - 1)));
   high = std::max(std::ceil(high), low + 1);
-  open_section(page, "kl", "KL of single tokens");
-  page.leaf(
-      "p",
-      "How far each predicted distribution moved from full precision's. Logarithmic axis; each row is scaled to its own "
-      "height, what lies below the axis is counted at its left end. A long right tail means that few tokens carry the "
-      "damage.");
+  const bool scored = quality_of(record).ratio;
+  open_section(page, "kl", scored ? "KL of single tokens" : "NMSE of single tokens");
+  page.leaf("p", std::string("How far each ") + (scored ? "predicted distribution" : "token's last hidden state") +
+                     " moved from full precision's. Logarithmic axis; each row is scaled to its own height, what lies below "
+                     "the axis is counted at its left end. A long right tail means that few tokens carry the damage.");
   for (std::size_t m = 0; m < all.size(); ++m) {
-    DistributionChart chart{"KL(baseline\xE2\x80\x96target) over tokens" +
+    DistributionChart chart{std::string(scored ? "KL(baseline\xE2\x80\x96target)" : "NMSE") + " over tokens" +
                                 (record.models.size() > 1 ? ", " + record.models[m].name : std::string()),
                             "",
-                            "nats, logarithmic",
+                            scored ? "nats, logarithmic" : "logarithmic",
                             low,
                             high,
                             {}};

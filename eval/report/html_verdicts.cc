@@ -6,22 +6,46 @@
 #include "eval/report/findings.h"
 #include "eval/report/format.h"
 #include "eval/report/html_sections.h"
+#include "eval/report/quality.h"
 
 namespace qfid::eval {
 
 namespace {
 
-/// Gates that bound a target's perplexity ratio itself.
-bool bounds_ratio(const GateRecord& gate) { return gate.metric == "perplexity.ratio" && gate.relative_to.empty(); }
+/// Gates that bound a target's headline number itself.
+bool bounds_headline(const Quality& quality, const GateRecord& gate) {
+  return gate.metric == quality.headline.metric && gate.relative_to.empty();
+}
+
+/// Of numbers that are never below 0: from the least to the largest.
+ForestAxis axis_of_errors(const ExperimentRecord& record, const Quality& quality) {
+  double low = 1e300, high = 0;
+  const auto add = [&](double value) {
+    if (!std::isfinite(value) || value <= 0) return;
+    low = std::min(low, value);
+    high = std::max(high, value);
+  };
+  for (const RunRecord& run : record.runs)
+    if (const Metric* error = find_metric(run, quality.headline.metric); error != nullptr && error->value) {
+      add(*error->value);
+      if (error->ci) add(error->ci->low), add(error->ci->high);
+    }
+  for (const GateRecord& gate : record.gates)
+    if (bounds_headline(quality, gate)) add(gate.bound);
+  if (high == 0) low = high = 1;
+  return {low / 1.5, high * 1.5, std::nullopt, quality.headline.name, ""};
+}
 
 /// One axis for all models. A target that is far worse than most is drawn at its edge, so that the others can be told apart.
 ForestAxis axis_of(const ExperimentRecord& record) {
+  const Quality& quality = quality_of(record);
+  if (!quality.ratio) return axis_of_errors(record, quality);
   std::vector<double> sizes;
   const auto add = [&](double ratio) {
     if (std::isfinite(ratio) && ratio > 0) sizes.push_back(std::fabs(std::log(ratio)));
   };
   for (const RunRecord& run : record.runs) {
-    const Metric* ratio = find_metric(run, "perplexity.ratio");
+    const Metric* ratio = find_metric(run, quality.headline.metric);
     if (ratio == nullptr || !ratio->value) continue;
     add(ratio->ci ? ratio->ci->high : *ratio->value);
     add(ratio->ci ? ratio->ci->low : *ratio->value);
@@ -31,24 +55,25 @@ ForestAxis axis_of(const ExperimentRecord& record) {
   double reach = std::clamp(sizes.back(), 1e-4, std::max(1e-4, 12 * sizes[sizes.size() / 2]));
   double low = 0;
   for (const GateRecord& gate : record.gates)
-    if (bounds_ratio(gate) && gate.bound > 0) reach = std::max(reach, std::fabs(std::log(gate.bound)));
+    if (bounds_headline(quality, gate) && gate.bound > 0) reach = std::max(reach, std::fabs(std::log(gate.bound)));
   for (const RunRecord& run : record.runs)
-    if (const Metric* ratio = find_metric(run, "perplexity.ratio"); ratio != nullptr && ratio->value && *ratio->value > 0)
+    if (const Metric* ratio = find_metric(run, quality.headline.metric);
+        ratio != nullptr && ratio->value && *ratio->value > 0)
       low = std::min(low, std::log(ratio->ci && ratio->ci->low > 0 ? ratio->ci->low : *ratio->value));
-  return {std::exp(std::max(low, -reach) - 0.04 * reach), std::exp(1.04 * reach), 1};
+  return {std::exp(std::max(low, -reach) - 0.04 * reach), std::exp(1.04 * reach)};
 }
 
-void add_forest_cell(Html& page, const ForestAxis& axis, const TargetFinding& finding) {
-  const Metric* ratio = find_metric(*finding.run, "perplexity.ratio");
+void add_forest_cell(Html& page, const Quality& quality, const ForestAxis& axis, const TargetFinding& finding) {
+  const Metric* ratio = find_metric(*finding.run, quality.headline.metric);
   page.open("td", {{"class", "plot"}});
   if (ratio != nullptr && ratio->value && *ratio->value > 0) {
-    ForestRow row{std::format("{}: perplexity ratio {:.6g}", finding.run->target, *ratio->value), *ratio->value, {}, {}, {}};
+    ForestRow row{std::format("{}: {} {:.6g}", finding.run->target, axis.name, *ratio->value), *ratio->value, {}, {}, {}};
     if (ratio->ci) {
       row.interval.emplace(ratio->ci->low, ratio->ci->high);
       row.description += std::format(", interval {:.6g} to {:.6g}", ratio->ci->low, ratio->ci->high);
     }
     for (const GateRecord* gate : finding.gates)
-      if (bounds_ratio(*gate)) {
+      if (bounds_headline(quality, *gate)) {
         (gate->upper ? row.upper_bounds : row.lower_bounds).push_back(gate->bound);
         row.description += std::format(", gate's {} {:.6g}", gate->upper ? "max" : "min", gate->bound);
       }
@@ -77,14 +102,14 @@ void add_target(Html& page, const ExperimentRecord& record, const ForestAxis& ax
   if (!finding.excused().empty()) page.text(std::format(", {} excused", finding.excused().size()));
   if (run.status != RunStatus::ok) page.text(" " + std::string(to_string(run.status)));
   page.close();
-  const Metric* ratio = find_metric(run, "perplexity.ratio");
-  add_forest_cell(page, axis, finding);
+  const Quality& quality = quality_of(record);
+  const Metric* headline = find_metric(run, quality.headline.metric);
+  add_forest_cell(page, quality, axis, finding);
   const auto place = worst_place(run, "local");
   const auto time = time_ratio(record, run);
   for (const std::string& text :
-       {shown_number(find_metric(run, "perplexity")), shown_number(ratio),
-        ratio != nullptr && ratio->ci ? std::format("{:.4f} to {:.4f}", ratio->ci->low, ratio->ci->high) : std::string("-"),
-        shown_number(find_metric(run, "kl.mean")), shown_number(find_metric(run, "top1.agreement")),
+       {shown_number(find_metric(run, quality.level.metric)), shown_number(headline), shown_interval(headline),
+        shown_number(find_metric(run, quality.distance.metric)), shown_number(find_metric(run, quality.agreement.metric)),
         place ? in_words(*place) : std::string("-"), time ? std::format("\xC3\x97 {:.2f}", *time) : std::string("-")})
     page.leaf("td", text);
   page.close();
@@ -95,6 +120,7 @@ void add_target(Html& page, const ExperimentRecord& record, const ForestAxis& ax
 void add_verdicts(Html& page, const ExperimentRecord& record) {
   open_section(page, "targets", "Targets, worst first");
   const ForestAxis axis = axis_of(record);
+  const Quality& quality = quality_of(record);
   for (const ModelRecord& model : record.models) {
     const std::vector<TargetFinding> findings = worst_first(record, model.name);
     const RunRecord* base = record.find(model.name, "baseline");
@@ -102,10 +128,12 @@ void add_verdicts(Html& page, const ExperimentRecord& record) {
     open_table(page, "Targets of " + model.name + ", worst first");
     page.open("thead").open("tr");
     for (const char* name : {"Target", "Verdict"}) page.leaf("th", name, {{"scope", "col"}});
-    page.open("th", {{"scope", "col"}, {"class", "plot"}}).text("Perplexity over the baseline's");
+    page.open("th", {{"scope", "col"}, {"class", "plot"}})
+        .text(quality.ratio ? "Perplexity over the baseline's" : quality.headline.name);
     add_forest_axis(page, axis);
     page.close();
-    for (const char* name : {"Perplexity", "Ratio", "Interval", "KL, nats", "Top-1", "Worst local place", "Time"})
+    for (const char* name : {quality.level.name, quality.headline.name, "Interval", quality.distance.name,
+                             quality.agreement.name, "Worst local place", "Time"})
       page.leaf("th", name, {{"scope", "col"}});
     page.close().close().open("tbody");
     for (const TargetFinding& finding : findings) add_target(page, record, axis, finding);
@@ -113,7 +141,7 @@ void add_verdicts(Html& page, const ExperimentRecord& record) {
       page.open("tr")
           .leaf("th", "baseline", {{"scope", "row"}})
           .leaf("td", base->metrics.empty() ? to_string(base->status) : "");
-      page.leaf("td", base->message, {{"class", "wrap"}}).leaf("td", shown_number(find_metric(*base, "perplexity")));
+      page.leaf("td", base->message, {{"class", "wrap"}}).leaf("td", shown_number(find_metric(*base, quality.level.metric)));
       for (int i = 0; i < 6; ++i) page.leaf("td", "");
       page.close();
     }
@@ -121,17 +149,19 @@ void add_verdicts(Html& page, const ExperimentRecord& record) {
     page.close();
     close_table(page);
   }
-  page.leaf(
-      "p",
-      "Dots are ratios, bars their intervals, the dashed line the baseline, solid lines a gate's bound; an arrow is beyond "
-      "the axis. Top-1 is the share of tokens with the baseline's prediction. Blocked: a gate fails; undecided: this data "
-      "can't tell.",
-      {{"class", "small"}});
+  page.leaf("p",
+            std::string(quality.ratio ? "Dots are ratios, bars their intervals, the dashed line the baseline, solid lines a "
+                                        "gate's bound; an arrow is beyond the axis. Top-1 is the share of tokens with the "
+                                        "baseline's prediction. "
+                                      : "Dots are errors, bars their intervals, solid lines a gate's bound. Pooled: of the "
+                                        "mean over a window's tokens. ") +
+                "Blocked: a gate fails; undecided: this data can't tell.",
+            {{"class", "small"}});
   bool any = false;
   for (const PairRecord& pair : record.pairs) any = any || pair.difference.value.has_value();
   if (any) {
     page.open("details").leaf("summary", "Target against target, paired");
-    page.leaf("p", "Mean NLL of B minus that of A, in nats: above zero, A is better.");
+    page.leaf("p", quality.difference_in_words);
     open_table(page, "Target against target");
     page.open("thead").row("th", {"Model", "A", "B", "Difference", "Interval"}).close().open("tbody");
     for (const PairRecord& pair : record.pairs)

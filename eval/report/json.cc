@@ -24,6 +24,16 @@ ordered_json histogram_json(const CodeHistogram& h) {
   return {{"layer", h.layer}, {"format", h.format}, {"p_scale", h.p_scale}, {"counts", in_words(h.counts)}};
 }
 
+/// What the protocol has.
+ordered_json windows_json(const WindowSums& w) {
+  if (!w.nmse.empty())
+    return {{"tokens", w.tokens},
+            {"hidden_nmse", w.nmse},
+            {"hidden_cosine_distance", w.cosine_distance},
+            {"hidden_pooled_cosine_distance", w.pooled_cosine_distance}};
+  return {{"tokens", w.tokens}, {"nll", w.nll}, {"kl", w.kl}, {"kl_reverse", w.kl_reverse}, {"top1_agree", w.top1_agree}};
+}
+
 ordered_json run_json(const RunRecord& run) {
   ordered_json json{{"model", run.model},
                     {"target", run.target},
@@ -47,11 +57,7 @@ ordered_json run_json(const RunRecord& run) {
   json["layers"] = std::move(layers);
   json["p_codes"] = ordered_json::array();
   for (const CodeHistogram& histogram : run.p_codes) json["p_codes"].push_back(histogram_json(histogram));
-  json["windows"] = {{"tokens", run.windows.tokens},
-                     {"nll", run.windows.nll},
-                     {"kl", run.windows.kl},
-                     {"kl_reverse", run.windows.kl_reverse},
-                     {"top1_agree", run.windows.top1_agree}};
+  json["windows"] = windows_json(run.windows);
   if (!run.documents.empty()) {
     const auto all = [&](std::int64_t ScoredDocument::* field) {
       ordered_json list = ordered_json::array();

@@ -9,6 +9,7 @@
 
 #include "eval/metrics/interval.h"
 #include "eval/report/html.h"
+#include "eval/report/quality.h"
 #include "eval/report/report.h"
 
 namespace qfid::eval {
@@ -44,7 +45,8 @@ double seconds_of(const std::string& started) {
 
 /// Higher is better: shares of agreement, correlations. Shifts and shares of flips aren't.
 bool higher_is_better(const std::string& metric) {
-  return metric == "top1.agreement" || metric == "nll.correlation" || metric.starts_with("top5.overlap");
+  return metric == "top1.agreement" || metric == "nll.correlation" || metric == "hidden.sqnr" ||
+         metric.starts_with("top5.overlap");
 }
 
 /// Half the interval over Student's quantile; "N/A", as there, where the metric has none or is no mean.
@@ -74,7 +76,7 @@ ordered_json run_json(const ExperimentRecord& record, const RunRecord& run) {
        {{task,
          {{"task", task},
           {"dataset_path", p.tokens_path},
-          {"output_type", "loglikelihood_rolling"},
+          {"output_type", quality_of(record).ratio ? "loglikelihood_rolling" : "hidden_states"},
           {"num_fewshot", 0},
           {"metadata", {{"version", record_schema_version}, {"tokens_hash", p.tokens_hash}, {"context", p.context}}}}}}},
       {"versions", {{task, record_schema_version}}},

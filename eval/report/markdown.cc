@@ -1,5 +1,6 @@
 #include "eval/report/findings.h"
 #include "eval/report/format.h"
+#include "eval/report/quality.h"
 #include "eval/report/report.h"
 
 namespace qfid::eval {
@@ -7,9 +8,9 @@ namespace qfid::eval {
 namespace {
 
 void add_targets(std::string& text, const ExperimentRecord& record, const ModelRecord& model) {
-  text +=
-      "| target | perplexity | ratio | interval of ratio | KL mean (nats) | top-1 agreement | worst local: layer.tap, SQNR "
-      "dB | zero P codes |\n";
+  const Quality& quality = quality_of(record);
+  text += std::format("| Target | {} | {} | Interval | {} | {} | Worst local: layer.tap, SQNR dB | Zero P codes |\n",
+                      quality.level.name, quality.headline.name, quality.distance.name, quality.agreement.name);
   text += "|---|---|---|---|---|---|---|---|\n";
   for (const RunRecord& run : record.runs) {
     if (run.model != model.name) continue;
@@ -19,9 +20,10 @@ void add_targets(std::string& text, const ExperimentRecord& record, const ModelR
     }
     const LayerRow* worst = worst_row(run, "local");
     text += std::format(
-        "| {} | {} | {} | {} | {} | {} | {} | {} |\n", cell(run.target), short_number(find_metric(run, "perplexity")),
-        short_number(find_metric(run, "perplexity.ratio")), interval_text(find_metric(run, "perplexity.ratio")),
-        short_number(find_metric(run, "kl.mean")), short_number(find_metric(run, "top1.agreement")),
+        "| {} | {} | {} | {} | {} | {} | {} | {} |\n", cell(run.target),
+        short_number(find_metric(run, quality.level.metric)), short_number(find_metric(run, quality.headline.metric)),
+        interval_text(find_metric(run, quality.headline.metric)), short_number(find_metric(run, quality.distance.metric)),
+        short_number(find_metric(run, quality.agreement.metric)),
         worst == nullptr ? "-" : std::format("{}.{}, {:.1f}", worst->layer, worst->tap, *column(*worst, "sqnr_db")),
         short_number(find_metric(run, "p_codes.zero_share")));
   }
@@ -126,10 +128,8 @@ void add_provenance(std::string& text, const ExperimentRecord& record) {
 std::string markdown_report(const ExperimentRecord& record) {
   std::string text = "# " + cell(record.name) + "\n\n";
   if (record.interrupted) text += "**Interrupted**: the numbers cover the windows that were finished.\n\n";
-  text += std::format(
-      "Ratios and intervals are of perplexity against the full-precision baseline on the same tokens; intervals ({:.0f} %) "
-      "are clustered by window.\n\n",
-      100 * record.confidence);
+  text += std::format("{}; intervals ({:.0f} %) are clustered by window.\n\n", quality_of(record).in_words,
+                      100 * record.confidence);
   text += markdown_gates(record.gates);
   text += markdown_seeds(record);
   for (const ModelRecord& model : record.models) {
@@ -149,10 +149,9 @@ std::string markdown_report(const ExperimentRecord& record) {
         pair.difference.ci ? std::format("{:.6f} .. {:.6f}", pair.difference.ci->low, pair.difference.ci->high)
                            : pair.difference.note);
   if (!rows.empty())
-    text +=
-        "## Target against target\n\nMean NLL of b minus that of a, in nats (above zero: a is better).\n\n| model | a | b | "
-        "difference | interval |\n|---|---|---|---|---|\n" +
-        rows + "\n";
+    text += std::format(
+        "## Target against target\n\n{}\n\n| model | A | B | difference | interval |\n|---|---|---|---|---|\n{}\n",
+        quality_of(record).difference_in_words, rows);
   add_provenance(text, record);
   for (const std::string& warning : record.warnings) text += "\nWarning: " + cell(warning) + "\n";
   return text;

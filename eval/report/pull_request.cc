@@ -5,6 +5,7 @@
 
 #include "eval/report/findings.h"
 #include "eval/report/format.h"
+#include "eval/report/quality.h"
 #include "eval/report/report.h"
 
 namespace qfid::eval {
@@ -13,29 +14,31 @@ namespace {
 
 struct Row {
   Shipping shipping;
-  double kl;
+  double distance;
   std::string text;
 };
 
-std::string row_of(const TargetFinding& finding) {
+std::string row_of(const Quality& quality, const TargetFinding& finding) {
   const RunRecord& run = *finding.run;
   const std::string names = std::format("| {} | {} | {} |", to_string(finding.shipping), cell(run.model), cell(run.target));
   if (run.metrics.empty()) return std::format("{} {}: {} | | | | |\n", names, to_string(run.status), cell(run.message));
   const auto place = worst_place(run, "local");
-  return std::format("{} {} | {} | {} | {} | {} |\n", names, short_number(find_metric(run, "perplexity.ratio")),
-                     interval_text(find_metric(run, "perplexity.ratio")), short_number(find_metric(run, "kl.mean")),
-                     short_number(find_metric(run, "top1.agreement")), place ? cell(in_words(*place)) : "-");
+  return std::format("{} {} | {} | {} | {} | {} |\n", names, short_number(find_metric(run, quality.headline.metric)),
+                     interval_text(find_metric(run, quality.headline.metric)),
+                     short_number(find_metric(run, quality.distance.metric)),
+                     short_number(find_metric(run, quality.agreement.metric)), place ? cell(in_words(*place)) : "-");
 }
 
 std::vector<Row> rows_of(const ExperimentRecord& record) {
+  const Quality& quality = quality_of(record);
   std::vector<Row> rows;
   for (const ModelRecord& model : record.models)
     for (const TargetFinding& finding : worst_first(record, model.name)) {
-      const Metric* kl = find_metric(*finding.run, "kl.mean");
-      rows.push_back({finding.shipping, kl != nullptr ? kl->value.value_or(0) : 0, row_of(finding)});
+      const Metric* distance = find_metric(*finding.run, quality.distance.metric);
+      rows.push_back({finding.shipping, distance != nullptr ? distance->value.value_or(0) : 0, row_of(quality, finding)});
     }
   std::stable_sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) {
-    return a.shipping != b.shipping ? a.shipping < b.shipping : a.kl > b.kl;
+    return a.shipping != b.shipping ? a.shipping < b.shipping : a.distance > b.distance;
   });
   return rows;
 }
@@ -97,7 +100,10 @@ std::string pull_request_markdown(const ExperimentRecord& record, std::size_t li
     text += std::format("**Passes**: none of {} gates blocks.\n\n", record.gates.size());
   else
     text += std::format("**Does not pass**: {} of {} gates block.\n\n", blocking, record.gates.size());
-  text += "| verdict | model | target | perplexity ratio | interval | KL, nats | top-1 | worst local place |\n";
+  const Quality& quality = quality_of(record);
+  text +=
+      std::format("| verdict | model | target | {} | interval | {} | {} | worst local place |\n",
+                  quality.ratio ? "perplexity ratio" : quality.headline.name, quality.distance.name, quality.agreement.name);
   text += "|---|---|---|---|---|---|---|---|\n";
   std::vector<std::string> rows, gates;
   for (Row& row : rows_of(record)) rows.push_back(std::move(row.text));

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "eval/data/npy.h"
+#include "eval/report/quality.h"
 #include "eval/report/report.h"
 #include "quant/core/error.h"
 #include "quant/core/mapped_file.h"
@@ -29,8 +30,14 @@ std::string exact(std::optional<double> value) {
   return {buffer, end};
 }
 
-constexpr std::string_view token_dtype = "[('nll', '<f4'), ('kl', '<f4'), ('top1', '<i4')]";
-constexpr std::size_t token_bytes = 12;
+/// The table's fields by protocol.
+struct TokenTable {
+  std::string_view dtype;
+  std::size_t bytes;
+  std::size_t (*tokens)(const TokenSeries& series);
+  void (*write)(std::string& to, const TokenSeries& series, std::size_t i);
+  void (*read)(const std::byte*& at, TokenSeries& series);
+};
 
 std::string token_file_name(const ExperimentRecord& record, const ModelRecord& model) {
   return record.models.size() == 1 ? "tokens.npy" : "tokens-" + model.name + ".npy";
@@ -50,6 +57,32 @@ void append(std::string& bytes, T value) {
   char raw[sizeof(T)];
   std::memcpy(raw, &value, sizeof(T));
   bytes.append(raw, sizeof(T));
+}
+
+const TokenTable& token_table(const ExperimentRecord& record) {
+  static const TokenTable scored{"[('nll', '<f4'), ('kl', '<f4'), ('top1', '<i4')]", 12,
+                                 [](const TokenSeries& series) { return series.nll.size(); },
+                                 [](std::string& to, const TokenSeries& series, std::size_t i) {
+                                   append(to, series.nll[i]);
+                                   append(to, series.kl[i]);
+                                   append(to, series.top1[i]);
+                                 },
+                                 [](const std::byte*& at, TokenSeries& series) {
+                                   series.nll.push_back(taken<float>(at));
+                                   series.kl.push_back(taken<float>(at));
+                                   series.top1.push_back(taken<std::int32_t>(at));
+                                 }};
+  static const TokenTable hidden{"[('nmse', '<f4'), ('cosine_distance', '<f4')]", 8,
+                                 [](const TokenSeries& series) { return series.nmse.size(); },
+                                 [](std::string& to, const TokenSeries& series, std::size_t i) {
+                                   append(to, series.nmse[i]);
+                                   append(to, series.cosine_distance[i]);
+                                 },
+                                 [](const std::byte*& at, TokenSeries& series) {
+                                   series.nmse.push_back(taken<float>(at));
+                                   series.cosine_distance.push_back(taken<float>(at));
+                                 }};
+  return quality_of(record).ratio ? scored : hidden;
 }
 
 }  // namespace
@@ -100,26 +133,25 @@ std::string metrics_csv(const ExperimentRecord& record) {
 }
 
 std::vector<std::pair<std::string, std::string>> token_files(const ExperimentRecord& record) {
+  const TokenTable& table = token_table(record);
   std::vector<std::pair<std::string, std::string>> files;
   for (const ModelRecord& model : record.models) {
     std::string data;
     std::int64_t runs = 0, tokens = 0;
     for (const RunRecord& run : record.runs) {
-      if (run.model != model.name || run.tokens.nll.empty()) continue;
+      const std::size_t n = table.tokens(run.tokens);
+      if (run.model != model.name || n == 0) continue;
       ++runs;
-      tokens = static_cast<std::int64_t>(run.tokens.nll.size());
-      for (std::size_t i = 0; i < run.tokens.nll.size(); ++i) {
-        append(data, run.tokens.nll[i]);
-        append(data, run.tokens.kl[i]);
-        append(data, run.tokens.top1[i]);
-      }
+      tokens = static_cast<std::int64_t>(n);
+      for (std::size_t i = 0; i < n; ++i) table.write(data, run.tokens, i);
     }
-    files.emplace_back(token_file_name(record, model), npy_header(token_dtype, {runs, tokens}) + data);
+    files.emplace_back(token_file_name(record, model), npy_header(table.dtype, {runs, tokens}) + data);
   }
   return files;
 }
 
 std::vector<std::filesystem::path> read_token_files(ExperimentRecord& record, const std::filesystem::path& dir) {
+  const TokenTable& table = token_table(record);
   std::vector<std::filesystem::path> missing;
   for (const ModelRecord& model : record.models) {
     const std::filesystem::path path = dir / token_file_name(record, model);
@@ -137,9 +169,9 @@ std::vector<std::filesystem::path> read_token_files(ExperimentRecord& record, co
     }
     const quant::MappedFile file(path);
     const auto runs = static_cast<std::int64_t>(scored.size());
-    const std::string header = npy_header(token_dtype, {runs, tokens});
-    const std::size_t entries = file.text().starts_with(header) ? (file.text().size() - header.size()) / token_bytes : 0;
-    if (!file.text().starts_with(header) || (file.text().size() - header.size()) % token_bytes != 0 ||
+    const std::string header = npy_header(table.dtype, {runs, tokens});
+    const std::size_t entries = file.text().starts_with(header) ? (file.text().size() - header.size()) / table.bytes : 0;
+    if (!file.text().starts_with(header) || (file.text().size() - header.size()) % table.bytes != 0 ||
         (runs == 0 ? entries != 0
                    : entries % static_cast<std::size_t>(runs) != 0 ||
                          entries / static_cast<std::size_t>(runs) != static_cast<std::size_t>(tokens)))
@@ -148,11 +180,7 @@ std::vector<std::filesystem::path> read_token_files(ExperimentRecord& record, co
                                                       " tokens as qfid writes it, found something else");
     const std::byte* at = file.bytes().data() + header.size();
     for (RunRecord* run : scored)
-      for (std::int64_t i = 0; i < tokens; ++i) {
-        run->tokens.nll.push_back(taken<float>(at));
-        run->tokens.kl.push_back(taken<float>(at));
-        run->tokens.top1.push_back(taken<std::int32_t>(at));
-      }
+      for (std::int64_t i = 0; i < tokens; ++i) table.read(at, run->tokens);
   }
   return missing;
 }

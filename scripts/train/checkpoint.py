@@ -5,7 +5,11 @@ import pathlib
 import torch
 from safetensors.torch import load_file, save_file
 
-from model import Shape, Variant, parameter_shapes
+import encoder
+import model
+from model import Variant
+
+FAMILIES = {"opt": model, "bert": encoder}
 
 
 def write(directory, parameters, shape, variant, about=None):
@@ -20,26 +24,7 @@ def write(directory, parameters, shape, variant, about=None):
 
 
 def config(shape, variant):
-    values = {
-        "model_type": "opt",
-        "architectures": ["OPTForCausalLM"],
-        "vocab_size": shape.vocab,
-        "hidden_size": shape.hidden,
-        "word_embed_proj_dim": shape.hidden,
-        "num_hidden_layers": shape.layers,
-        "ffn_dim": shape.ffn,
-        "num_attention_heads": shape.heads,
-        "max_position_embeddings": shape.context,
-        "do_layer_norm_before": True,
-        "activation_function": "relu",
-        "bos_token_id": shape.bos,
-        "eos_token_id": shape.bos,
-        "pad_token_id": 1,
-        "tie_word_embeddings": True,
-        "enable_bias": True,
-        "layer_norm_elementwise_affine": True,
-        "torch_dtype": "bfloat16",
-    }
+    values = (encoder if isinstance(shape, encoder.Shape) else model).config(shape, variant)
     attention = {}
     if variant.gate_input:
         attention["gate"] = {"input": variant.gate_input, "site": variant.gate_site}
@@ -54,10 +39,10 @@ def read(directory):
     values = json.loads((directory / "config.json").read_text())
     gate = values.get("attention", {}).get("gate", {})
     variant = Variant(gate.get("input"), gate.get("site"), "sink" in values.get("attention", {}))
-    shape = Shape(values["num_hidden_layers"], values["hidden_size"], values["num_attention_heads"], values["ffn_dim"],
-                  values["max_position_embeddings"], values["vocab_size"], values["bos_token_id"])
+    family = FAMILIES[values["model_type"]]
+    shape = family.shape_of(values)
     parameters = load_file(directory / "model.safetensors")
-    expected = parameter_shapes(shape, variant)
+    expected = family.parameter_shapes(shape, variant)
     found = {name: tuple(p.shape) for name, p in parameters.items()}
     if found != expected:
         wrong = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))

@@ -1,5 +1,5 @@
-"""Tokens and the windows of them. Windows are qfid's: the input is BOS and the window without its last token, the target is
-the window. For training they begin anywhere; which ones a step sees follows from the seed alone, not from the variant."""
+"""Tokens, and where the windows of a step begin: anywhere; which ones a step sees follows from the seed alone, not from the
+variant."""
 import numpy as np
 import torch
 
@@ -17,9 +17,3 @@ def starts(seeds, steps, batch, last):
     """First tokens of the windows [steps, seeds, batch], uniform over 0 .. last."""
     draws = [torch.randint(last + 1, (steps, batch), generator=stream(seed, "windows")) for seed in seeds]
     return torch.stack(draws, 1)
-
-
-def windows(all_tokens, first, shape):
-    """first [...] -> inputs and targets [..., context], i64."""
-    targets = all_tokens[first.unsqueeze(-1) + torch.arange(shape.context, device=first.device)].long()
-    return torch.cat([torch.full_like(targets[..., :1], shape.bos), targets[..., :-1]], -1), targets

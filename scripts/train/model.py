@@ -7,7 +7,7 @@ the head's output by query position; a learnable sink, one logit per head that j
 
 Every parameter has a leading axis of seeds, [seeds, ...], and every product is a batched one over it: S models train in the
 time that one alone would spend mostly on launching kernels. Nothing crosses that axis, so a model of a stack is the model
-that its seed gives alone (up to the order of sums inside a library's batched product). An encoder of the BERT shape is left out.
+that its seed gives alone (up to the order of sums inside a library's batched product). encoder.py is its sibling of the BERT shape.
 """
 import hashlib
 import math
@@ -77,17 +77,21 @@ def parameter_shapes(shape, variant):
 
 
 def initial(shape, variant, seeds):
-    """name -> [seeds, ...], f32. Each tensor is drawn from its own stream, named by seed and tensor, so that variants of one
+    return drawn(parameter_shapes(shape, variant), seeds, 1 / math.sqrt(2 * shape.layers))
+
+
+def drawn(shapes, seeds, into_residual=1.0):
+    """name -> [seeds, ...], f32, of tensors named and sized by `shapes`. Each tensor is drawn from its own stream, named by seed and tensor, so that variants of one
     seed start from the same numbers wherever they have the same tensor. Normal(0, 0.02), the two projections into the
-    residual stream by 1/sqrt(2 layers) less (GPT-2); biases and sinks 0, so gates start half open; norms 1."""
+    residual stream times `into_residual` (GPT-2: 1 / sqrt(2 layers)); biases and sinks 0, so gates start half open; norms 1."""
     parameters = {}
-    for name, size in parameter_shapes(shape, variant).items():
-        if name.endswith("norm.weight"):
+    for name, size in shapes.items():
+        if name.lower().endswith("norm.weight"):
             parameters[name] = torch.ones(len(seeds), *size)
         elif name.endswith((".bias", ".sink")):
             parameters[name] = torch.zeros(len(seeds), *size)
         else:
-            std = 0.02 / math.sqrt(2 * shape.layers) if name.endswith(("out_proj.weight", "fc2.weight")) else 0.02
+            std = 0.02 * into_residual if name.endswith(("out_proj.weight", "fc2.weight")) else 0.02
             parameters[name] = torch.stack([std * torch.randn(size, generator=stream(seed, name)) for seed in seeds])
     return parameters
 
@@ -102,44 +106,53 @@ def linear(x, p, name):
     return torch.baddbmm(p[name + ".bias"].unsqueeze(1), x, p[name + ".weight"].transpose(1, 2))
 
 
-def norm(x, p, name):
-    normed = F.layer_norm(x, x.shape[-1:], eps=NORM_EPS)
+def norm(x, p, name, eps=NORM_EPS):
+    normed = F.layer_norm(x, x.shape[-1:], eps=eps)
     return normed * p[name + ".weight"].unsqueeze(1) + p[name + ".bias"].unsqueeze(1)
 
 
-def attend(q, k, v, sink):
+def attend(q, k, v, sink, causal=True):
     """q, k, v [seeds * windows, heads, length, d]; sink [seeds * windows, heads] or None."""
     if sink is None:
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
     length = q.shape[2]
-    future = torch.ones(length, length, dtype=torch.bool, device=q.device).triu(1)
-    scores = (q @ k.transpose(2, 3) / math.sqrt(q.shape[3])).to(sink.dtype).masked_fill(future, -math.inf)
+    scores = (q @ k.transpose(2, 3) / math.sqrt(q.shape[3])).to(sink.dtype)
+    if causal:
+        future = torch.ones(length, length, dtype=torch.bool, device=q.device).triu(1)
+        scores = scores.masked_fill(future, -math.inf)
     denominator = torch.logaddexp(torch.logsumexp(scores, -1), sink.unsqueeze(2))
     return torch.exp(scores - denominator.unsqueeze(3)).to(v.dtype) @ v
 
 
-def layer(x, p, shape, variant):
-    """x [seeds, windows * context, hidden]; `p`: this layer's parameters by their short names."""
+def attention(x, p, prefix, projections, shape, variant, causal):
+    """x [seeds, windows * context, hidden], what the projections read -> the heads' outputs, same shape. `p`: this layer's
+    parameters; those of attention begin with `prefix`, `projections` names its three."""
     seeds, d = x.shape[0], shape.hidden // shape.heads
 
     def heads(y):
         return y.reshape(-1, shape.context, shape.heads, d).transpose(1, 2)
 
-    normed = norm(x, p, "self_attn_layer_norm")
-    q, k, v = (linear(normed, p, f"self_attn.{name}_proj") for name in "qkv")
+    q, k, v = (linear(x, p, prefix + name) for name in projections)
     gate = None
     if variant.gate_input:
-        gate = torch.sigmoid(linear(v if variant.gate_input == "value" else normed, p, "self_attn.gate_proj"))
+        gate = torch.sigmoid(linear(v if variant.gate_input == "value" else x, p, prefix + "gate_proj"))
         gate = gate.reshape(-1, shape.context, shape.heads).transpose(1, 2).unsqueeze(3)
     sink = None
     if variant.sink:
         windows = x.shape[1] // shape.context
-        sink = p["self_attn.sink"].unsqueeze(1).expand(seeds, windows, shape.heads).reshape(-1, shape.heads)
+        sink = p[prefix + "sink"].unsqueeze(1).expand(seeds, windows, shape.heads).reshape(-1, shape.heads)
     v = heads(v) if variant.gate_site != "value" else heads(v) * gate
-    output = attend(heads(q), heads(k), v, sink)
+    output = attend(heads(q), heads(k), v, sink, causal)
     if variant.gate_site == "output":
         output = output * gate
-    x = x + linear(output.transpose(1, 2).reshape(x.shape), p, "self_attn.out_proj")
+    return output.transpose(1, 2).reshape(x.shape)
+
+
+def layer(x, p, shape, variant):
+    """x [seeds, windows * context, hidden]; `p`: this layer's parameters by their short names."""
+    normed = norm(x, p, "self_attn_layer_norm")
+    mixed = attention(normed, p, "self_attn.", ("q_proj", "k_proj", "v_proj"), shape, variant, causal=True)
+    x = x + linear(mixed, p, "self_attn.out_proj")
     return x + linear(F.relu(linear(norm(x, p, "final_layer_norm"), p, "fc1")), p, "fc2")
 
 
@@ -150,8 +163,8 @@ def stacked_lookup(table, rows):
     return F.embedding(rows + offset, table.view(seeds * n, hidden))
 
 
-def layer_parameters(parameters, l):
-    prefix = f"model.decoder.layers.{l}."
+def layer_parameters(parameters, l, layers="model.decoder.layers."):
+    prefix = f"{layers}{l}."
     return {name.removeprefix(prefix): p for name, p in parameters.items() if name.startswith(prefix)}
 
 
@@ -177,3 +190,29 @@ def losses(parameters, ids, targets, shape, variant, layer_fn=layer, loss_fn=tok
     top = "model.decoder."
     final_norm = {name: parameters[top + name] for name in ("final_layer_norm.weight", "final_layer_norm.bias")}
     return loss_fn(x, final_norm, parameters[top + "embed_tokens.weight"], targets.reshape(ids.shape[0], -1))
+
+
+class Batches:
+    """Windows of a step: qfid's, from anywhere (data.py). A seed has nothing more to draw."""
+
+    def __init__(self, seeds, device):
+        pass
+
+    def __call__(self, all_tokens, first, shape):
+        """first [seeds, windows] -> ids and targets [seeds, windows, context]."""
+        targets = all_tokens[first.unsqueeze(-1) + torch.arange(shape.context, device=first.device)].long()
+        return torch.cat([torch.full_like(targets[..., :1], shape.bos), targets[..., :-1]], -1), targets
+
+
+def config(shape, variant):
+    return {"model_type": "opt", "architectures": ["OPTForCausalLM"], "vocab_size": shape.vocab, "hidden_size": shape.hidden,
+            "word_embed_proj_dim": shape.hidden, "num_hidden_layers": shape.layers, "ffn_dim": shape.ffn,
+            "num_attention_heads": shape.heads, "max_position_embeddings": shape.context, "do_layer_norm_before": True,
+            "activation_function": "relu", "bos_token_id": shape.bos, "eos_token_id": shape.bos, "pad_token_id": 1,
+            "tie_word_embeddings": True, "enable_bias": True, "layer_norm_elementwise_affine": True,
+            "torch_dtype": "bfloat16"}
+
+
+def shape_of(values):
+    return Shape(values["num_hidden_layers"], values["hidden_size"], values["num_attention_heads"], values["ffn_dim"],
+                 values["max_position_embeddings"], values["vocab_size"], values["bos_token_id"])

@@ -18,7 +18,8 @@ import torch
 
 import checkpoint
 import data
-from model import VARIANTS, Shape, initial, layer, losses, token_losses
+from checkpoint import FAMILIES
+from model import VARIANTS
 
 
 def learning_rate(step, options):
@@ -46,22 +47,23 @@ def clip(parameters, most):
     return norms
 
 
-def train(parameters, shape, variant, options, say):
+def train(parameters, family, shape, variant, options, say):
     """Changes `parameters` in place. -> mean loss of the last steps, by seed."""
     device = torch.device(options.device)
     all_tokens = data.tokens(options.tokens, device)
     first = data.starts(options.seeds, options.steps, options.batch, len(all_tokens) - shape.context)
     compiled = (lambda f: torch.compile(f, dynamic=False)) if options.compile else (lambda f: f)
-    layer_fn, loss_fn = compiled(layer), compiled(token_losses)
+    layer_fn, loss_fn = compiled(family.layer), compiled(family.token_losses)
+    batches = family.Batches(options.seeds, device)
     precision = torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else contextlib.nullcontext()
     adam = optimizer(parameters, options)
     recent, began = [], time.monotonic()
     for step in range(options.steps):
         for group in adam.param_groups:
             group["lr"] = learning_rate(step, options)
-        ids, targets = data.windows(all_tokens, first[step].to(device), shape)
+        ids, targets = batches(all_tokens, first[step].to(device), shape)
         with precision:
-            mean = losses(parameters, ids, targets, shape, variant, layer_fn, loss_fn).mean(1)
+            mean = family.losses(parameters, ids, targets, shape, variant, layer_fn, loss_fn).mean(1)
         mean.sum().backward()
         clip(parameters, 1.0)
         adam.step()
@@ -89,24 +91,27 @@ def parse():
     parser.add_argument("--out", required=True, type=pathlib.Path)
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--batch", type=int, default=128, help="windows a step, of each seed")
+    parser.add_argument("--family", choices=FAMILIES, default="opt", help="decoder of the OPT shape, encoder of the BERT shape")
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--warmup", type=int, default=300)
     parser.add_argument("--weight-decay", type=float, default=0.1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--compile", action="store_true", help="torch.compile; worth it for more than a few hundred steps")
     parser.add_argument("--log", type=int, default=500, help="steps between lines on stderr")
-    for field in dataclasses.fields(Shape):
-        parser.add_argument("--" + field.name, type=int, default=field.default)
+    for field in {f.name: f for family in FAMILIES.values() for f in dataclasses.fields(family.Shape)}.values():
+        parser.add_argument("--" + field.name, type=int, help="as the family has it unless given")
     return parser.parse_args()
 
 
 def main():
     options = parse()
-    shape = Shape(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Shape)})
+    family = FAMILIES[options.family]
+    given = {f.name: getattr(options, f.name) for f in dataclasses.fields(family.Shape)}
+    shape = family.Shape(**{name: value for name, value in given.items() if value is not None})
     variant = VARIANTS[options.variant]
     say = lambda text: print(f"{options.variant}: {text}", file=sys.stderr, flush=True)
-    parameters = {name: p.to(options.device).requires_grad_() for name, p in initial(shape, variant, options.seeds).items()}
-    final = train(parameters, shape, variant, options, say)
+    parameters = {name: p.to(options.device).requires_grad_() for name, p in family.initial(shape, variant, options.seeds).items()}
+    final = train(parameters, family, shape, variant, options, say)
     settings = {name: getattr(options, name) for name in ("steps", "batch", "lr", "warmup", "weight_decay")}
     for i, seed in enumerate(options.seeds):
         about = {"variant": options.variant, "seed": seed, "training_loss": final[i], **settings, "torch": torch.__version__,

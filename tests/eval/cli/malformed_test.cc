@@ -79,7 +79,7 @@ TEST_CASE("what windows and models must agree on is said before anything runs") 
         "2 qfid: --set data.batch_windows=3: batch_windows belongs to protocol outlier_free, found window\n");
   CHECK(said({"data.protocol=llamacpp-512"}) ==
         "2 qfid: --set data.protocol=llamacpp-512: data.protocol is \"llamacpp-512\", expected one of window, gptq, "
-        "llamacpp, outlier_free, lmeval, mlm, did you mean \"llamacpp\"?\n");
+        "llamacpp, outlier_free, lmeval, mlm, hidden, did you mean \"llamacpp\"?\n");
   CHECK(said({"data.calibration={first_token: 4, windows: 1}", "data.context=4"}) ==
         "0 wrote DIR/out/report.md\nwrote DIR/out/report.html\n"
         "wrote DIR/out/layers.csv\nwrote DIR/out/tokens.npy\nwrote DIR/out/results.json\n");
