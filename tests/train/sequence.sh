@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # scripts/train: its model is the program's. The built-in checkpoints have their known perplexities in it; small models of
-# every attention variant, trained a few steps here and written, have in qfid the perplexity PyTorch finds in double.
+# every attention variant, decoders and encoders, trained a few steps here and written, have in qfid the perplexity PyTorch
+# finds in double.
 # Arguments: the program, the project's directory, a directory to work in, Python.
 set -uo pipefail
 qfid=$1 project=$2 work=$3 python=$4 here=$(cd "$(dirname "$0")" && pwd)
@@ -39,6 +40,19 @@ printf 'metrics: {local_windows: 0, sink_windows: 0}\n' >>run.yaml
 perplexity models/* --windows 4 >trained.txt || fail "perplexities of the trained models"
 "$python" "$here/check.py" agree trained.txt results/results.json || fail "PyTorch and qfid disagree"
 
+printf 'version: 1\nname: encoders\nmodels:\n' >encoders.yaml
+for variant in softmax vga-output vga-value iga-output iga-value sink; do
+  train --family bert --variant $variant --seeds 0 --out encoders
+  echo "  $variant-s0: {path: encoders/$variant-s0}" >>encoders.yaml
+done
+"$python" "$scripts/masked_rows.py" "$tokens" --rows 4 --context 64 --out masked || fail "masked rows"
+printf 'data: {tokens: masked-input.npy, targets: masked-target.npy, protocol: mlm}\n' >>encoders.yaml
+printf 'targets: {int8: {preset: int8-per-token}}\nmetrics: {local_windows: 0, sink_windows: 0}\n' >>encoders.yaml
+"$qfid" run encoders.yaml --out encoder-results --quiet || fail "qfid run of encoders"
+"$python" "$scripts/perplexity.py" masked-input.npy encoders/* --targets masked-target.npy --windows 4 >encoders.txt ||
+  fail "perplexities of the encoders"
+"$python" "$here/check.py" agree encoders.txt encoder-results/results.json || fail "PyTorch and qfid disagree on encoders"
+
 train --variant softmax --seeds 0-1 --out again
 cmp models/softmax-s1/model.safetensors again/softmax-s1/model.safetensors || fail "training twice gave two models"
 train --variant vga-output --seeds 1 --out alone
@@ -60,4 +74,4 @@ PYTHON
 layer=model.decoder.layers.1.self_attn
 must_see "another sink" sink-s0 $layer.sink
 "$python" "$scripts/train.py" --tokens "$tokens" --variant nonsense --out x 2>/dev/null && fail "an unknown variant was taken"
-echo "the built-in models and 12 trained ones agree"
+echo "the built-in models, 12 trained decoders and 6 trained encoders agree"
