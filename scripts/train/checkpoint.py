@@ -18,13 +18,14 @@ def write(directory, parameters, shape, variant, about=None):
     directory.mkdir(parents=True, exist_ok=True)
     save_file({name: p.detach().to("cpu", torch.bfloat16).contiguous() for name, p in parameters.items()},
               directory / "model.safetensors", metadata={"format": "pt"})
-    (directory / "config.json").write_text(json.dumps(config(shape, variant), indent=1) + "\n")
+    (directory / "config.json").write_text(json.dumps(config(shape, variant, "lm_head.weight" not in parameters), indent=1) + "\n")
     if about is not None:
         (directory / "training.json").write_text(json.dumps(about, indent=1) + "\n")
 
 
-def config(shape, variant):
+def config(shape, variant, tied=True):
     values = (encoder if isinstance(shape, encoder.Shape) else model).config(shape, variant)
+    values["tie_word_embeddings"] = tied
     attention = {}
     if variant.gate_input:
         attention["gate"] = {"input": variant.gate_input, "site": variant.gate_site}
@@ -42,7 +43,7 @@ def read(directory):
     family = FAMILIES[values["model_type"]]
     shape = family.shape_of(values)
     parameters = load_file(directory / "model.safetensors")
-    expected = family.parameter_shapes(shape, variant)
+    expected = family.parameter_shapes(shape, variant, values["tie_word_embeddings"])
     found = {name: tuple(p.shape) for name, p in parameters.items()}
     if found != expected:
         wrong = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))

@@ -30,9 +30,11 @@ class Shape(model.Shape):
         return round(MASKED_SHARE * (self.context - 1))
 
 
-def parameter_shapes(shape, variant):
+def parameter_shapes(shape, variant, tied=True):
     """Hugging Face's names (BertForMaskedLM) and shapes, without the axis of seeds."""
     h, shapes = shape.hidden, {}
+    if not tied:
+        raise SystemExit("encoders here have the token embedding as their head, tie_word_embeddings true")
 
     def linear_(name, rows, columns):
         shapes[name + ".weight"], shapes[name + ".bias"] = (rows, columns), (rows,)

@@ -48,8 +48,8 @@ VARIANTS = {
 }
 
 
-def parameter_shapes(shape, variant):
-    """Hugging Face's names (OPTForCausalLM) and shapes, without the axis of seeds."""
+def parameter_shapes(shape, variant, tied=True):
+    """Hugging Face's names (OPTForCausalLM) and shapes, without the axis of seeds. `tied`: the head is the embedding."""
     h, top = shape.hidden, "model.decoder."
     shapes = {top + "embed_tokens.weight": (shape.vocab, h),
               top + "embed_positions.weight": (shape.context + POSITION_OFFSET, h)}
@@ -73,6 +73,8 @@ def parameter_shapes(shape, variant):
         linear(p + "fc1", shape.ffn, h)
         linear(p + "fc2", h, shape.ffn)
     norm(top + "final_layer_norm")
+    if not tied:
+        shapes["lm_head.weight"] = (shape.vocab, h)
     return shapes
 
 
@@ -178,9 +180,9 @@ def hidden_states(parameters, ids, shape, variant, layer_fn=layer):
     return x
 
 
-def token_losses(x, final_norm, embed_tokens, targets):
+def token_losses(x, final_norm, lm_head, targets):
     """NLL of targets [seeds, windows * context] given the last residual stream, same shape."""
-    logits = norm(x, final_norm, "final_layer_norm") @ embed_tokens.transpose(1, 2)
+    logits = norm(x, final_norm, "final_layer_norm") @ lm_head.transpose(1, 2)
     kept = logits if logits.dtype == torch.float64 else logits.float()
     return torch.logsumexp(kept, -1) - kept.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
 
@@ -189,7 +191,8 @@ def losses(parameters, ids, targets, shape, variant, layer_fn=layer, loss_fn=tok
     x = hidden_states(parameters, ids, shape, variant, layer_fn)
     top = "model.decoder."
     final_norm = {name: parameters[top + name] for name in ("final_layer_norm.weight", "final_layer_norm.bias")}
-    return loss_fn(x, final_norm, parameters[top + "embed_tokens.weight"], targets.reshape(ids.shape[0], -1))
+    head = parameters.get("lm_head.weight", parameters[top + "embed_tokens.weight"])
+    return loss_fn(x, final_norm, head, targets.reshape(ids.shape[0], -1))
 
 
 class Batches:
