@@ -5,11 +5,10 @@
     backcopy.py --tables configs/data/bigram-backcopy --variant softmax --seeds 0 --out out/backcopy
 
 The task: a sequence is <s>, a first token from the unigram table without the triggers, then after a token that is no trigger
-one from its row of the bigram table, after a trigger a copy of the token before it. New sequences at every step. The shape
-is Guo et al.'s in small: pre-norm, untied head, no biases in the projections, and nothing after the attention but the final
-norm and the head. (Their feed-forward block reads what comes into the layer, not what the attention adds to it; one that
-reads the sum can undo what a head writes, and then nothing asks the head to lie dormant. --ffn N trains such a one.)
-Checkpoints: OUT/VARIANT-sSEED/step-N.
+one from its row of the bigram table, after a trigger a copy of the token before it. New sequences at every step. The shape:
+pre-norm, learned positions, feed-forward block, untied head, as Guo et al.'s in small, and no biases where they have none (in
+q, k, v and out_proj). Two things differ: their feed-forward block reads what comes into the layer, ours the sum that the
+attention leaves, as OPT's does; and their first token is uniform. Checkpoints: OUT/VARIANT-sSEED/step-N.
 """
 import argparse
 import dataclasses
@@ -23,10 +22,8 @@ import torch
 import torch.nn.functional as F
 
 import checkpoint
-from model import VARIANTS, Shape, layer_parameters, linear, norm, parameter_shapes, stacked_lookup, stream, token_losses
-
-LAYER = "model.decoder.layers.0."
-UNUSED_FFN = 8  # of zeros, where there is no feed-forward block: the file has one all the same
+import model
+from model import VARIANTS, Shape, layer_parameters, linear, norm, stacked_lookup, stream, token_losses
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,15 +44,14 @@ def read_tables(directory, device):
     return Tables(load("bigram"), first / first.sum(), load("triggers"), int(load("bos")))
 
 
-def sequences(tables, count, length, generator):
-    """-> ids [count, length + 1]: <s> and `length` tokens."""
-    device = tables.bigram.device
-    draws = torch.rand(count, length, generator=generator, device=device, dtype=torch.float64)
-    cumulative, tokens = tables.bigram.cumsum(1), len(tables.first)
-    ids = torch.empty(count, length + 1, dtype=torch.long, device=device)
+def sequences(tables, draws):
+    """draws [count, length], uniform in [0, 1) -> ids [count, length + 1]: <s> and `length` tokens."""
+    count, length = draws.shape
+    cumulative, first = tables.bigram.cumsum(1), tables.first.cumsum(0)
+    ids = torch.empty(count, length + 1, dtype=torch.long, device=draws.device)
     ids[:, 0] = tables.bos
-    pick = lambda rows, u: (rows / rows[..., -1:] <= u.unsqueeze(1)).sum(1).clamp(max=tokens - 1)
-    ids[:, 1] = pick(tables.first.cumsum(0).expand(count, -1), draws[:, 0])
+    pick = lambda rows, u: (rows <= (rows[..., -1] * u).unsqueeze(1)).sum(1).clamp(max=len(first) - 1)
+    ids[:, 1] = pick(first.expand(count, -1), draws[:, 0])
     for t in range(2, length + 1):
         before = ids[:, t - 1]
         ids[:, t] = torch.where(tables.is_trigger(before), ids[:, t - 2], pick(cumulative[before], draws[:, t - 1]))
@@ -70,31 +66,21 @@ def oracle_losses(tables, ids):
     return torch.where(tables.is_trigger(before), torch.zeros_like(nll), nll)
 
 
-def initial(shape, variant, seeds, options):
-    """Embeddings Normal(0, `embedding_std`), matrices uniform within 1 / sqrt(in) (nn.Linear's start); biases 0, norms 1."""
-    parameters = {}
-    for name, size in parameter_shapes(shape, variant, tied=False).items():
-        if name.endswith("norm.weight"):
-            parameters[name] = torch.ones(len(seeds), *size)
-        elif name.endswith((".bias", ".sink")) or (".fc" in name and not options.ffn):
-            parameters[name] = torch.zeros(len(seeds), *size)
-        elif ".embed_" in name:
-            parameters[name] = torch.stack([options.embedding_std * torch.randn(size, generator=stream(s, name)) for s in seeds])
-        else:
-            reach = 1 / math.sqrt(size[-1])
-            parameters[name] = torch.stack([reach * (2 * torch.rand(size, generator=stream(s, name)) - 1) for s in seeds])
+def initial(shape, variant, seeds):
+    """model.initial's numbers and the head's, which is not tied here."""
+    parameters = model.initial(shape, variant, seeds)
+    name, size = "lm_head.weight", (shape.vocab, shape.hidden)
+    parameters[name] = torch.stack([0.02 * torch.randn(size, generator=stream(s, name)) for s in seeds])
     return parameters
 
 
-def is_trained(name, options):
-    if name.endswith("_proj.bias") and "gate_proj" not in name:
-        return False
-    return bool(options.ffn) or ".fc" not in name and not name.startswith(LAYER + "final_layer_norm")
+def is_trained(name):
+    return not name.endswith(tuple(f".{projection}_proj.bias" for projection in ("q", "k", "v", "out")))
 
 
 def attention_only(x, p, shape, variant, probe=None):
-    """model.layer without the feed-forward block, with the probabilities written out; `probe` sees and may change what is
-    inside: probe(q, k, v, scores) -> v, scores."""
+    """model.layer up to its feed-forward block, the probabilities written out. probe(v, scores) -> v, scores may change what
+    is inside. -> the residual stream; scores, probabilities, V as projected, gate [seeds, sequences, ...]."""
     normed = norm(x, p, "self_attn_layer_norm")
     q, k, v = (linear(normed, p, f"self_attn.{name}_proj").unflatten(1, (-1, shape.context)) for name in "qkv")
     scores = q @ k.transpose(-1, -2) / math.sqrt(shape.hidden)
@@ -133,7 +119,7 @@ def gradients(parameters, ids, targets, tables, shape, variant):
 
     x = embedded(parameters, ids, shape)
     x, (_, _, v, _) = attention_only(x, layer_parameters(parameters, 0), shape, variant, probe)
-    token_loss = head_losses(parameters, after(x, parameters, shape), targets.flatten(1))
+    token_loss = head_losses(parameters, feed_forward(x, parameters, shape), targets.flatten(1))
     value, = torch.autograd.grad(token_loss.mean(1).sum(), on_value, retain_graph=True)
     logit, = torch.autograd.grad((token_loss * bigram.flatten(1)).sum(), on_logit)
     counts = bigram.flatten(1).sum(1)
@@ -146,17 +132,15 @@ def embedded(parameters, ids, shape):
     return (tokens + positions).reshape(ids.shape[0], -1, shape.hidden)
 
 
-def after(x, parameters, shape):
-    """The feed-forward block, where there is one."""
+def feed_forward(x, parameters, shape):
+    """The feed-forward block."""
     p = layer_parameters(parameters, 0)
-    if not torch.any(p["fc2.weight"]):
-        return x
     return x + linear(F.relu(linear(norm(x, p, "final_layer_norm"), p, "fc1")), p, "fc2")
 
 
 def forward_losses(parameters, ids, targets, shape, variant):
     x, inside = attention_only(embedded(parameters, ids, shape), layer_parameters(parameters, 0), shape, variant)
-    return head_losses(parameters, after(x, parameters, shape), targets.flatten(1)), inside
+    return head_losses(parameters, feed_forward(x, parameters, shape), targets.flatten(1)), inside
 
 
 @torch.no_grad()
@@ -189,7 +173,7 @@ def delta_logits(scores):
 def kept_steps(steps, count):
     """0 and `count` - 1 steps up to the last, evenly on a logarithmic scale from 10 on."""
     first = min(10, steps)
-    return sorted({0} | {round(first * (steps / first) ** (i / (count - 2))) for i in range(count - 1)})
+    return sorted({0} | {round(first * (steps / first) ** (i / max(1, count - 2))) for i in range(count - 1)})
 
 
 def learning_rate(step, options):
@@ -201,26 +185,25 @@ def learning_rate(step, options):
 class Training:
     def __init__(self, options, say):
         self.options, self.say = options, say
-        self.shape = Shape(layers=1, hidden=options.hidden, heads=1, ffn=options.ffn or UNUSED_FFN, context=options.length)
+        self.shape = Shape(layers=1, hidden=options.hidden, heads=1, ffn=options.ffn, context=options.length)
         self.tables = read_tables(options.tables, options.device)
         self.shape = dataclasses.replace(self.shape, vocab=self.tables.bos + 1, bos=self.tables.bos)
         self.variant = VARIANTS[options.variant]
-        started = initial(self.shape, self.variant, options.seeds, options)
-        self.parameters = {name: p.to(options.device).requires_grad_(is_trained(name, options)) for name, p in started.items()}
-        self.sample = torch.stack([self.draw(s, "sample", 256) for s in options.seeds])
+        started = initial(self.shape, self.variant, options.seeds)
+        self.parameters = {name: p.to(options.device).requires_grad_(is_trained(name)) for name, p in started.items()}
+        self.sample = self.draw("sample", 256)
 
-    def draw(self, seed, name, count):
-        """Sequences from the stream that seed and name name, whatever else was drawn."""
-        device = self.options.device
-        generator = torch.Generator(device=device).manual_seed(stream(seed, f"{name}").initial_seed())
-        return sequences(self.tables, count, self.shape.context, generator)
+    def draw(self, name, count):
+        """[seeds, count, length + 1]: each seed's from the stream that it and `name` name, whatever else was drawn."""
+        size = (count, self.shape.context)
+        draws = torch.stack([torch.rand(size, generator=stream(s, name), dtype=torch.float64) for s in self.options.seeds])
+        return sequences(self.tables, draws.flatten(0, 1).to(self.options.device)).unflatten(0, (-1, count))
 
-    def batches(self, at_once=20):
+    def batches(self, at_once=50):
         """One [seeds, batch, length + 1] a step; drawn for several steps at once, since a sequence is drawn token by token."""
-        options = self.options
-        for begin in range(0, options.steps, at_once):
-            drawn = torch.stack([self.draw(s, f"batches/{begin}", at_once * options.batch) for s in options.seeds])
-            yield from drawn.unflatten(1, (at_once, options.batch)).unbind(1)
+        batch = self.options.batch
+        for begin in range(0, self.options.steps, at_once):
+            yield from self.draw(f"batches/{begin}", at_once * batch).unflatten(1, (at_once, batch)).unbind(1)
 
     def loss(self, batch):
         losses, _ = forward_losses(self.parameters, batch[:, :, :-1], batch[:, :, 1:], self.shape, self.variant)
@@ -232,11 +215,9 @@ class Training:
         adam = torch.optim.AdamW(trained, lr=options.lr, betas=(0.9, 0.99), weight_decay=options.weight_decay,
                                  fused=options.device.startswith("cuda"))
         kept, began = set(kept_steps(options.steps, options.checkpoints)), time.monotonic()
-        for step, batch in enumerate(self.batches()):
+        for step, batch in zip(range(options.steps), self.batches()):
             if step in kept:
                 self.keep(step, began)
-            if step == options.steps:
-                break
             for group in adam.param_groups:
                 group["lr"] = learning_rate(step, options)
             self.loss(batch).sum().backward()
@@ -256,10 +237,9 @@ class Training:
             if options.log:
                 self.say(f"seed {seed} step {step} " + " ".join(f"{n} {x:.4g}" for n, x in shown.items()) +
                          f" seconds {time.monotonic() - began:.1f}")
-            settings = {n: getattr(options, n) for n in ("steps", "batch", "lr", "schedule", "warmup", "weight_decay",
-                                                         "embedding_std")}
+            settings = {n: getattr(options, n) for n in ("steps", "batch", "lr", "schedule", "warmup", "weight_decay")}
             about = {"variant": options.variant, "seed": seed, "step": step, **shown, **settings,
-                     "feed_forward": bool(options.ffn), "torch": torch.__version__,
+                     "torch": torch.__version__,
                      "device": torch.cuda.get_device_name() if options.device.startswith("cuda") else "cpu"}
             checkpoint.write(options.out / f"{options.variant}-s{seed}" / f"step-{step}",
                              {n: p[i] for n, p in self.parameters.items()}, self.shape, self.variant, about)
@@ -279,13 +259,12 @@ def parse():
     parser.add_argument("--steps", type=int, default=10000)
     parser.add_argument("--batch", type=int, default=512, help="sequences a step, of each seed")
     parser.add_argument("--length", type=int, default=64, help="tokens of a sequence behind <s>")
-    parser.add_argument("--hidden", type=int, default=64)
-    parser.add_argument("--ffn", type=int, default=0, help="width of a feed-forward block after the attention; 0 = none")
-    parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--schedule", choices=["constant", "cosine"], default="constant")
-    parser.add_argument("--warmup", type=int, default=0)
+    parser.add_argument("--hidden", type=int, default=32)
+    parser.add_argument("--ffn", type=int, default=64, help="width of the feed-forward block after the attention")
+    parser.add_argument("--lr", type=float, default=2e-2)
+    parser.add_argument("--schedule", choices=["constant", "cosine"], default="cosine")
+    parser.add_argument("--warmup", type=int, default=100)
     parser.add_argument("--weight-decay", type=float, default=1e-4)
-    parser.add_argument("--embedding-std", type=float, default=1.0)
     parser.add_argument("--checkpoints", type=int, default=20, help="kept on the way, the start and the end among them")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--log", action="store_true", help="a line on stderr for each checkpoint")
