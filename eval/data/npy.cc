@@ -150,15 +150,16 @@ std::string shape_text(const std::vector<std::int64_t>& shape) {
   return "(" + text + (shape.size() == 1 ? ",)" : ")");
 }
 
-/// All of a file's numbers; `rank` dimensions, called `what` in messages.
-std::vector<std::int32_t> read_ids(const quant::MappedFile& file, const Header& header, std::size_t rank, const char* what,
-                                   std::optional<std::int32_t> also) {
-  const std::string path = file.path().string();
-  const auto fail = [&](const std::string& problem) { throw quant::Error(quant::ErrorKind::input, path + ": " + problem); };
-  if (header.shape.size() != rank) fail(std::string("expected ") + what + ", found " + std::to_string(header.shape.size()));
+/// How many numbers of `width` bytes (0: not of a type that was `expected`) the file holds. Error{input} where they aren't
+/// `rank` dimensions, called `what` in messages, or don't fill it.
+std::size_t count_of(const quant::MappedFile& file, const Header& header, std::size_t rank, const std::string& what,
+                     std::size_t width, const char* expected) {
+  const auto fail = [&](const std::string& problem) {
+    throw quant::Error(quant::ErrorKind::input, file.path().string() + ": " + problem);
+  };
+  if (header.shape.size() != rank) fail("expected " + what + ", found " + std::to_string(header.shape.size()));
   if (header.fortran) fail("fortran_order True, expected False");
-  const std::size_t width = header.descr == "<u2" ? 2 : header.descr == "<i4" ? 4 : header.descr == "<i8" ? 8 : 0;
-  if (width == 0) fail("dtype '" + header.descr.substr(0, 40) + "', expected '<u2', '<i4' or '<i8'");
+  if (width == 0) fail("dtype '" + header.descr.substr(0, 40) + "', expected " + expected);
   const std::size_t available = file.bytes().size() - header.data_begin;
   std::uint64_t n = 1;
   bool fills = true;
@@ -169,6 +170,15 @@ std::vector<std::int32_t> read_ids(const quant::MappedFile& file, const Header& 
   if (!fills || n * width != available)
     fail("shape " + shape_text(header.shape) + " of '" + header.descr +
          "' doesn't fill the file: " + std::to_string(available) + " bytes of data");
+  return n;
+}
+
+/// All of a file's numbers; `rank` dimensions, called `what` in messages.
+std::vector<std::int32_t> read_ids(const quant::MappedFile& file, const Header& header, std::size_t rank, const char* what,
+                                   std::optional<std::int32_t> also) {
+  const std::string path = file.path().string();
+  const std::size_t width = header.descr == "<u2" ? 2 : header.descr == "<i4" ? 4 : header.descr == "<i8" ? 8 : 0;
+  const std::size_t n = count_of(file, header, rank, what, width, "'<u2', '<i4' or '<i8'");
   const std::byte* data = file.bytes().data() + header.data_begin;
   if (width == 2) return converted<std::uint16_t>(data, n, path, also);
   if (width == 4) return converted<std::int32_t>(data, n, path, also);
@@ -202,6 +212,22 @@ TokenRows read_tokens_or_rows(const std::filesystem::path& path) {
   const Header header = read_header(file);
   if (header.shape.size() == 1) return {read_ids(file, header, 1, "one dimension", std::nullopt)};
   return rows_of(file, header, "one dimension (a row of tokens) or two (windows, tokens)", std::nullopt);
+}
+
+std::int32_t read_token(const std::filesystem::path& path) {
+  const quant::MappedFile file(path);
+  return read_ids(file, read_header(file), 0, "a single number (no dimensions)", std::nullopt).at(0);
+}
+
+NumberTable read_numbers(const std::filesystem::path& path, std::size_t rank) {
+  const quant::MappedFile file(path);
+  const Header header = read_header(file);
+  const std::size_t width = header.descr == "<f8" ? sizeof(double) : 0;
+  const std::size_t n =
+      count_of(file, header, rank, std::to_string(rank) + (rank == 1 ? " dimension" : " dimensions"), width, "'<f8'");
+  NumberTable table{std::vector<double>(n), header.shape};
+  std::memcpy(table.values.data(), file.bytes().data() + header.data_begin, n * width);
+  return table;
 }
 
 std::string npy_header(std::string_view descr, const std::vector<std::int64_t>& shape) {

@@ -1,4 +1,4 @@
-// NumPy's .npy format (numpy.lib.format, versions 1 to 3): a strict reader of token files, a writer of tables.
+// NumPy's .npy format (numpy.lib.format, versions 1 to 3): a strict reader of tokens and tables, a writer of tables.
 #pragma once
 
 #include <cstdint>
@@ -23,6 +23,16 @@ TokenRows read_token_rows(const std::filesystem::path& path, std::optional<std::
 
 /// 1-D (rows and row are 0 then) or 2-D.
 TokenRows read_tokens_or_rows(const std::filesystem::path& path);
+
+/// A 0-D file of such an integer, a token.
+std::int32_t read_token(const std::filesystem::path& path);
+
+struct NumberTable {
+  std::vector<double> values;
+  std::vector<std::int64_t> shape;
+};
+/// Little-endian float64 of `rank` dimensions, C order. Error{input}.
+NumberTable read_numbers(const std::filesystem::path& path, std::size_t rank);
 
 /// Header of a version 1.0 file: descr as NumPy writes it ("'<f4'" or a list of fields), shape.
 std::string npy_header(std::string_view descr, const std::vector<std::int64_t>& shape);
