@@ -37,6 +37,14 @@ Corpus read_masked_corpus(const std::filesystem::path& inputs, const std::filesy
   return {inputs.string(), std::move(ids.tokens), {}, ids.row, targets.string(), std::move(wanted.tokens)};
 }
 
+Corpus make_backcopy_corpus(const BackcopySource& source) {
+  Corpus corpus{"bigram-backcopy of " + source.tables.string(), {}, {}};
+  corpus.backcopy = std::make_shared<const BackcopyTask>(BackcopyTask::read(source.tables));
+  corpus.sequence = source.length;
+  corpus.tokens = corpus.backcopy->sequences(static_cast<std::uint64_t>(source.seed), source.sequences, source.length);
+  return corpus;
+}
+
 Corpus read_text_corpus(const TextSource& source, Protocol protocol) {
   const Tokenizer tokenizer = Tokenizer::read(source.tokenizer);
   const ProtocolTraits& how = traits(protocol);

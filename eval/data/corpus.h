@@ -3,9 +3,11 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "eval/data/backcopy.h"
 #include "eval/data/documents.h"
 #include "eval/data/protocol.h"
 
@@ -24,6 +26,9 @@ struct Corpus {
   std::int64_t row = 0;                 ///< of 2-D files: tokens of a row, which is a window
   std::string targets_path{};           ///< of masked-LM data alone
   std::vector<std::int32_t> targets{};  ///< likewise; as long as tokens, no_target (windows.h) where nothing was masked
+  // Of bigram-backcopy alone:
+  std::shared_ptr<const BackcopyTask> backcopy{};
+  std::int64_t sequence = 0;  ///< tokens of a sequence, which is a window
 };
 
 struct TextSource {
@@ -39,6 +44,12 @@ Corpus read_hidden_corpus(const std::filesystem::path& path);
 /// Two 2-D .npy files of one shape [windows, tokens]: what the model reads, with its masks, and what stood there (no_target
 /// where it doesn't count). Error{input}.
 Corpus read_masked_corpus(const std::filesystem::path& inputs, const std::filesystem::path& targets);
+struct BackcopySource {
+  std::filesystem::path tables;
+  std::int64_t seed = 1, sequences = 256, length = 64;
+};
+/// Sequences of the synthetic task (backcopy.h), one after the other. Error{input}.
+Corpus make_backcopy_corpus(const BackcopySource& source);
 /// Text as the protocol wants it (docs/metrics.md, "Text"): documents joined and tokenized as one, or each for itself; with
 /// the tokenizer's special tokens or without. Error{input}; also where no token comes of it.
 Corpus read_text_corpus(const TextSource& source, Protocol protocol);

@@ -16,6 +16,7 @@
 #include "eval/experiment/target_precision.h"
 #include "eval/experiment/tensor_hasher.h"
 #include "eval/metrics/attention_sinks.h"
+#include "eval/metrics/backcopy.h"
 #include "eval/metrics/hidden_states.h"
 #include "eval/metrics/layer_tables.h"
 #include "eval/metrics/token_metrics.h"
@@ -79,6 +80,7 @@ struct Arm {
   HiddenData hidden_states;  ///< under protocol hidden, instead of tokens
   LayerTables tables;
   AttentionSinks sinks;
+  BackcopyMeasures backcopy;  ///< where the data is bigram-backcopy
   std::vector<Metric> footprint;
   AttentionSketches sketches;
   std::map<std::string, std::string> implementations;  ///< what ran so far

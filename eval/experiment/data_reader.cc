@@ -28,6 +28,8 @@ std::int64_t whole(const YamlNode& node) {
 
 namespace {
 
+constexpr std::int64_t most_generated = std::int64_t{1} << 28;  ///< tokens: 1 GiB
+
 class DataReader {
  public:
   DataReader(const fs::path& directory, Problems& problems) : directory_(directory), problems_(problems) {}
@@ -62,10 +64,11 @@ class DataReader {
   /// Tokens, or text with a tokenizer.
   void source(const YamlNode& node) {
     DataSpec& data = data_;
+    if (const YamlNode* n = node.find("bigram_backcopy")) return backcopy(node, *n);
     const YamlNode *tokens = node.find("tokens"), *text = node.find("text"), *tokenizer = node.find("tokenizer");
     if ((tokens == nullptr) == (text == nullptr))
       return problems_.add(node, std::string("data has ") + (text == nullptr ? "neither tokens nor" : "both tokens and") +
-                                     " text, expected one of them");
+                                     " text, expected one of them" + (text == nullptr ? ", or bigram_backcopy" : ""));
     data.written = (text == nullptr ? tokens : text)->text;
     masked_targets(node, text);
     if (text == nullptr) {
@@ -86,6 +89,30 @@ class DataReader {
       if (data.protocol == Protocol::llamacpp && data.text.documents != Documents::file)
         problems_.add(*n, "protocol llamacpp reads a text as one, expected documents: file");
     }
+  }
+
+  /// Generated sequences, which are windows.
+  void backcopy(const YamlNode& node, const YamlNode& own) {
+    for (const char* key : {"tokens", "targets", "text", "tokenizer", "documents", "detokenize", "context"})
+      if (const YamlNode* n = node.find(key)) problems_.add(*n, std::string(key) + " doesn't go with bigram_backcopy");
+    if (data_.protocol != Protocol::window)
+      problems_.add(*node.find("protocol"),
+                    "bigram_backcopy is scored under protocol window, found " + std::string(to_string(data_.protocol)));
+    BackcopySource& source = data_.backcopy.emplace();
+    const YamlNode& tables = *own.find("tables");
+    source.tables = resolved(directory_, tables.text);
+    if (const std::string problem = missing(source.tables, true); !problem.empty())
+      problems_.add(
+          tables, "directory of tables \"" + tables.text + "\" " + problem + " (looked for " + source.tables.string() + ")");
+    if (const YamlNode* n = own.find("seed")) source.seed = whole(*n);
+    if (const YamlNode* n = own.find("sequences")) source.sequences = whole(*n);
+    if (const YamlNode* n = own.find("length")) source.length = whole(*n);
+    if (source.sequences * source.length > most_generated)
+      problems_.add(own, "bigram_backcopy of " + std::to_string(source.sequences) + " sequences of " +
+                             std::to_string(source.length) + " tokens, expected " + std::to_string(most_generated) +
+                             " tokens or fewer");
+    data_.written = "bigram_backcopy of " + tables.text + ", seed " + std::to_string(source.seed) + ", " +
+                    std::to_string(source.sequences) + " x " + std::to_string(source.length);
   }
 
   /// Protocol mlm has them, and no other.

@@ -56,7 +56,7 @@ void Lockstep::run(const Chunk& chunk) {
   const std::int64_t windows = chunk.inputs.shape()[0];
   const auto left = [&](std::int64_t sample) { return std::clamp<std::int64_t>(sample - chunk.first_window, 0, windows); };
   const Sample sample{windows, left(metrics_.sink_windows), left(metrics_.local_windows),
-                      left(std::min(metrics_.kernel_windows, metrics_.local_windows)), chunk.first_window == 0};
+                      left(std::min(metrics_.kernel_windows, metrics_.local_windows)), chunk.first_window};
   {
     const Stopwatch watch(baseline_.forward_seconds, *baseline_.backend);
     embed(baseline_, chunk.inputs);

@@ -13,14 +13,16 @@ namespace qfid::eval {
 
 class Lockstep {
  public:
+  /// `task`: what the data itself says of every window, where it is bigram-backcopy; else null.
   Lockstep(const DecoderWeights& weights, const MetricsSpec& metrics, Protocol protocol, Arm& baseline,
-           std::vector<Arm>& arms)
+           std::vector<Arm>& arms, const std::vector<BackcopyWindow>* task)
       : weights_(weights),
         config_(weights.config),
         metrics_(metrics),
         hidden_states_(protocol == Protocol::hidden),
         baseline_(baseline),
-        arms_(arms) {}
+        arms_(arms),
+        task_(task) {}
 
   /// What goes wrong in a target is recorded in its arm. The baseline's errors are thrown, but for logits that aren't
   /// finite: its arm is dead afterwards.
@@ -29,8 +31,8 @@ class Lockstep {
  private:
   struct Sample {
     std::int64_t windows, attention, local, kernel;
-    bool first;
-  };  ///< of this chunk: all, with attention taps, with local errors, with the emulated twin; it holds the first window
+    std::int64_t first;
+  };  ///< of this chunk: all, with attention taps, with local errors, with the emulated twin; its first window's number
   struct BaselineLayer {
     LayerTrace trace;
     kernels::DeviceTensor probs, gate, v_gated;
@@ -42,6 +44,7 @@ class Lockstep {
   void measure_self(int l, Arm& arm, const LayerTrace& trace, const TapCollector& taps, const Sample& sample);
   // On samples of windows (lockstep_samples.cc).
   void sample_self(int l, Arm& arm, const LayerTrace& trace, const TapCollector& taps, const Sample& sample);
+  void sample_backcopy(Arm& arm, const LayerTrace& trace, const TapCollector& taps, const Sample& sample);
   void add_sketches(int l, Arm& arm, const kernels::DeviceTensor& probs);
   /// P before and after coding against the baseline's probabilities, all on `on`; `taps` are of `arm`'s schemes. Returns the
   /// coded weights; undefined where attention is f32.
@@ -81,6 +84,7 @@ class Lockstep {
   bool hidden_states_;  ///< are compared, and no tokens are scored
   Arm& baseline_;
   std::vector<Arm>& arms_;
+  const std::vector<BackcopyWindow>* task_;
   kernels::DeviceTensor targets_;
   std::map<std::pair<kernels::Backend*, int>, kernels::DeviceTensor> projections_;
 };

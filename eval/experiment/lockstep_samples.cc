@@ -34,6 +34,7 @@ void Lockstep::sample_self(int l, Arm& arm, const LayerTrace& trace, const TapCo
                                         reductions.magnitudes(first_windows(b, trace.hidden_in, sample.attention)));
   arm.tables.samples().add_magnitudes(l, "residual",
                                       reductions.magnitudes(first_windows(b, trace.residual, sample.attention)));
+  if (task_ != nullptr) sample_backcopy(arm, trace, taps, sample);
   const std::int64_t length = trace.q.shape[1];
   for (std::int64_t w = 0; w < sample.attention; ++w) {
     const DeviceTensor probs = b.slice(taps.probs, w, w + 1);
@@ -42,7 +43,7 @@ void Lockstep::sample_self(int l, Arm& arm, const LayerTrace& trace, const TapCo
     if (length >= 64) t64 = reductions.mean_attention_to(probs, 0, 0, 64);
     arm.sinks.add_attention(l, q64, t64);
     arm.sinks.add_summary(l, reductions.attention_summary(probs, config_.causal));
-    if (w == 0 && sample.first) add_sketches(l, arm, probs);
+    if (w == 0 && sample.first == 0) add_sketches(l, arm, probs);
     const DeviceTensor v = b.slice(heads(trace.v), w, w + 1);
     const DeviceTensor gated = taps.v_gated.defined() ? b.slice(heads(taps.v_gated), w, w + 1) : v;
     const std::vector<double> norms = reductions.norms(v);
@@ -52,6 +53,23 @@ void Lockstep::sample_self(int l, Arm& arm, const LayerTrace& trace, const TapCo
     // A gate is above 0: its norm is itself.
     const DeviceTensor gates = b.slice(taps.gate, w, w + 1);
     arm.sinks.add_gates(l, reductions.norms(gates.reshaped(Shape{1, length, gates.shape[2], 1})));
+  }
+}
+
+/// By part of the task, which only the host knows: of a small model and short windows, whose attention is small.
+void Lockstep::sample_backcopy(Arm& arm, const LayerTrace& trace, const TapCollector& taps, const Sample& sample) {
+  kernels::Backend& b = *arm.backend;
+  kernels::Reductions& reductions = b.reductions();
+  const DeviceTensor& residual = trace.residual;
+  for (std::int64_t w = 0; w < sample.attention; ++w) {
+    const auto window = static_cast<std::size_t>(sample.first + w);
+    const quant::Tensor probs = b.download(b.slice(taps.probs, w, w + 1));
+    arm.backcopy.add_attention(window, {probs.view<float>().data(), static_cast<std::size_t>(probs.shape().elements())},
+                               (*task_)[window]);
+    const std::vector<double> v = reductions.norms(b.slice(heads(trace.v), w, w + 1));
+    arm.backcopy.add_norms(
+        window, v, taps.v_gated.defined() ? reductions.norms(b.slice(heads(taps.v_gated), w, w + 1)) : v,
+        reductions.norms(b.slice(residual, w, w + 1).reshaped(Shape{1, residual.shape[1], 1, residual.shape[2]})));
   }
 }
 

@@ -88,6 +88,7 @@ struct AttentionHead {
   std::vector<std::pair<std::string, std::vector<std::vector<int>>>> maps;  ///< target -> rows
 };
 
+inline constexpr std::int64_t most_step = 2'000'000'000;  ///< as models.*.step takes
 inline constexpr std::int64_t most_seed = 1'000'000'000;  ///< as models.*.seed takes
 
 struct ModelRecord {
@@ -99,6 +100,7 @@ struct ModelRecord {
   std::int64_t vocabulary = 0;  ///< tokens it knows; 0 = not recorded
   std::string group{};          ///< with a seed: the kind of model it is one draw of
   std::optional<std::int64_t> seed{};
+  std::optional<std::int64_t> step{};  ///< of the training it is a checkpoint of
 };
 
 struct Provenance {

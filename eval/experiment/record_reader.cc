@@ -148,6 +148,7 @@ ExperimentRecord essentials(const JsonCursor& root) {
     if (model.has("seed")) {
       entry.seed = model.at("seed").integer(0, most_seed);
       entry.group = model.at("group").text();
+      if (model.has("step")) entry.step = model.at("step").integer(0, most_step);
     }
     record.models.push_back(std::move(entry));
   }

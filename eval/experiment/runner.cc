@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <span>
 
+#include "eval/experiment/backcopy_windows.h"
 #include "eval/experiment/calibrate.h"
 #include "eval/experiment/chunk.h"
 #include "eval/experiment/elapsed.h"
@@ -97,7 +98,7 @@ class Runner {
     p.tokens_path = spec_.data.written;
     p.protocol = spec_.data.protocol_spelling();
     p.tokens_hash = corpus_hash(spec_.data, corpus_);
-    if (spec_.data.tokens.empty()) {
+    if (!spec_.data.text.text.empty()) {
       p.tokenizer = spec_.data.tokenizer_written;
       p.tokenizer_hash = file_hash(spec_.data.text.tokenizer);
       p.documents = to_string(spec_.data.text.documents);
@@ -142,7 +143,7 @@ class Runner {
     const ModelConfig& config = weights.config;
     record_.models.push_back({model.name, model.written, config.family, content_hash(model.name, checkpoint),
                               checkpoint.parameters(), variant_name(config), weights.unused_tensors, config.vocab_size,
-                              model.group, model.seed});
+                              model.group, model.seed, model.step});
     for (const std::string& name : weights.unused_tensors)
       record_.warnings.push_back("model " + model.name + ": tensor " + name + " is not used");
     record_.provenance.context = std::max(record_.provenance.context, size.context);
@@ -178,6 +179,7 @@ class Runner {
       }
       attempt(arm, [&] { pack(arm, weights, ranges[i], size.context, resources_on); });
     }
+    if (corpus_.backcopy) task_ = backcopy_windows(*corpus_.backcopy, windows);
     evaluate(model, weights, windows, chunks, units, baseline, arms);
     if (!store_.computes() && partial_) return;
     if (partial_)
@@ -243,7 +245,7 @@ class Runner {
 
   void evaluate(const ModelSpec& model, const DecoderWeights& weights, const std::vector<Window>& windows,
                 const std::vector<WindowRange>& chunks, ModelUnits& units, Arm& baseline, std::vector<Arm>& arms) {
-    Lockstep lockstep(weights, spec_.metrics, spec_.data.protocol, baseline, arms);
+    Lockstep lockstep(weights, spec_.metrics, spec_.data.protocol, baseline, arms, corpus_.backcopy ? &task_ : nullptr);
     for (const WindowRange& chunk : chunks) {
       const std::string unit = chunk_unit(model.name, chunk);
       if (stop_.load()) {
@@ -336,6 +338,11 @@ class Runner {
     if (hidden && arm.target != &spec_.baseline) run.metrics = hidden_metrics(arm.hidden_states);
     for (std::vector<Metric> more : {arm.tables.summary(), arm.sinks.metrics(sinks), arm.footprint})
       run.metrics.insert(run.metrics.end(), more.begin(), more.end());
+    if (corpus_.backcopy) {
+      const BackcopyRisk risk = corpus_.backcopy->oracle_risk(corpus_.sequence);
+      for (Metric& metric : arm.backcopy.metrics(arm.tokens, task_, risk.bigram, risk.copy))
+        run.metrics.push_back(std::move(metric));
+    }
     run.layers = arm.tables.rows();
     run.p_codes = arm.tables.samples().histograms();
     for (LayerRow& row : arm.sinks.rows()) run.layers.push_back(std::move(row));
@@ -377,6 +384,7 @@ class Runner {
   bool partial_ = false;        ///< chunks are another process's: there is nothing to make runs of
   double earlier_seconds_ = 0;  ///< of units that other processes computed
   Corpus corpus_;
+  std::vector<BackcopyWindow> task_;  ///< of the model under way, where the data is bigram-backcopy
   std::int64_t total_windows_ = 0, done_windows_ = 0, done_tokens_ = 0;
   ExperimentRecord record_;
 };

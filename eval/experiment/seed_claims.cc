@@ -24,6 +24,9 @@ constexpr Measure measures[] = {{"perplexity", true, true, false},
                                 {"drain.v", false, true, false},
                                 {"drain.v_gated", false, true, false}};
 
+/// Checkpoints on the way of a training are one draw between them, and at no common end: left out.
+bool is_drawn(const ModelRecord& model) { return model.seed && !model.step; }
+
 using BySeed = std::map<std::int64_t, double>;
 
 const Metric* find_measure(const RunRecord& run, const std::string& name) {
@@ -43,14 +46,13 @@ class Claims {
   explicit Claims(const ExperimentRecord& record) : record_(record) {
     claims_.confidence = record.confidence;
     for (const ModelRecord& model : record.models)
-      if (model.seed && std::find(claims_.groups.begin(), claims_.groups.end(), model.group) == claims_.groups.end())
+      if (is_drawn(model) && std::find(claims_.groups.begin(), claims_.groups.end(), model.group) == claims_.groups.end())
         claims_.groups.push_back(model.group);
     if (!claims_.groups.empty()) claims_.reference = claims_.groups[0];
   }
 
   std::optional<SeedClaims> all() {
-    const auto seeded =
-        std::count_if(record_.models.begin(), record_.models.end(), [](const ModelRecord& m) { return m.seed; });
+    const auto seeded = std::count_if(record_.models.begin(), record_.models.end(), is_drawn);
     if (seeded < 2) return std::nullopt;
     std::vector<std::string> targets;
     for (const RunRecord& run : record_.runs)
@@ -65,7 +67,7 @@ class Claims {
   BySeed collect(const std::string& target, const Measure& measure, const std::string& group, std::string& name) const {
     BySeed values;
     for (const ModelRecord& model : record_.models) {
-      if (!model.seed || model.group != group) continue;
+      if (!is_drawn(model) || model.group != group) continue;
       const RunRecord* run = record_.find(model.name, target);
       const Metric* metric = run == nullptr || run->status != RunStatus::ok ? nullptr : find_measure(*run, measure.name);
       if (metric == nullptr || !metric->value || !std::isfinite(*metric->value)) continue;

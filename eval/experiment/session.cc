@@ -61,6 +61,9 @@ std::string unsupported_reason(const TargetSpec& target, const ModelConfig& conf
 
 namespace {
 
+/// Tokens of a window where the data comes in windows; 0 where it doesn't.
+std::int64_t row_of(const Corpus& corpus) { return corpus.backcopy ? corpus.sequence : corpus.row; }
+
 /// Documents from first_token on that end at `end` or before, as many as data.windows hold.
 void whole_documents(const Spec& spec, const Corpus& corpus, std::int64_t end, EvaluationSize& size) {
   const std::vector<DocumentSpan>& all = corpus.documents;
@@ -80,24 +83,27 @@ void whole_documents(const Spec& spec, const Corpus& corpus, std::int64_t end, E
   }
 }
 
-/// Windows of 2-D data are its rows, and what is counted in tokens must agree with them.
+/// Windows of 2-D data are its rows, those of bigram-backcopy its sequences, and what is counted in tokens must agree with
+/// them.
 void whole_rows(const Spec& spec, const Corpus& corpus) {
-  if (corpus.row == 0) return;
+  const std::int64_t row = row_of(corpus);
+  if (row == 0) return;
+  const char* what = corpus.backcopy ? "sequence" : "row";
   const auto check = [&](const char* key, std::int64_t first) {
-    if (first % corpus.row != 0)
-      throw Error(ErrorKind::usage, spec.file.string() + ": " + key + " " + std::to_string(first) +
-                                        " isn't where a row of " + corpus.path + " begins, expected a multiple of its " +
-                                        std::to_string(corpus.row) + " tokens");
+    if (first % row != 0)
+      throw Error(ErrorKind::usage, spec.file.string() + ": " + key + " " + std::to_string(first) + " isn't where a " +
+                                        what + " of " + corpus.path + " begins, expected a multiple of its " +
+                                        std::to_string(row) + " tokens");
   };
   check("data.first_token", spec.data.first_token);
   if (spec.data.calibration) check("data.calibration.first_token", spec.data.calibration->first_token);
-  if (spec.data.context && *spec.data.context != corpus.row)
-    throw Error(ErrorKind::usage, spec.file.string() + ": data.context " + std::to_string(*spec.data.context) +
-                                      ", the rows of " + corpus.path + " have " + std::to_string(corpus.row) + " tokens");
+  if (spec.data.context && *spec.data.context != row)
+    throw Error(ErrorKind::usage, spec.file.string() + ": data.context " + std::to_string(*spec.data.context) + ", the " +
+                                      what + "s of " + corpus.path + " have " + std::to_string(row) + " tokens");
 }
 
-/// A model and a protocol go together, or the reason why they don't.
-void require_scorable(const Spec& spec, const ModelSpec& model, const ModelConfig& config) {
+/// A model, a protocol and the data go together, or the reason why they don't.
+void require_scorable(const Spec& spec, const ModelSpec& model, const ModelConfig& config, const Corpus& corpus) {
   const bool masked = spec.data.protocol == Protocol::mlm;
   if (spec.data.protocol == Protocol::hidden) return;
   const auto refuse = [&](const std::string& what) {
@@ -112,6 +118,9 @@ void require_scorable(const Spec& spec, const ModelSpec& model, const ModelConfi
   if (!config.has_head)
     refuse(
         "has no masked-LM head (no tensor cls.predictions.*): protocol mlm can't score it, expected data.protocol hidden");
+  if (corpus.backcopy && config.bos_token_id != corpus.backcopy->bos())
+    refuse("begins with token " + std::to_string(config.bos_token_id) + " (bos_token_id), " + corpus.path + " with " +
+           std::to_string(corpus.backcopy->bos()));
 }
 
 /// With equal batches the mean of batch means is the mean over tokens, and windows stay the units of every interval; the
@@ -132,13 +141,14 @@ void whole_batches(const Spec& spec, const Corpus& corpus, EvaluationSize& size)
 }  // namespace
 
 Corpus load_corpus(const DataSpec& data) {
+  if (data.backcopy) return make_backcopy_corpus(*data.backcopy);
   if (data.protocol == Protocol::mlm) return read_masked_corpus(data.tokens, data.targets);
   if (data.protocol == Protocol::hidden) return read_hidden_corpus(data.tokens);
   return data.tokens.empty() ? read_text_corpus(data.text, data.protocol) : read_token_corpus(data.tokens);
 }
 
 std::int64_t context_of(const DataSpec& data, const ModelConfig& config, const Corpus& corpus) {
-  if (corpus.row > 0) return corpus.row;
+  if (const std::int64_t row = row_of(corpus); row > 0) return row;
   return data.context.value_or(standard_context(data.protocol, config.max_position_embeddings));
 }
 
@@ -151,7 +161,7 @@ EvaluationSize evaluation_size(const Spec& spec, const ModelConfig& config, cons
   if (size.context > config.max_position_embeddings)
     throw Error(ErrorKind::usage, spec.file.string() + ": context " + std::to_string(size.context) +
                                       " is above the model's " + std::to_string(config.max_position_embeddings) +
-                                      " positions" + (corpus.row > 0 ? "" : ", set data.context"));
+                                      " positions" + (row_of(corpus) > 0 ? "" : ", set data.context"));
   if (const std::int64_t least = traits(data.protocol).least_context; size.context < least)
     throw Error(ErrorKind::usage, spec.file.string() + ": a context of " + std::to_string(size.context) +
                                       " leaves nothing to score under " + std::string(to_string(data.protocol)) +
@@ -192,7 +202,7 @@ CheckedModel check_model(const Spec& spec, const ModelSpec& model, const Corpus&
   CheckedModel checked{read_config(model.path), {}};
   Checkpoint checkpoint = Checkpoint::open(model.path);
   checked.config.has_head = has_head(checkpoint, checked.config);
-  require_scorable(spec, model, checked.config);
+  require_scorable(spec, model, checked.config, corpus);
   check_weights(checkpoint, checked.config);
   checked.size = evaluation_size(spec, checked.config, corpus);
   evaluation_windows(spec, checked.config, corpus, checked.size);

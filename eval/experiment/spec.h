@@ -22,6 +22,7 @@ struct ModelSpec {
   std::string written;
   std::string group{};  ///< with a seed: the kind of model it is one draw of; "" without
   std::optional<std::int64_t> seed{};
+  std::optional<std::int64_t> step{};  ///< of the training it is a checkpoint of; goes with group and seed
 };
 
 struct CalibrationSpec {
@@ -35,6 +36,7 @@ struct DataSpec {
   std::string targets_written;
   TextSource text;  ///< empty paths where the data is tokens
   std::string tokenizer_written;
+  std::optional<BackcopySource> backcopy;  ///< generated instead of read
   Protocol protocol = Protocol::window;
   std::int64_t first_token = 0;
   std::optional<std::int64_t> windows;                 ///< absent = all that fit

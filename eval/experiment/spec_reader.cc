@@ -128,14 +128,17 @@ class SpecBuilder {
   }
 
   void training(const YamlNode& body, ModelSpec& model) {
-    const YamlNode *group = body.find("group"), *seed = body.find("seed");
+    const YamlNode *group = body.find("group"), *seed = body.find("seed"), *step = body.find("step");
+    if (step != nullptr && seed == nullptr) problems_.add(*step, "step goes with group and seed");
+    if (step != nullptr) model.step = whole(*step);
     if (group == nullptr || seed == nullptr)
       return group == seed ? void() : problems_.add(group == nullptr ? *seed : *group, "group and seed go together");
     model.group = group->text;
     model.seed = whole(*seed);
     for (const auto& other : spec_.models)
-      if (other.group == model.group && other.seed == model.seed)
-        problems_.add(*seed, "group \"" + model.group + "\" has seed " + seed->text + " already: model " + other.name);
+      if (other.group == model.group && other.seed == model.seed && other.step == model.step)
+        problems_.add(*seed, "group \"" + model.group + "\" has seed " + seed->text +
+                                 (step == nullptr ? "" : " at step " + step->text) + " already: model " + other.name);
   }
 
   void metrics(const YamlNode& node) {

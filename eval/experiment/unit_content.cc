@@ -82,6 +82,7 @@ void replay_arm(ByteReader& from, Arm& arm) {
     arm.hidden_states.windows.push_back(from.list<HiddenToken>());
     arm.hidden_states.pooled.push_back(from.number<double>());
   }
+  arm.backcopy.replay(from);
   read_sketches(from, arm.sketches);
   const auto hashed = from.number<std::uint8_t>();
   ByteReader::check((hashed == 1) == arm.hasher.has_value());
@@ -97,6 +98,7 @@ ChunkLog::ChunkLog(Arm& baseline, std::vector<Arm>& arms) {
     Entry& entry = entries_.emplace_back(Entry{&arm,
                                                arm.tokens.windows.size(),
                                                arm.hidden_states.windows.size(),
+                                               arm.backcopy.windows(),
                                                arm.sketches.size(),
                                                arm.forward_seconds,
                                                arm.metric_seconds,
@@ -132,6 +134,7 @@ void ChunkLog::write(const Entry& entry, ByteWriter& to) {
     to.list(arm.hidden_states.windows[w]);
     to.number(arm.hidden_states.pooled[w]);
   }
+  arm.backcopy.log(to, entry.backcopy);
   write_sketches(to, arm.sketches.size() > entry.sketches ? arm.sketches : AttentionSketches{});
   to.number<std::uint8_t>(arm.hasher ? 1 : 0);
   if (arm.hasher) write_hashes(to, arm.hasher->hashes());

@@ -25,7 +25,7 @@ class ChunkLog {
  private:
   struct Entry {
     Arm* arm;
-    std::size_t windows, hidden, sketches;  ///< that it had before
+    std::size_t windows, hidden, backcopy, sketches;  ///< that it had before
     double forward_seconds, metric_seconds, local_seconds;
     quant::ByteWriter tables, sinks;
   };

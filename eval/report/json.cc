@@ -199,6 +199,7 @@ std::string results_json(const ExperimentRecord& record) {
     if (!m.seed) continue;
     models.back()["group"] = m.group;
     models.back()["seed"] = *m.seed;
+    if (m.step) models.back()["step"] = *m.step;
   }
   json["models"] = std::move(models);
   json["runs"] = ordered_json::array();

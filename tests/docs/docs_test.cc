@@ -9,6 +9,7 @@
 
 #include "eval/experiment/footprint.h"
 #include "eval/metrics/attention_sinks.h"
+#include "eval/metrics/backcopy.h"
 #include "eval/metrics/catalog.h"
 #include "eval/metrics/layer_tables.h"
 #include "eval/metrics/outlier_error.h"
@@ -94,13 +95,23 @@ AttentionSinks full_sinks() {
   return sinks;
 }
 
+std::vector<Metric> full_backcopy() {
+  const std::vector<BackcopyWindow> task{{{false, false, true}, {0, 0, 0}}};
+  BackcopyMeasures measures;
+  measures.add_attention(0, std::vector<float>(9, 0.5F), task[0]);
+  measures.add_norms(0, std::vector<double>(3, 1), std::vector<double>(3, 1), std::vector<double>(3, 1));
+  TokenData data;
+  data.windows.assign(1, WindowTokens(3));
+  return measures.metrics(data, task, 1, 0);
+}
+
 ExperimentRecord full_record() {
   ExperimentRecord record;
   record.sets = {"a=b"};
   record.provenance.libraries = {{"library", "1"}};
   record.provenance.targets_path = "targets.npy";
   record.provenance.tokenizer = record.provenance.tokenizer_hash = record.provenance.documents = "text";
-  record.models.push_back({"m", "p", "opt", "h", 1, "softmax", {"tensor"}, 1, "g", 7});
+  record.models.push_back({"m", "p", "opt", "h", 1, "softmax", {"tensor"}, 1, "g", 7, 10});
   RunRecord run;
   run.implementations = {{"q_proj", "name"}};
   run.metrics.push_back({"perplexity", 1.0, Interval{0.5, 2.0}, "nats", "note"});
@@ -162,6 +173,7 @@ Names produced_metrics() {
   for (const Metric& metric : compute_token_metrics(data)) produced.insert(metric.name);
   for (const Metric& metric : full_tables().summary()) produced.insert(metric.name);
   for (const Metric& metric : full_sinks().metrics({true})) produced.insert(metric.name);
+  for (const Metric& metric : full_backcopy()) produced.insert(metric.name);
   ModelConfig config;
   config.hidden_size = config.num_attention_heads = config.num_hidden_layers = config.ffn_dim = config.vocab_size =
       config.max_position_embeddings = 1;

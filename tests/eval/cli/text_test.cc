@@ -83,7 +83,8 @@ TEST_CASE("data: tokens, or text with a tokenizer") {
   json nfc = json::parse(read_file(source + "/configs/data/tiny-tokenizer.json"));
   nfc["normalizer"] = {{"type", "NFC"}};
   x.dir.write("nfc.json", nfc.dump());
-  CHECK(x.said("protocol: window") == "2 qfid: DIR/x.yaml:4:7: data has neither tokens nor text, expected one of them\n");
+  CHECK(x.said("protocol: window") ==
+        "2 qfid: DIR/x.yaml:4:7: data has neither tokens nor text, expected one of them, or bigram_backcopy\n");
   CHECK(x.said("tokens: t.npy, text: t.txt") ==
         "2 qfid: DIR/x.yaml:4:7: data has both tokens and text, expected one of them\n");
   CHECK(x.said("text: t.txt") == "2 qfid: DIR/x.yaml:4:7: data.text without data.tokenizer, expected a tokenizer.json\n");

@@ -133,6 +133,20 @@ TEST_CASE("every mistake has its place and its remedy") {
        "version: 1\nname: t\nmodels:\n  m:\n    path: " + path + "\n    seed: 1\ndata: {tokens: " + path +
            "/data/tiny-tokens.npy}\ntargets: {t: {}}",
        "6:11: group and seed go together"},
+      {"step without group and seed",
+       "version: 1\nname: t\nmodels:\n  m:\n    path: " + path + "\n    step: 1\ndata: {tokens: " + path +
+           "/data/tiny-tokens.npy}\ntargets: {t: {}}",
+       "6:11: step goes with group and seed"},
+      {"bigram_backcopy and tokens",
+       "version: 1\nname: t\nmodels: {m: {path: " + path + "}}\ndata:\n  tokens: x.npy\n  context: 8\n  protocol: gptq\n" +
+           "  bigram_backcopy: {tables: " + path + "/nothing}\ntargets: {t: {}}",
+       "5:11: tokens doesn't go with bigram_backcopy\n6:12: context doesn't go with bigram_backcopy\n7:13: bigram_backcopy is scored "
+       "under protocol window, found gptq\n8:29: directory of tables \"" +
+           path + "/nothing\" doesn't exist (looked for " + path + "/nothing)"},
+      {"bigram_backcopy of too many tokens",
+       "version: 1\nname: t\nmodels: {m: {path: " + path + "}}\ndata:\n  bigram_backcopy: {tables: " + path +
+           ", sequences: 1000000, length: 1000}\ntargets: {t: {}}",
+       "5:20: bigram_backcopy of 1000000 sequences of 1000 tokens, expected 268435456 tokens or fewer"},
       {"seed twice",
        "version: 1\nname: t\nmodels:\n  m:\n    path: " + path + "\n    group: g\n    seed: 1\n  n:\n    path: " + path +
            "\n    group: g\n    seed: 1\ndata: {tokens: " + path + "/data/tiny-tokens.npy}\ntargets: {t: {}}",
