@@ -25,14 +25,6 @@ std::string with_interval(const ScoredChange& change, const char* name) {
   return text;
 }
 
-std::string in_words(const std::string& name) {
-  return name == "mask_key_0"  ? "no query after the first sees key 0"
-         : name == "zero_v_0"  ? "the value of position 0 is 0"
-         : name == "gate_one"  ? "every gate is 1"
-         : name == "gate_mean" ? "every gate is its mean in full precision"
-                               : name;
-}
-
 /// Windows that a change was scored on.
 std::size_t windows_of(const ExperimentRecord& record) {
   for (const ScoredChange& change : record.interventions)
@@ -41,6 +33,14 @@ std::size_t windows_of(const ExperimentRecord& record) {
 }
 
 }  // namespace
+
+std::string intervention_in_words(const std::string& name) {
+  return name == "mask_key_0"  ? "no query after the first sees key 0"
+         : name == "zero_v_0"  ? "the value of position 0 is 0"
+         : name == "gate_one"  ? "every gate is 1"
+         : name == "gate_mean" ? "every gate is its mean in full precision"
+                               : name;
+}
 
 std::string console_changes(const ExperimentRecord& record, const std::string& model, int width_in) {
   const auto width = static_cast<std::size_t>(std::max(width_in, 72));
@@ -120,7 +120,7 @@ void add_interventions(Html& page, const ExperimentRecord& record) {
   page.close().open("tbody");
   for (const ScoredChange& c : record.interventions) {
     page.open("tr").leaf("td", c.model).leaf("th", c.target, {{"scope", "row"}});
-    page.leaf("td", in_words(c.name), {{"class", "wrap"}});
+    page.leaf("td", intervention_in_words(c.name), {{"class", "wrap"}});
     if (c.message.empty()) {
       page.leaf("td", value(c, "perplexity")).leaf("td", with_interval(c, "nll.difference")).leaf("td", value(c, "kl.mean"));
     } else {

@@ -59,8 +59,15 @@ struct Axes {
   double low, high;
   bool log_y;
   int first, last;
-  double x(double layer) const {
-    return first == last ? (left + width - right) / 2 : left + (layer - first) / (last - first) * (width - left - right);
+  LineAxis along;
+  int least_step = 1;  ///< above 0
+  /// Step 0 has no logarithm: it stands where a third of the least one would.
+  double place(int at) const {
+    return along == LineAxis::layers ? at : std::log10(at > 0 ? at : static_cast<double>(least_step) / 3);
+  }
+  double x(int at) const {
+    return first == last ? (left + width - right) / 2
+                         : left + (place(at) - place(first)) / (place(last) - place(first)) * (width - left - right);
   }
   double y(double value) const {
     const double at = log_y ? std::log10(value) : value;
@@ -82,6 +89,20 @@ std::vector<double> log_ticks(double low, double high) {
   return ticks;
 }
 
+/// Layers: 16 at most. Steps: 0 where it is shown, and powers of ten.
+std::vector<int> x_ticks(const Axes& axes) {
+  std::vector<int> ticks;
+  if (axes.along == LineAxis::layers) {
+    const int step = std::max(1, (axes.last - axes.first + 15) / 16);
+    for (int layer = axes.first; layer <= axes.last; layer += step) ticks.push_back(layer);
+    return ticks;
+  }
+  if (axes.first == 0) ticks.push_back(0);
+  for (std::int64_t power = 1; power <= axes.last; power *= 10)
+    if (power >= std::max(axes.first, axes.least_step)) ticks.push_back(static_cast<int>(power));
+  return ticks;
+}
+
 void add_axes(Html& page, const Axes& axes, const LineChart& chart) {
   const double x_end = width - right, y_end = height - bottom;
   for (const double tick : axes.log_y ? log_ticks(axes.low, axes.high) : linear_ticks(axes.low, axes.high, 5)) {
@@ -89,11 +110,13 @@ void add_axes(Html& page, const Axes& axes, const LineChart& chart) {
     page.empty("path", {{"class", "grid"}, {"d", "M" + coordinate(left) + " " + y + "H" + coordinate(x_end)}});
     page.leaf("text", tick_text(tick), {{"x", coordinate(left - 6)}, {"y", y}, {"class", "tick end mid"}});
   }
-  const int step = std::max(1, (axes.last - axes.first + 15) / 16);
-  for (int layer = axes.first; layer <= axes.last; layer += step)
-    page.leaf("text", layer == -1 ? "emb" : std::to_string(layer),
-              {{"x", coordinate(axes.x(layer))}, {"y", coordinate(y_end + 15)}, {"class", "tick center"}});
-  page.leaf("text", "layer",
+  for (const int at : x_ticks(axes))
+    page.leaf("text", at == -1 ? "emb" : std::to_string(at),
+              {{"x", coordinate(axes.x(at))},
+               {"y", coordinate(y_end + 15)},
+               // The last step's number is long, and the lines' labels begin beside it.
+               {"class", axes.along == LineAxis::steps && at == axes.last ? "tick end" : "tick center"}});
+  page.leaf("text", axes.along == LineAxis::layers ? "layer" : "training step",
             {{"x", coordinate((left + x_end) / 2)}, {"y", coordinate(height - 6)}, {"class", "axis center"}});
   page.leaf("text", chart.y_label,
             {{"transform", "translate(13 " + coordinate((top + y_end) / 2) + ") rotate(-90)"}, {"class", "axis center"}});
@@ -156,7 +179,7 @@ std::optional<std::pair<double, double>> value_range(const std::vector<Series>& 
 void add_line_chart(Html& page, const LineChart& chart) {
   const auto range = chart.y_range ? chart.y_range : value_range(chart.series, chart.log_y);
   if (!range || !value_range(chart.series, chart.log_y)) return;
-  Axes axes{range->first, range->second, chart.log_y, 0, 0};
+  Axes axes{range->first, range->second, chart.log_y, 0, 0, chart.along};
   if (axes.log_y) {
     axes.low /= 1.15;
     axes.high *= 1.15;
@@ -165,7 +188,7 @@ void add_line_chart(Html& page, const LineChart& chart) {
     axes.low = axes.low >= 0 && axes.low - margin < 0 ? 0 : axes.low - margin;
     axes.high += margin;
   }
-  axes.first = INT32_MAX;
+  axes.first = axes.least_step = INT32_MAX;
   axes.last = INT32_MIN;
   std::vector<double> ends;
   std::vector<const Series*> shown;
@@ -174,6 +197,7 @@ void add_line_chart(Html& page, const LineChart& chart) {
     for (const auto& [layer, value] : series.points) {
       axes.first = std::min(axes.first, layer);
       axes.last = std::max(axes.last, layer);
+      if (layer > 0) axes.least_step = std::min(axes.least_step, layer);
       if (!axes.log_y || value > 0) end = axes.y(value);
     }
     if (!end) continue;

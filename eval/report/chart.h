@@ -3,6 +3,7 @@
 // gives them, for light and for dark. Nothing here knows what is drawn.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -19,16 +20,20 @@ struct Style {
 struct Series {
   std::string name;
   Style style;
-  std::vector<std::pair<int, double>> points;  ///< layer -> value, finite, in order
+  std::vector<std::pair<int, double>> points;  ///< layer or step -> value, finite, in order
 };
 
-/// Values over layers, one line a series, labelled at its right end.
+/// What runs along a line chart: layers, evenly; training steps, on a logarithmic scale with step 0 a place before the first.
+enum class LineAxis : std::uint8_t { layers, steps };
+
+/// Values over layers or steps, one line a series, labelled at its right end.
 struct LineChart {
   std::string title, description, y_label;
   bool log_y = false;
   std::vector<Series> series;
   std::optional<std::pair<double, double>> y_range;  ///< to share an axis between charts
   std::optional<std::string> caption{};              ///< shown instead of the title, where a heading says that; "": none
+  LineAxis along = LineAxis::layers;
 };
 /// Nothing is written when no series has a point.
 void add_line_chart(Html& page, const LineChart& chart);

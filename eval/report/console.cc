@@ -1,3 +1,4 @@
+#include "eval/experiment/training_claims.h"
 #include "eval/report/findings.h"
 #include "eval/report/format.h"
 #include "eval/report/quality.h"
@@ -56,7 +57,10 @@ void add_model(std::string& text, const ExperimentRecord& record, const ModelRec
 
 }  // namespace
 
-std::string console_report(const ExperimentRecord& record, int width_in) {
+std::string console_report(const ExperimentRecord& whole, int width_in) {
+  const std::optional<ExperimentRecord> last =
+      has_trainings(whole) ? std::optional(without_earlier_checkpoints(whole)) : std::nullopt;
+  const ExperimentRecord& record = last ? *last : whole;
   const auto width = static_cast<std::size_t>(std::max(width_in, 72));
   const Provenance& p = record.provenance;
   std::string text;
@@ -84,6 +88,7 @@ std::string console_report(const ExperimentRecord& record, int width_in) {
     text +=
         std::format("Paired differences whose {:.0f} % interval excludes zero:\n", 100 * record.confidence) + differences;
   text += console_seeds(record, width_in);
+  text += console_training(whole, width_in);
   text += console_gates(record.gates, width_in);
   for (const std::string& warning : record.warnings) add_wrapped(text, "warning: " + warning, width);
   return text;

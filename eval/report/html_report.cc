@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <format>
 
+#include "eval/experiment/training_claims.h"
 #include "eval/report/format.h"
 #include "eval/report/html_sections.h"
 #include "eval/report/report.h"
@@ -86,9 +87,14 @@ void add_contents(Html& page, const std::string& body) {
 
 }  // namespace
 
-std::string html_report(const ExperimentRecord& record) {
+std::string html_report(const ExperimentRecord& whole) {
+  // Of checkpoints on the way of a training, one section shows all and the others the last.
+  const std::optional<ExperimentRecord> last =
+      has_trainings(whole) ? std::optional(without_earlier_checkpoints(whole)) : std::nullopt;
+  const ExperimentRecord& record = last ? *last : whole;
   Html sections;
   add_seeds(sections, record);
+  add_training(sections, whole);
   add_verdicts(sections, record);
   add_gates(sections, record);
   add_variants(sections, record);

@@ -18,6 +18,7 @@ void add_variants(Html& page, const ExperimentRecord& record);          // varia
 void add_budgets(Html& page, const ExperimentRecord& record);           // budget.cc
 void add_interventions(Html& page, const ExperimentRecord& record);     // changes.cc
 void add_seeds(Html& page, const ExperimentRecord& record);             // seeds.cc
+void add_training(Html& page, const ExperimentRecord& record);          // training.cc
 void add_heads(Html& page, const ExperimentRecord& record);             // html_heads.cc
 void add_error_curves(Html& page, const ExperimentRecord& record);      // html_curves.cc
 void add_outliers(Html& page, const ExperimentRecord& record);          // html_curves.cc
@@ -31,6 +32,8 @@ void add_format_or_kernel(Html& page, const ExperimentRecord& record);  // html_
 void add_all_metrics(Html& page, const ExperimentRecord& record);       // html_provenance.cc
 void add_what_ran(Html& page, const ExperimentRecord& record);          // html_provenance.cc
 
+/// "no query after the first sees key 0" (changes.cc).
+std::string intervention_in_words(const std::string& name);
 /// The noise floor as rows of a table of targets (changes.cc).
 void add_noise_rows(Html& page, const ExperimentRecord& record, const std::string& model);
 

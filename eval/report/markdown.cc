@@ -1,3 +1,4 @@
+#include "eval/experiment/training_claims.h"
 #include "eval/report/findings.h"
 #include "eval/report/format.h"
 #include "eval/report/quality.h"
@@ -123,15 +124,15 @@ void add_provenance(std::string& text, const ExperimentRecord& record) {
   text += "```\n";
 }
 
-}  // namespace
-
-std::string markdown_report(const ExperimentRecord& record) {
+/// `training`: what is said of checkpoints on the way, which `record` lacks.
+std::string markdown_of(const ExperimentRecord& record, const std::string& training) {
   std::string text = "# " + cell(record.name) + "\n\n";
   if (record.interrupted) text += "**Interrupted**: the numbers cover the windows that were finished.\n\n";
   text += std::format("{}; intervals ({:.0f} %) are clustered by window.\n\n", quality_of(record).in_words,
                       100 * record.confidence);
   text += markdown_gates(record.gates);
   text += markdown_seeds(record);
+  text += training;
   for (const ModelRecord& model : record.models) {
     text += std::format("## {} ({})\n\n", model.name, model.variant);
     add_targets(text, record, model);
@@ -155,6 +156,13 @@ std::string markdown_report(const ExperimentRecord& record) {
   add_provenance(text, record);
   for (const std::string& warning : record.warnings) text += "\nWarning: " + cell(warning) + "\n";
   return text;
+}
+
+}  // namespace
+
+std::string markdown_report(const ExperimentRecord& record) {
+  if (has_trainings(record)) return markdown_of(without_earlier_checkpoints(record), markdown_training(record));
+  return markdown_of(record, "");
 }
 
 }  // namespace qfid::eval

@@ -34,6 +34,9 @@ std::string markdown_changes(const ExperimentRecord& record, const std::string& 
 /// What groups of models show over their training seeds; empty where no models say theirs.
 std::string console_seeds(const ExperimentRecord& record, int width = 80);
 std::string markdown_seeds(const ExperimentRecord& record);
+/// What became of models over their training steps; empty where no models say theirs, or the data isn't bigram-backcopy.
+std::string console_training(const ExperimentRecord& record, int width = 80);
+std::string markdown_training(const ExperimentRecord& record);
 /// The verdicts in words, what blocks first; empty without gates.
 std::string console_gates(const std::vector<GateRecord>& gates, int width = 80);
 std::string markdown_gates(const std::vector<GateRecord>& gates);
