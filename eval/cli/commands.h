@@ -60,7 +60,7 @@ int command_baseline_show(const std::string& file);
 int command_baseline_update(const BaselineOptions& options);
 
 struct ReportOptions {
-  std::string results, html, markdown, pull_request, openmetrics, lm_eval, junit, metrics, layers;
+  std::string results, html, markdown, pull_request, openmetrics, lm_eval, junit, metrics, layers, reference;
   bool annotations = false;
 };
 int command_report(const ReportOptions& options);

@@ -1,4 +1,5 @@
 // report: every form of a record again, from results.json and the token files beside it; nothing is run.
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -8,6 +9,7 @@
 #include "eval/experiment/record_reader.h"
 #include "eval/report/report.h"
 #include "quant/core/error.h"
+#include "quant/core/nearest.h"
 
 namespace qfid::eval {
 
@@ -51,6 +53,18 @@ void put_lm_eval(const fs::path& dir, const ExperimentRecord& record) {
   }
 }
 
+void choose_reference(ExperimentRecord& record, const std::string& group) {
+  if (group.empty()) return;
+  std::vector<std::string> groups;
+  for (const ModelRecord& model : record.models)
+    if (!model.group.empty() && std::find(groups.begin(), groups.end(), model.group) == groups.end())
+      groups.push_back(model.group);
+  if (std::find(groups.begin(), groups.end(), group) == groups.end())
+    throw Error(ErrorKind::usage,
+                "--reference " + group + ": no model is of this group" + quant::did_you_mean(group, groups));
+  record.reference_group = group;
+}
+
 bool asks_for_something(const ReportOptions& o) {
   return o.annotations ||
          !(o.html + o.markdown + o.pull_request + o.openmetrics + o.lm_eval + o.junit + o.metrics + o.layers).empty();
@@ -63,6 +77,7 @@ int command_report(const ReportOptions& given) {
   const fs::path results = results_path(options.results),
                  dir = results.has_parent_path() ? results.parent_path() : fs::path(".");
   ExperimentRecord record = read_whole_record(results);
+  choose_reference(record, options.reference);
   if (!asks_for_something(options)) {
     options.html = (dir / "report.html").string();
     options.markdown = (dir / "report.md").string();
@@ -89,6 +104,8 @@ int command_report(const ReportOptions& given) {
 
 void add_report(CLI::App& command, ReportOptions& options, std::function<int()>& work) {
   command.add_option("RESULTS", options.results, "results.json of a run, or its directory")->required();
+  command.add_option("--reference", options.reference,
+                     "The group of models that claims over training seeds compare with (default: the first)");
   command.add_option("--html", options.html, "A page that needs nothing else (default, beside the results: report.html)");
   command.add_option("--markdown", options.markdown, "The same for a reader of text (default: report.md)");
   command.add_option(

@@ -12,12 +12,12 @@
 #include "eval/experiment/later_passes.h"
 #include "eval/experiment/lockstep.h"
 #include "eval/experiment/process.h"
+#include "eval/experiment/run_measures.h"
 #include "eval/experiment/session.h"
 #include "eval/experiment/target_precision.h"
 #include "eval/experiment/tensor_dump.h"
 #include "eval/experiment/unit_content.h"
 #include "eval/experiment/units.h"
-#include "eval/metrics/outlier_error.h"
 #include "eval/model/checkpoint.h"
 #include "kernels/registry/registry.h"
 #include "quant/core/error.h"
@@ -45,7 +45,7 @@ class Runner {
     if (!begin()) return std::move(record_);
     for (const ModelSpec& model : spec_.models)
       if (!record_.interrupted) run_model(model);
-    pairs();
+    record_.pairs = target_pairs(record_.runs, record_.confidence);
     record_.timings.total_seconds = seconds_since(start) + earlier_seconds_;
     record_.timings.peak_memory_bytes = peak_memory();
     return std::move(record_);
@@ -332,44 +332,10 @@ class Runner {
       run.implementations = arm.decoder->implementations();
     else if (arm.alive())
       run.implementations = arm.implementations;
-    const bool hidden = spec_.data.protocol == Protocol::hidden;
-    if (!arm.alive() || (hidden ? arm.hidden_states.windows.empty() : arm.tokens.windows.empty())) return run;
-    if (!hidden) run.metrics = compute_token_metrics(arm.tokens);
-    if (hidden && arm.target != &spec_.baseline) run.metrics = hidden_metrics(arm.hidden_states);
-    for (std::vector<Metric> more : {arm.tables.summary(), arm.sinks.metrics(sinks), arm.footprint})
-      run.metrics.insert(run.metrics.end(), more.begin(), more.end());
-    if (corpus_.backcopy) {
-      const BackcopyRisk risk = corpus_.backcopy->oracle_risk(corpus_.sequence);
-      for (Metric& metric : arm.backcopy.metrics(arm.tokens, task_, risk.bigram, risk.copy))
-        run.metrics.push_back(std::move(metric));
-    }
-    run.layers = arm.tables.rows();
-    run.p_codes = arm.tables.samples().histograms();
-    for (LayerRow& row : arm.sinks.rows()) run.layers.push_back(std::move(row));
-    if (arm.target != &spec_.baseline)
-      for (Metric& metric : outlier_error(record_.find(model.name, "baseline")->layers, run.layers))
-        run.metrics.push_back(std::move(metric));
-    run.windows = hidden ? hidden_window_sums(arm.hidden_states) : window_sums(arm.tokens);
-    run.documents = arm.tokens.documents;
-    run.tokens = hidden ? hidden_series(arm.hidden_states) : token_series(arm.tokens);
-    if (arm.hasher) {
-      run.hashes = arm.hasher->hashes();
-      run.hashes->key = hash_key(arm.backend->info(), run.description, run.implementations);
-    }
+    add_measures(run, arm, sinks,
+                 {spec_.data.protocol, corpus_, task_,
+                  arm.target == &spec_.baseline ? nullptr : record_.find(model.name, "baseline")});
     return run;
-  }
-
-  /// Every two targets of a model on the same windows.
-  void pairs() {
-    for (std::size_t a = 0; a < record_.runs.size(); ++a)
-      for (std::size_t b = a + 1; b < record_.runs.size(); ++b) {
-        const RunRecord &x = record_.runs[a], &y = record_.runs[b];
-        const bool comparable = x.model == y.model && x.target != "baseline" && x.windows.tokens == y.windows.tokens &&
-                                !x.windows.tokens.empty();
-        if (comparable)
-          record_.pairs.push_back(
-              {x.model, x.target, y.target, paired_difference(x.windows, y.windows, record_.confidence)});
-      }
   }
 
   const Spec& spec_;

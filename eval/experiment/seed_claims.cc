@@ -48,6 +48,9 @@ class Claims {
     for (const ModelRecord& model : record.models)
       if (is_drawn(model) && std::find(claims_.groups.begin(), claims_.groups.end(), model.group) == claims_.groups.end())
         claims_.groups.push_back(model.group);
+    if (const auto chosen = std::find(claims_.groups.begin(), claims_.groups.end(), record.reference_group);
+        chosen != claims_.groups.end())
+      std::rotate(claims_.groups.begin(), chosen, chosen + 1);
     if (!claims_.groups.empty()) claims_.reference = claims_.groups[0];
   }
 

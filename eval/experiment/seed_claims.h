@@ -2,9 +2,10 @@
 // seed is the unit. Windows say how well one checkpoint is measured; another seed's checkpoint is another draw, and the
 // difference between two of them is no property of the kind.
 //
-// Groups are compared with the reference, the first group of the configuration, seed by seed: equal numbers mean matched
-// training (same start, same data), so the differences are paired. Intervals of differences are simultaneous over the groups
-// compared in one measure under one target (Bonferroni); over measures and targets they are not, and reports say so.
+// Groups are compared with the reference, the first group of the configuration or the one a reader names, seed by seed:
+// equal numbers mean matched training (same start, same data), so the differences are paired. Intervals of differences are
+// simultaneous over the groups compared in one measure under one target (Bonferroni); over measures and targets they are
+// not, and reports say so.
 #pragma once
 
 #include <optional>
@@ -29,7 +30,7 @@ struct SeedRow {
 
 struct SeedClaims {
   std::string reference;
-  std::vector<std::string> groups;  ///< in the configuration's order
+  std::vector<std::string> groups;  ///< the reference first, the others in the configuration's order
   double confidence = 0.95;
   std::vector<SeedRow> rows;  ///< by target, measure, group; what isn't defined for any seed of a group is left out
 };

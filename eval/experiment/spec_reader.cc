@@ -7,6 +7,7 @@
 #include "eval/experiment/data_reader.h"
 #include "eval/experiment/gate_reader.h"
 #include "eval/experiment/keys.h"
+#include "eval/experiment/set_option.h"
 #include "quant/core/error.h"
 #include "quant/core/mapped_file.h"
 #include "quant/core/nearest.h"
@@ -34,49 +35,6 @@ double real(const YamlNode& node) {
   double value = 0;
   std::from_chars(node.text.data(), node.text.data() + node.text.size(), value);
   return value;
-}
-
-void mark_origin(YamlNode& node, const std::string& origin) {
-  node.origin = origin;
-  node.at = {};
-  for (YamlNode& item : node.items) mark_origin(item, origin);
-  for (auto& [key, value] : node.entries) {
-    mark_origin(key, origin);
-    mark_origin(value, origin);
-  }
-}
-
-/// "a.b.c=VALUE": VALUE is YAML. Maps on the way are created.
-void apply_set(YamlNode& root, const std::string& text, Problems& problems) {
-  const std::string origin = "--set " + text;
-  const std::size_t equals = text.find('=');
-  if (equals == std::string::npos || equals == 0) return problems.add({}, origin, "expected KEY=VALUE, e.g. data.windows=8");
-  YamlNode value;
-  try {
-    value = parse_yaml(text.substr(equals + 1));
-  } catch (const YamlProblem& problem) { return problems.add({}, origin, problem.message); }
-  mark_origin(value, origin);
-  YamlNode* node = &root;
-  std::string path = text.substr(0, equals);
-  while (true) {
-    const std::size_t dot = path.find('.');
-    const std::string key = path.substr(0, dot);
-    if (node->kind != YamlNode::Kind::map)
-      return problems.add({}, origin, "\"" + key + "\" has nothing above it that is a map");
-    YamlNode* child = node->find(key);
-    if (child == nullptr) {
-      YamlNode name{YamlNode::Kind::scalar, {}, key, false, origin, {}, {}};
-      YamlNode map{YamlNode::Kind::map, {}, "", false, origin, {}, {}};
-      node->entries.emplace_back(std::move(name), std::move(map));
-      child = &node->entries.back().second;
-    }
-    if (dot == std::string::npos) {
-      *child = std::move(value);
-      return;
-    }
-    node = child;
-    path.erase(0, dot + 1);
-  }
 }
 
 class SpecBuilder {

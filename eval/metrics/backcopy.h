@@ -1,13 +1,15 @@
-// Ground truth of bigram-backcopy (Guo et al. 2024, arXiv 2410.13835; docs/metrics.md, "Bigram-backcopy"): how much more than
-// the best predictor a model loses, and what the first token, <s>, does. Every number has the windows, here sequences, as
-// its units; one layer's and head's numbers weigh as much as another's.
+// Ground truth of bigram-backcopy (Guo et al. 2024, arXiv 2410.13835; docs/metrics.md, "Bigram-backcopy"): how much more
+// than the best predictor a model loses, and what the first token, <s>, does. Every number has the windows, here sequences,
+// as its units; one layer's and head's numbers weigh as much as another's.
 //   backcopy.excess_risk.bigram|copy         mean over a part's queries of the model's NLL less that of the task itself, on
 //                                            the same tokens; part copy: the query is a trigger
 //   backcopy.oracle_risk.bigram|copy         what the best predictor loses in expectation (eval/data/backcopy.h)
-//   backcopy.attention_to_first.bigram|copy  attention of a part's queries to <s>; <s> itself, which sees nothing else, is none
-//   backcopy.delta_logit.bigram              over queries of part bigram from 2 on: logit of <s> less the mean logit of keys
+//   backcopy.attention_to_first.bigram|copy  attention of a part's queries to <s>; <s> itself, which sees nothing else, is
+//   none backcopy.delta_logit.bigram              over queries of part bigram from 2 on: logit of <s> less the mean logit of
+//   keys
 //                                            1 to the query's own - 1, as differences of ln p
-//   backcopy.value_norm, gated_value_norm, residual_norm: .first of <s>, .others the mean of the other tokens; .ratio of the two
+//   backcopy.value_norm, gated_value_norm, residual_norm: .first of <s>, .others the mean of the other tokens; .ratio of the
+//   two
 // Blind to: which token does what; a model that loses nothing and has learnt something else.
 #pragma once
 

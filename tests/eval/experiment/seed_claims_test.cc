@@ -79,6 +79,20 @@ TEST_CASE("groups are compared seed by seed with the first", "[seeds]") {
   CHECK(find(*claims, "int8", "perplexity", "a") == nullptr);                                    // it is the ratio there
 }
 
+TEST_CASE("a reader names another reference: the same differences the other way round", "[seeds]") {
+  ExperimentRecord other = record(5);
+  other.reference_group = "b";
+  const auto claims = seed_claims(other), first = seed_claims(record(5));
+  REQUIRE(claims);
+  CHECK(claims->reference == "b");
+  CHECK(claims->groups == std::vector<std::string>{"b", "a", "c"});
+  const SeedRow *a = find(*claims, "baseline", "perplexity", "a"), *b = find(*first, "baseline", "perplexity", "b");
+  REQUIRE((a && b));
+  CHECK(a->verdict == SeedVerdict::higher);
+  CHECK(a->difference->mean == Approx(-b->difference->mean));
+  CHECK(find(*claims, "baseline", "perplexity", "b")->verdict == SeedVerdict::reference);
+}
+
 TEST_CASE("what the reference lacks or isn't defined can't be compared, and is said", "[seeds]") {
   const auto claims = seed_claims(record(5));
   CHECK(find(*claims, "baseline", "drain.v", "a") == nullptr);
