@@ -75,7 +75,8 @@ TEST_CASE("usage errors: exit code 2, on stderr, with the nearest word") {
   CHECK(x.said({"completion", "bahs"}) ==
         "2||qfid: unknown shell \"bahs\", expected bash, zsh or fish, did you mean \"bash\"?\n");
   CHECK(x.said({"validate", x.config, "--set", "data.windws=3"}) ==
-        "2||qfid: --set data.windws=3: unknown key \"windws\" in data, expected one of tokens, targets, text, tokenizer, "
+        "2||qfid: --set data.windws=3: unknown key \"windws\" in data, expected one of tokens, targets, bigram_backcopy, "
+        "text, tokenizer, "
         "documents, detokenize, protocol, windows, first_token, context, batch_windows, calibration, did you mean "
         "\"windows\"?\n");
   CHECK(x.said({"validate", (x.dir.path() / "none.yaml").string()}) ==
