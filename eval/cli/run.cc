@@ -205,7 +205,12 @@ int command_run(const RunOptions& options) {
   if (shard) return end_of_shard(journal, *shard, record, out, options.quiet);
   if (options.no_timings) leave_out_timings(record);
   const RunOutcome outcome = deliver(record, spec.gates, saved, out, options.junit, options.quiet);
-  if (!record.interrupted) journal.finish(outcome);
+  if (!record.interrupted) {
+    // Of an interruption in the first of several models, which named its tokens as those of the only one.
+    std::error_code ignored;
+    if (record.models.size() > 1) std::filesystem::remove(out / "tokens.npy", ignored);
+    journal.finish(outcome);
+  }
   if (!outcome.message.empty()) note(outcome.message);
   return outcome.exit_code;
 }

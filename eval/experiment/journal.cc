@@ -114,15 +114,15 @@ std::string difference(const RunIdentity& was, const RunIdentity& is) {
   };
   const auto add = [&](const std::string& what) { all += (all.empty() ? "" : "; ") + what; };
   for (const auto entries : {&RunIdentity::entries, &RunIdentity::machine_entries}) {
+    // Another configuration has other targets and so other devices: that says nothing more.
+    const bool presence = entries == &RunIdentity::entries || all.empty();
     for (const auto& [name, value] : was.*entries) {
       const std::string* const now = value_of(is.*entries, name);
-      if (now == nullptr)
-        add(name + " (is no longer there)");
-      else if (*now != value)
-        add(shown(name, value, *now));
+      if (now != nullptr && *now != value) add(shown(name, value, *now));
+      if (now == nullptr && presence) add(name + " (is no longer there)");
     }
     for (const auto& [name, value] : is.*entries)
-      if (value_of(was.*entries, name) == nullptr) add(name + " (wasn't there)");
+      if (presence && value_of(was.*entries, name) == nullptr) add(name + " (wasn't there)");
   }
   return all;
 }

@@ -46,6 +46,9 @@ void require_no_partial_file(const Files& found, const Files& whole) {
   }
 }
 
+/// The program as a process, as the journal names what made it.
+Outcome again(const TinyExperiment& x, const std::string& name) { return qfid_process(x.run_arguments(name)); }
+
 int calls_of(const TinyExperiment& x) {
   const std::string log = (x.dir.path() / "calls").string();
   REQUIRE(qfid_process(x.run_arguments("counted"), with_fault(x, "counted", "none", 0, log)).code == 0);
@@ -57,7 +60,7 @@ int calls_of(const TinyExperiment& x) {
 
 TEST_CASE("killed at every write, sync, rename and removal: resumed to the same bytes") {
   const TinyExperiment x;
-  REQUIRE(x.run("whole").code == 0);
+  REQUIRE(again(x, "whole").code == 0);
   const Files whole = x.files("whole");
   const int calls = calls_of(x);
   CHECK(x.files("counted") == whole);
@@ -71,7 +74,7 @@ TEST_CASE("killed at every write, sync, rename and removal: resumed to the same 
       REQUIRE(first.code == 1000 + SIGKILL);
       ++killed;
       require_no_partial_file(x.files("o"), whole);
-      const Outcome second = x.run("o");
+      const Outcome second = again(x, "o");
       CHECK(second.code == 0);
       CHECK(x.files("o") == whole);
       resumed += x.files("o") == whole ? 1 : 0;
@@ -82,21 +85,21 @@ TEST_CASE("killed at every write, sync, rename and removal: resumed to the same 
 
 TEST_CASE("killed twice, the second time while going on") {
   const TinyExperiment x;
-  REQUIRE(x.run("whole").code == 0);
+  REQUIRE(again(x, "whole").code == 0);
   const int calls = calls_of(x);
   for (int at = 7; at <= calls; at += 3 * step()) {
     CAPTURE(at);
     fs::remove_all(x.out("o"));
     REQUIRE(qfid_process(x.run_arguments("o"), with_fault(x, "o", "kill", at)).code == 1000 + SIGKILL);
     qfid_process(x.run_arguments("o"), with_fault(x, "o", "kill", 20));
-    CHECK(x.run("o").code == 0);
+    CHECK(again(x, "o").code == 0);
     CHECK(x.files("o") == x.files("whole"));
   }
 }
 
 TEST_CASE("the disk is full, fails or can't be written: exit code 3, the reason, no partial file; later the run goes on") {
   const TinyExperiment x;
-  REQUIRE(x.run("whole").code == 0);
+  REQUIRE(again(x, "whole").code == 0);
   const Files whole = x.files("whole");
   const int calls = calls_of(x);
   int faults = 0;
@@ -117,7 +120,7 @@ TEST_CASE("the disk is full, fails or can't be written: exit code 3, the reason,
         ++faults;
       }
       require_no_partial_file(x.files("o"), whole);
-      CHECK(x.run("o").code == 0);
+      CHECK(again(x, "o").code == 0);
       CHECK(x.files("o") == whole);
     }
   std::cout << faults << " faults injected\n";
@@ -126,7 +129,7 @@ TEST_CASE("the disk is full, fails or can't be written: exit code 3, the reason,
 
 TEST_CASE("short writes change nothing") {
   const TinyExperiment x;
-  REQUIRE(x.run("whole").code == 0);
+  REQUIRE(again(x, "whole").code == 0);
   CHECK(qfid_process(x.run_arguments("o"), with_fault(x, "o", "short", 1)).code == 0);
   CHECK(x.files("o") == x.files("whole"));
 }

@@ -58,7 +58,8 @@ TEST_CASE("help says what there is, on stdout, with exit code 0") {
 TEST_CASE("usage errors: exit code 2, on stderr, with the nearest word") {
   const Experiment x;
   const std::string commands =
-      "expected one of run, plan, validate, check, baseline, report, recommend, compare, attention, inspect, tokenize, "
+      "expected one of run, merge, plan, validate, check, baseline, report, recommend, compare, attention, inspect, "
+      "tokenize, "
       "backends, metrics, schema, completion";
   CHECK(x.said({"rum"}) == "2||qfid: unknown command \"rum\", " + commands + ", did you mean \"run\"?\n");
   CHECK(x.said({"quantize"}) == "2||qfid: unknown command \"quantize\", " + commands + "\n");

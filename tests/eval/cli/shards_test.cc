@@ -55,22 +55,22 @@ TEST_CASE("shards resume like runs, and say when they are finished") {
   // As if killed in its middle.
   const std::string bytes = read_file(fs::path(first) / "run.journal");
   x.dir.write("a/run.journal", bytes.substr(0, bytes.size() / 2));
-  const Outcome early = merge(x, {first, shard(x, 2, 2, "b")}, "m");
+  const Outcome early = merge(x, {first, shard(x, 2, 2, "b")}, "together");
   CHECK(early.code == 2);
   CHECK(early.err.find("; here are shards 1/2 (unfinished), 2/2") != std::string::npos);
   CHECK(x.run("a", {"--shard", "1/2"}).code == 0);
-  CHECK(merge(x, {first, x.out("b")}, "m").code == 0);
+  CHECK(merge(x, {first, x.out("b")}, "together").code == 0);
   REQUIRE(x.run("whole").code == 0);
-  CHECK(x.files("m") == x.files("whole"));
+  CHECK(x.files("together") == x.files("whole"));
 }
 
 TEST_CASE("gaps, overlaps, other runs and other things are refused by name") {
   const TinyExperiment x;
   const std::string first = shard(x, 1, 3, "a"), second = shard(x, 2, 3, "b"), third = shard(x, 3, 3, "c");
   const auto refused = [&](const std::vector<std::string>& directories) {
-    const Outcome outcome = merge(x, directories, "m");
+    const Outcome outcome = merge(x, directories, "together");
     CHECK(outcome.code != 0);
-    CHECK(x.files("m").empty());
+    CHECK(x.files("together").empty());
     return std::to_string(outcome.code) + " " + x.dir.shown(outcome.err);
   };
   // Units are numbered through: 6 chunks, noise, interventions on 3 runs, budgets of 2, for each model.
@@ -94,7 +94,7 @@ TEST_CASE("gaps, overlaps, other runs and other things are refused by name") {
             .starts_with(
                 "2 qfid: DIR/a: what its shards were made of is no longer what is here: configuration (line 11 was "));
   x.dir.write("x.yaml", text);
-  CHECK(merge(x, {first, second, third}, "m").code == 0);
+  CHECK(merge(x, {first, second, third}, "together").code == 0);
 }
 
 TEST_CASE("what can't be split, and how a shard is spelled") {
@@ -131,7 +131,8 @@ TEST_CASE("Slurm's arrays, also those that begin elsewhere and take steps") {
   };
   CHECK(in_slurm("0", "2", nullptr, nullptr, "a") == "0 ");
   CHECK(in_slurm("13", "2", "10", "3", "b") == "0 ");
-  CHECK(merge(x, {x.out("a"), x.out("b")}, "m").code == 0);
+  CHECK(qfid_process({"merge", x.out("a"), x.out("b"), "--quiet", "--out", x.out("together")}).code == 0);
+  CHECK(x.files("together").contains("results.json"));
   CHECK(in_slurm("12", "2", "10", "3", "c") ==
         "2 qfid: --shard slurm: task 12 of 2 from 10 in steps of 3 has no place in its array, expected one without gaps\n");
   CHECK(in_slurm("7", "2", nullptr, nullptr, "c").starts_with("2 qfid: --shard slurm: task 7 of 2 from 0 in steps of 1 "));
