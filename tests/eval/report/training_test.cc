@@ -4,10 +4,12 @@
 #include <format>
 #include <pugixml.hpp>
 
+#include "eval/experiment/record_reader.h"
 #include "eval/experiment/seed_claims.h"
 #include "eval/experiment/training_claims.h"
 #include "eval/report/report.h"
 #include "tests/eval/report/records.h"
+#include "tests/support/temporary_directory.h"
 
 using namespace qfid::eval;
 using namespace qfid::tests;
@@ -129,6 +131,10 @@ TEST_CASE("other sections show the last checkpoint alone; records keep all", "[t
   CHECK(has(markdown_report(record), "## plain-1000 "));
   CHECK(times(results_json(record), "\"step\": ") == 8);
   CHECK(!seed_claims(record));  // checkpoints of one training are no seeds
+  const TemporaryDirectory directory;
+  const ExperimentRecord read = read_whole_record(directory.write("results.json", results_json(record)));
+  CHECK(read.models[1].step == 10);
+  CHECK(markdown_training(read) == markdown_training(record));
   ExperimentRecord plain = record_with({"int8"});
   CHECK(!has(html_report(plain), "id=\"training\""));
   CHECK(console_training(plain).empty());
