@@ -84,8 +84,8 @@ TEST_CASE("any byte changed: an error that names the place, or the last record i
       ++errors;
     }
   }
-  CHECK(shorter == 6);  // the last record's content
-  CHECK(errors == static_cast<int>(whole.size()) - 6);
+  CHECK(shorter == 6 + 8);  // the last record's content, and its checksum
+  CHECK(errors == static_cast<int>(whole.size()) - 14);
 }
 
 TEST_CASE("a tail of zeros, as after a power cut, is torn; zeros in the middle are damage") {
