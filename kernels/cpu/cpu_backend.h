@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/cpu/backend.h"
+#include "kernels/cpu/block_product.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/host/host_backend.h"
 #include "kernels/host/operands.h"
@@ -33,6 +34,7 @@ class CpuBackend : public host::HostBackend {
 
   Isa isa_;
   GemmCache cache_;
+  BlockCache blocks_;
   LastOperand last_;
 };
 

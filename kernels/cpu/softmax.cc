@@ -5,6 +5,7 @@
 #include <limits>
 #include <numeric>
 
+#include "kernels/cpu/exp_lane.h"
 #include "quant/codec.h"
 #include "quant/core/dispatch.h"
 
@@ -16,26 +17,6 @@ namespace {
 
 constexpr int lanes = 16;
 constexpr float infinity = std::numeric_limits<float>::infinity();
-
-/// e^x for x <= 0 within 2 ulp; 0 below -87.33 (where e^x is subnormal), -inf included.
-/// Cody-Waite reduction, Taylor polynomial of degree 7 on [-ln2/2, ln2/2].
-__attribute__((always_inline)) inline float exp_lane(float x_in) {
-  const bool gone = x_in < -87.33F;
-  const float x = gone ? -87.33F : x_in;
-  constexpr float magic = 12582912.0F;
-  const float shifted = x * 1.44269504F + magic, n = shifted - magic;
-  const float r = (x - n * 0.693359375F) - n * -2.12194440e-4F;
-  float p = 1.0F / 5040;
-  p = p * r + 1.0F / 720;
-  p = p * r + 1.0F / 120;
-  p = p * r + 1.0F / 24;
-  p = p * r + 1.0F / 6;
-  p = p * r + 0.5F;
-  p = p * r + 1.0F;
-  p = p * r + 1.0F;
-  const float e = std::bit_cast<float>(std::bit_cast<std::uint32_t>(p) + (std::bit_cast<std::uint32_t>(shifted) << 23));
-  return gone ? 0.0F : e;
-}
 
 struct Scores {
   template <class Acc>

@@ -1,0 +1,343 @@
+// Attention without S and P in memory: a (window, head, query block) per task. The scores of one query block against all the
+// keys it can see are a panel in cache, in blocks of 64 keys; it gives each row's exact maximum, then P's codes and their
+// product with V follow, a few key blocks at a time, O staying in the block product's sums with one rescale at the end.
+// Causal blocks that no row sees are never made. Any task's result depends on its operands alone, never on threads.
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "kernels/cpu/attention_state.h"
+#include "kernels/cpu/block_product.h"
+#include "kernels/cpu/panel_operands.h"
+#include "kernels/cpu/row_blocks.h"
+#include "kernels/cpu/softmax.h"
+#include "quant/codec.h"
+
+namespace qfid::kernels::cpu {
+
+using quant::Tensor;
+
+namespace {
+
+constexpr std::int64_t most_rows = 64, fewest_rows = 32;
+constexpr std::int64_t panel_bytes = 1 << 20;  ///< most_rows while the panel stays below
+constexpr std::int64_t chunk_blocks = 4;       ///< key blocks of one product with V: its operands stay in L1 and L2
+
+/// The products of query blocks of `rows` rows.
+struct Products {
+  std::int64_t rows = 0;
+  const BlockProduct* qk = nullptr;
+  struct Value {
+    const BlockProduct *first, *next;  ///< first chunk of keys, later ones
+  };
+  std::vector<Value> pv;  ///< [chunk length - 1][columns]
+  std::size_t scratch = 0;
+};
+
+struct Plan {
+  BlockRoute qk, pv;
+  std::int64_t rows;
+  Products whole, rest;  ///< query blocks of `rows` rows, and the last one
+  bool amx;
+};
+
+/// False where a product can't be made.
+bool make_products(Products& made, std::int64_t rows, const Plan& plan, const PanelOperands& x, BlockCache& cache) {
+  bool all = true;
+  const auto get = [&](const BlockShape& shape) {
+    const BlockProduct* product = cache.get(shape, plan.amx);
+    all = all && product != nullptr;
+    if (product != nullptr) made.scratch = std::max(made.scratch, product->scratch_bytes());
+    return product;
+  };
+  made.rows = rows;
+  made.qk = get({plan.qk.type, rows, key_block, x.depth(), x.depth(), key_block, false});
+  for (std::int64_t n = 1; n <= chunk_blocks; ++n)
+    for (const ValueColumns& c : x.columns()) {
+      const BlockShape shape{plan.pv.type, rows, c.n, n * key_block, chunk_blocks * key_block, x.width(), false};
+      BlockShape next = shape;
+      next.add = true;
+      made.pv.push_back({get(shape), get(next)});
+    }
+  return all;
+}
+
+/// One thread's memory. Aligned parts of one tensor each, as the products want them.
+struct Workspace {
+  Tensor q, panel, p, out, scratch, values;
+  std::vector<float> top, tops, m, l, sum, sq, part;
+  std::vector<double> code_sum;
+  Workspace(const Plan& plan, const PanelOperands& x, const AttentionTaps& taps, std::size_t scratch_bytes) {
+    const std::int64_t rows = plan.whole.rows;
+    const auto bytes = [](std::int64_t n, std::size_t each) {
+      return Tensor(DType::u8, Shape{std::max<std::int64_t>(64, n * static_cast<std::int64_t>(each))});
+    };
+    q = bytes(rows * x.depth(), plan.qk.bytes);
+    panel = bytes(x.blocks() * rows * key_block, 4);
+    p = bytes(rows * chunk_blocks * key_block, plan.pv.bytes);
+    out = bytes(rows * x.width(), 4);
+    scratch = bytes(static_cast<std::int64_t>(scratch_bytes), 1);
+    values = bytes(taps.p_codes.empty() ? 0 : rows * key_block, 4);
+    top.resize(static_cast<std::size_t>(rows * row_lanes));
+    sum.resize(static_cast<std::size_t>(rows * row_lanes));
+    for (std::vector<float>* v : {&tops, &m, &l, &sq}) v->resize(static_cast<std::size_t>(rows));
+    code_sum.resize(static_cast<std::size_t>(rows));
+  }
+};
+
+class BlockTask {
+ public:
+  BlockTask(const AttentionCall& call, const Plan& plan, const PanelOperands& x, Workspace& w, std::int64_t b,
+            std::int64_t h, std::int64_t first)
+      : p_(call.prepared.problem()),
+        o_(call.operands),
+        taps_(call.taps),
+        context_(call.context),
+        plan_(plan),
+        x_(x),
+        w_(w),
+        b_(b),
+        h_(h),
+        kv_head_(h / (p_.q_heads / p_.kv_heads)),
+        first_(first),
+        rows_(std::min(plan.rows, o_.q_len - first)),
+        products_(rows_ == plan.whole.rows ? plan.whole : plan.rest),
+        keys_(keys_seen(p_, o_, first + rows_ - 1)),
+        blocks_((keys_ + key_block - 1) / key_block) {}
+
+  ProbCounts run() {
+    ProbCounts counts;
+    x_.queries(b_, h_, first_, rows_, w_.q.raw());
+    for (std::int64_t r = 0; r < rows_; ++r) w_.sq[at(r)] = o_.q.scale_at(b_, first_ + r, h_);
+    std::fill(w_.top.begin(), w_.top.end(), minus_infinity);
+    for (std::int64_t n = 0; n < blocks_; ++n) counts.visible += scores(n);
+    maxima(counts);
+    std::int64_t zeros = 0;
+    for (std::int64_t n = 0; n < blocks_; n += chunk_blocks) zeros += values(n, std::min(chunk_blocks, blocks_ - n));
+    counts.zero_codes = zeros - (rows_ * blocks_ * key_block - counts.visible);  // masked keys have code 0 and don't count
+    finish();
+    return counts;
+  }
+
+ private:
+  static std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
+  std::int64_t tap_row(std::int64_t r) const { return (b_ * p_.q_heads + h_) * o_.q_len + first_ + r; }
+  float* panel(std::int64_t n) const { return reinterpret_cast<float*>(w_.panel.raw()) + n * rows_ * key_block; }
+  std::int64_t width(std::int64_t n) const { return std::min(key_block, o_.kv_len - n * key_block); }
+
+  /// Steps 3: key block n of the panel. Returns how many of its scores aren't masked.
+  std::int64_t scores(std::int64_t n) {
+    float* s = panel(n);
+    products_.qk->run(w_.q.raw(), x_.keys(b_, kv_head_, n), s, w_.scratch.raw());
+    const std::int64_t before = n * key_block;
+    const float* bias = o_.bias_row(b_, h_, first_);
+    const std::int64_t seen = p_.causal ? first_ + 1 + o_.kv_len - o_.q_len - before : key_block;
+    const ScoreBlock block{rows_,
+                           w_.sq.data(),
+                           p_.softmax_scale(),
+                           x_.key_scales(b_, kv_head_, n),
+                           x_.one_key_scale(b_, kv_head_),
+                           x_.excess(b_, kv_head_, n),
+                           seen,
+                           p_.causal ? 1 : 0,
+                           width(n),
+                           bias == nullptr ? nullptr : bias + before,
+                           o_.kv_len,
+                           o_.key_mask == nullptr ? nullptr : o_.key_mask + b_ * o_.kv_len + before,
+                           p_.schemes.scores_storage == DType::bf16,
+                           w_.top.data()};
+    if (!taps_.scores_i32.empty()) tap_sums(n, block);
+    const std::int64_t visible =
+        plan_.qk.integer() ? score_block(block, reinterpret_cast<std::int32_t*>(s)) : score_block(block, s);
+    for (std::int64_t r = 0; r < rows_ && !taps_.scores.empty(); ++r)
+      std::copy_n(s + r * key_block, width(n), taps_.scores.view<float>().data() + tap_row(r) * o_.kv_len + before);
+    return visible;
+  }
+
+  void tap_sums(std::int64_t n, const ScoreBlock& block) {
+    const auto* sums = reinterpret_cast<const std::int32_t*>(panel(n));
+    for (std::int64_t r = 0; r < rows_; ++r) {
+      std::int32_t* tap = taps_.scores_i32.view<std::int32_t>().data() + tap_row(r) * o_.kv_len + n * key_block;
+      const std::int64_t visible = std::clamp<std::int64_t>(block.visible + r * block.visible_step, 0, block.width);
+      for (std::int64_t j = 0; j < visible; ++j)
+        tap[j] = sums[r * key_block + j] - (block.excess == nullptr ? 0 : block.excess[j]);
+    }
+  }
+
+  /// Row maxima with the sink, and what the sink alone adds to the denominator.
+  void maxima(ProbCounts& counts) {
+    const bool has_sink = !o_.sink_logits.empty();
+    for (std::int64_t r = 0; r < rows_; ++r) {
+      const float top = *std::max_element(w_.top.begin() + r * row_lanes, w_.top.begin() + (r + 1) * row_lanes);
+      const float sink = has_sink ? o_.sink_logits.view<float>()[tap_row(r)] : minus_infinity;
+      w_.tops[at(r)] = top;
+      counts.masked_rows += top == minus_infinity ? 1 : 0;
+      // A masked row's codes are 0 whatever the sink.
+      w_.m[at(r)] = top == minus_infinity ? minus_infinity : std::max(sink, top);
+      w_.l[at(r)] = !has_sink ? 0.0F : sink < top ? exp_one(sink - top) : 1.0F;
+    }
+    std::fill(w_.sum.begin(), w_.sum.end(), 0.0F);
+    std::fill(w_.code_sum.begin(), w_.code_sum.end(), 0.0);
+  }
+
+  /// Steps 5 and 6 of key blocks [n, n + count): codes of P, and O += P V. Returns how many codes are 0.
+  std::int64_t values(std::int64_t n, std::int64_t count) {
+    std::int64_t zeros = 0;
+    for (std::int64_t i = 0; i < count; ++i) {
+      auto* values = reinterpret_cast<float*>(w_.values.raw());
+      zeros +=
+          code_block({rows_, panel(n + i), w_.m.data(), &p_.schemes.p, plan_.pv.type,
+                      w_.p.raw() + at(i * key_block) * plan_.pv.bytes, chunk_blocks * key_block, w_.sum.data(),
+                      p_.schemes.p.quantized_sum ? w_.code_sum.data() : nullptr, taps_.p_codes.empty() ? nullptr : values});
+      if (!taps_.p_codes.empty()) tap_codes(n + i, values);
+    }
+    for (std::size_t c = 0; c < x_.columns().size(); ++c) {
+      const Products::Value& product = products_.pv[at(count - 1) * x_.columns().size() + c];
+      const ValueColumns& columns = x_.columns()[c];
+      (n == 0 ? product.first : product.next)
+          ->run(w_.p.raw(), x_.values(b_, kv_head_, n, columns), w_.out.raw() + columns.first * 4, w_.scratch.raw());
+    }
+    return zeros;
+  }
+
+  void tap_codes(std::int64_t n, const float* values) {
+    const auto count = at(width(n));
+    quant::CodeCounts ignored;
+    for (std::int64_t r = 0; r < rows_; ++r) {
+      const std::span<const float> src(values + r * key_block, count);
+      const std::int64_t to = tap_row(r) * o_.kv_len + n * key_block;
+      switch (taps_.p_codes.dtype()) {
+        case DType::e4m3:
+          quant::cast_to_e4m3(src, 1.0F, quant::Overflow::satfinite, {taps_.p_codes.view<quant::e4m3>().data() + to, count},
+                              ignored);
+          break;
+        case DType::e5m2:
+          quant::cast_to_e5m2(src, 1.0F, quant::Overflow::satfinite, {taps_.p_codes.view<quant::e5m2>().data() + to, count},
+                              ignored);
+          break;
+        case DType::bf16:
+          quant::cast_to_bf16(src, {taps_.p_codes.view<quant::bf16>().data() + to, count});
+          break;
+        case DType::f32:
+          std::copy(src.begin(), src.end(), taps_.p_codes.view<float>().data() + to);
+          break;
+        default:
+          for (std::size_t j = 0; j < count; ++j)
+            taps_.p_codes.raw()[at(to) + j] = static_cast<std::byte>(static_cast<int>(src[j]));
+      }
+    }
+  }
+
+  float denominator(std::int64_t r) const {
+    const ProbScheme& scheme = p_.schemes.p;
+    if (scheme.quantized_sum) {
+      const double sum = w_.code_sum[at(r)], scale = static_cast<double>(scheme.effective_scale());
+      return w_.l[at(r)] + (quant::is_integer(scheme.format) ? static_cast<float>(sum) / scheme.effective_scale()
+                                                             : static_cast<float>(sum / scale));
+    }
+    float sum = 0;
+    for (std::int64_t i = 0; i < row_lanes; ++i) sum += w_.sum[at(r * row_lanes + i)];
+    return w_.l[at(r)] + sum;
+  }
+
+  /// One rescale of O, and what listeners hear of the rows.
+  void finish() {
+    const std::int64_t d = p_.v_head_dim;
+    const float p_scale = p_.schemes.p.effective_scale();
+    for (std::int64_t r = 0; r < rows_; ++r) {
+      float* out = context_.view<float>().data() + ((b_ * o_.q_len + first_ + r) * p_.q_heads + h_) * d;
+      const bool masked = w_.tops[at(r)] == minus_infinity;
+      const float l = masked ? 1.0F : denominator(r), divisor = p_scale * l;
+      for (std::int64_t c = 0; c < d; ++c) {
+        const std::int64_t i = r * x_.width() + c;
+        const float sum = plan_.pv.integer() ? static_cast<float>(reinterpret_cast<const std::int32_t*>(w_.out.raw())[i])
+                                             : reinterpret_cast<const float*>(w_.out.raw())[i];
+        out[c] = masked ? 0.0F : sum * o_.v.scale_at(b_, 0, kv_head_, c) / divisor;
+      }
+      tap_row_sums(r, masked, l);
+    }
+  }
+
+  void tap_row_sums(std::int64_t r, bool masked, float l) {
+    const float m = w_.m[at(r)];
+    if (!taps_.lse.empty())
+      taps_.lse.view<float>()[tap_row(r)] =
+          masked ? (o_.sink_logits.empty() ? minus_infinity : o_.sink_logits.view<float>()[tap_row(r)])
+                 : static_cast<float>(static_cast<double>(m) + std::log(static_cast<double>(l)));
+    if (taps_.probs.empty() || masked) return;
+    float* probs = taps_.probs.view<float>().data() + tap_row(r) * o_.kv_len;
+    for (std::int64_t n = 0; n < blocks_; ++n) {
+      exp_row(panel(n) + r * key_block, m, probs + n * key_block, width(n));
+      for (std::int64_t j = 0; j < width(n); ++j) probs[n * key_block + j] /= l;
+    }
+  }
+
+  const AttentionProblem& p_;
+  const host::AttentionOperands& o_;
+  AttentionTaps& taps_;
+  Tensor& context_;
+  const Plan& plan_;
+  const PanelOperands& x_;
+  Workspace& w_;
+  std::int64_t b_, h_, kv_head_, first_, rows_;
+  const Products& products_;
+  std::int64_t keys_, blocks_;
+};
+
+std::int64_t rows_of(const host::AttentionOperands& o) {
+  const std::int64_t rows = o.kv_len * 4 * most_rows <= panel_bytes ? most_rows : fewest_rows;
+  return std::min(rows, o.q_len);
+}
+
+std::string name_of(const Plan& plan) {
+  const bool pairs = plan.qk.type == BlockType::s16 || plan.pv.type == BlockType::s16;
+  return "qk=" + block_name(plan.qk.type) + ";pv=" + block_name(plan.pv.type) + " in panels" +
+         (pairs ? " (exact s16 products of integer codes: no VNNI)" : "");
+}
+
+void run_tasks(const AttentionCall& call, const Plan& plan, const PanelOperands& x) {
+  const AttentionProblem& p = call.prepared.problem();
+  const host::AttentionOperands& o = call.operands;
+  const std::int64_t group = p.q_heads / p.kv_heads, query_blocks = (o.q_len + plan.rows - 1) / plan.rows;
+  const std::int64_t per_head = query_blocks * group, tasks = o.batch * p.kv_heads * per_head;
+  std::vector<ProbCounts> counts(static_cast<std::size_t>(tasks));
+  const auto head_of = [&](std::int64_t i) { return i / per_head % p.kv_heads * group + i % group; };
+#pragma omp parallel
+  {
+    Workspace work(plan, x, call.taps, std::max(plan.whole.scratch, plan.rest.scratch));
+#pragma omp for schedule(dynamic)
+    for (std::int64_t i = 0; i < tasks; ++i)
+      counts[static_cast<std::size_t>(i)] =
+          BlockTask(call, plan, x, work, i / (per_head * p.kv_heads), head_of(i), i % per_head / group * plan.rows).run();
+    BlockProduct::release(plan.amx);
+  }
+  for (std::int64_t i = 0; i < tasks; ++i) {
+    ProbCounts& sum = call.probs[static_cast<std::size_t>(i / (per_head * p.kv_heads) * p.q_heads + head_of(i))];
+    const ProbCounts& part = counts[static_cast<std::size_t>(i)];
+    sum.visible += part.visible;
+    sum.zero_codes += part.zero_codes;
+    sum.masked_rows += part.masked_rows;
+  }
+}
+
+}  // namespace
+
+bool attention_in_panels(const AttentionCall& call, BlockCache& cache) {
+  const CpuAttention& a = call.prepared;
+  const ProbScheme& scheme = a.problem().schemes.p;
+  // A running maximum over one block is the row's.
+  const bool running = scheme.reference != PReference::row_max && scheme.block < call.operands.kv_len;
+  if (running || call.operands.q_len < 1) return false;
+  const auto qk = block_route(a.qk, a.isa), pv = block_route(a.pv, a.isa);
+  if (!qk || !pv) return false;
+  const PanelOperands x(a.problem(), call.operands, *qk, *pv);
+  Plan plan{*qk, *pv, rows_of(call.operands), {}, {}, a.isa.amx};
+  if (!make_products(plan.whole, plan.rows, plan, x, cache)) return false;
+  const std::int64_t rest = call.operands.q_len % plan.rows;
+  if (rest != 0 && !make_products(plan.rest, rest, plan, x, cache)) return false;
+  call.prepared.name = name_of(plan);
+  run_tasks(call, plan, x);
+  return true;
+}
+
+}  // namespace qfid::kernels::cpu

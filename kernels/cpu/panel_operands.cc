@@ -1,0 +1,156 @@
+#include "kernels/cpu/panel_operands.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/row_blocks.h"
+
+namespace qfid::kernels::cpu {
+
+namespace {
+
+constexpr std::int64_t column_step = 16, most_columns = 64;
+constexpr int query_offset = 128;  ///< makes s8 codes of Q u8
+
+std::int64_t round_up(std::int64_t x, std::int64_t step) { return (x + step - 1) / step * step; }
+
+/// `n` codes from element `at` on as numbers of the route.
+void numbers(const host::Operand& x, std::int64_t at, std::int64_t n, BlockType type, void* dst) {
+  if (type == BlockType::f32) return expand_codes(x.codes, at, n, DataType::f32, dst);
+  if (type == BlockType::bf16) return expand_codes(x.codes, at, n, DataType::bf16, dst);
+  const auto* codes = reinterpret_cast<const std::int8_t*>(x.codes.raw()) + at;
+  if (type == BlockType::s16) {
+    std::copy_n(codes, n, static_cast<std::int16_t*>(dst));
+  } else {
+    std::copy_n(codes, n, static_cast<std::int8_t*>(dst));
+  }
+}
+
+/// Row `row` of a [rows][n] matrix into [n/pack][columns][pack], as its column `row`: K's rows are columns of the product.
+template <class T>
+void scatter_column(const T* src, std::int64_t n, std::int64_t row, std::int64_t columns, std::int64_t pack, T* dst) {
+  for (std::int64_t k = 0; k < n; ++k) dst[(k / pack * columns + row) * pack + k % pack] = src[k];
+}
+/// Row `row` of [rows][n] into [rows/pack][columns][pack].
+template <class T>
+void scatter_row(const T* src, std::int64_t n, std::int64_t row, std::int64_t columns, std::int64_t pack, T* dst) {
+  T* at = dst + row / pack * columns * pack + row % pack;
+  for (std::int64_t c = 0; c < n; ++c) at[c * pack] = src[c];
+}
+
+/// Runs f with the numbers' width as an integer type: packing moves bits.
+template <class F>
+void as_bits(std::size_t bytes, const F& f) {
+  if (bytes == 1) return f(std::uint8_t{});
+  if (bytes == 2) return f(std::uint16_t{});
+  return f(std::uint32_t{});
+}
+
+}  // namespace
+
+PanelOperands::PanelOperands(const AttentionProblem& problem, const host::AttentionOperands& o, const BlockRoute& qk,
+                             const BlockRoute& pv)
+    : p_(problem),
+      o_(o),
+      qk_(qk),
+      pv_(pv),
+      depth_(qk.padded(problem.head_dim)),
+      width_(round_up(problem.v_head_dim, column_step)),
+      blocks_(std::max<std::int64_t>(1, (o.kv_len + key_block - 1) / key_block)) {
+  for (std::int64_t c = 0; c < width_; c += most_columns) columns_.push_back({c, std::min(most_columns, width_ - c)});
+  const std::int64_t heads = o.batch * problem.kv_heads, keys = heads * blocks_ * key_block;
+  k_ = quant::Tensor(DType::u8, Shape{keys * depth_ * static_cast<std::int64_t>(qk.bytes)});
+  v_ = quant::Tensor(DType::u8, Shape{keys * width_ * static_cast<std::int64_t>(pv.bytes)});
+  scales_ = quant::Tensor(DType::f32, Shape{keys});
+  if (qk.type == BlockType::u8s8) excess_ = quant::Tensor(DType::i32, Shape{keys});
+  one_scale_.resize(static_cast<std::size_t>(heads));
+#pragma omp parallel for schedule(static)
+  for (std::int64_t i = 0; i < heads * blocks_; ++i) {
+    const std::int64_t h = i / blocks_;
+    pack_keys(h / problem.kv_heads, h % problem.kv_heads, i % blocks_);
+    pack_values(h / problem.kv_heads, h % problem.kv_heads, i % blocks_);
+  }
+  for (std::int64_t h = 0; h < heads; ++h) {
+    const float* first = key_scales(h / problem.kv_heads, h % problem.kv_heads, 0);
+    one_scale_[static_cast<std::size_t>(h)] =
+        std::all_of(first, first + blocks_ * key_block, [&](float s) { return s == *first; }) ? 1 : 0;
+  }
+}
+
+const std::byte* PanelOperands::keys(std::int64_t b, std::int64_t kv_head, std::int64_t n) const {
+  return k_.raw() + (head(b, kv_head) * static_cast<std::size_t>(blocks_) + static_cast<std::size_t>(n)) *
+                        static_cast<std::size_t>(depth_ * key_block) * qk_.bytes;
+}
+
+const std::byte* PanelOperands::values(std::int64_t b, std::int64_t kv_head, std::int64_t n,
+                                       const ValueColumns& columns) const {
+  const std::int64_t in_head = blocks_ * key_block * columns.first + n * key_block * columns.n;
+  return v_.raw() +
+         (head(b, kv_head) * static_cast<std::size_t>(blocks_ * key_block * width_) + static_cast<std::size_t>(in_head)) *
+             pv_.bytes;
+}
+
+const std::int32_t* PanelOperands::excess(std::int64_t b, std::int64_t kv_head, std::int64_t n) const {
+  if (excess_.empty()) return nullptr;
+  return excess_.view<std::int32_t>().data() + (static_cast<std::int64_t>(head(b, kv_head)) * blocks_ + n) * key_block;
+}
+
+const float* PanelOperands::key_scales(std::int64_t b, std::int64_t kv_head, std::int64_t n) const {
+  return scales_.view<float>().data() + (static_cast<std::int64_t>(head(b, kv_head)) * blocks_ + n) * key_block;
+}
+
+bool PanelOperands::one_key_scale(std::int64_t b, std::int64_t kv_head) const { return one_scale_[head(b, kv_head)] != 0; }
+
+void PanelOperands::pack_keys(std::int64_t b, std::int64_t kv_head, std::int64_t n) {
+  auto* dst = const_cast<std::byte*>(keys(b, kv_head, n));
+  auto* scales = const_cast<float*>(key_scales(b, kv_head, n));
+  const std::int64_t d = p_.head_dim, width = std::min(key_block, o_.kv_len - n * key_block);
+  if (width < key_block || depth_ != d) std::memset(dst, 0, static_cast<std::size_t>(depth_ * key_block) * qk_.bytes);
+  std::vector<std::byte> row(static_cast<std::size_t>(d) * qk_.bytes);
+  for (std::int64_t j = 0; j < key_block; ++j) {
+    const std::int64_t t = std::min(n * key_block + j, o_.kv_len - 1);  // scales of keys beyond the end: as the last one's
+    scales[j] = t < 0 ? 1.0F : o_.k.scale_at(b, t, kv_head);
+    if (j >= width) continue;
+    numbers(o_.k, ((b * o_.kv_len + t) * p_.kv_heads + kv_head) * d, d, qk_.type, row.data());
+    as_bits(qk_.bytes, [&]<class T>(T) {
+      scatter_column(reinterpret_cast<const T*>(row.data()), d, j, key_block, qk_.pack, reinterpret_cast<T*>(dst));
+    });
+  }
+  if (excess_.empty()) return;
+  auto* excess_of = const_cast<std::int32_t*>(excess(b, kv_head, n));
+  const auto* codes = reinterpret_cast<const std::int8_t*>(dst);
+  std::fill_n(excess_of, key_block, 0);
+  for (std::int64_t x = 0; x < depth_ * key_block; ++x) excess_of[x / qk_.pack % key_block] += query_offset * codes[x];
+}
+
+void PanelOperands::pack_values(std::int64_t b, std::int64_t kv_head, std::int64_t n) {
+  const std::int64_t d = p_.v_head_dim, width = std::min(key_block, o_.kv_len - n * key_block);
+  std::vector<std::byte> row(static_cast<std::size_t>(width_) * pv_.bytes);
+  for (std::int64_t j = 0; j < key_block; ++j) {
+    if (j < width) {
+      numbers(o_.v, ((b * o_.kv_len + n * key_block + j) * p_.kv_heads + kv_head) * d, d, pv_.type, row.data());
+    } else {
+      std::fill(row.begin(), row.end(), std::byte{});
+    }
+    for (const ValueColumns& c : columns_)
+      as_bits(pv_.bytes, [&]<class T>(T) {
+        scatter_row(reinterpret_cast<const T*>(row.data()) + c.first, c.n, j, c.n, pv_.pack,
+                    reinterpret_cast<T*>(const_cast<std::byte*>(values(b, kv_head, n, c))));
+      });
+  }
+}
+
+void PanelOperands::queries(std::int64_t b, std::int64_t h, std::int64_t first, std::int64_t rows, std::byte* dst) const {
+  const std::int64_t d = p_.head_dim;
+  const std::size_t row = static_cast<std::size_t>(depth_) * qk_.bytes;
+  if (depth_ != d) std::memset(dst, 0, static_cast<std::size_t>(rows) * row);
+  for (std::int64_t r = 0; r < rows; ++r) {
+    std::byte* at = dst + static_cast<std::size_t>(r) * row;
+    numbers(o_.q, ((b * o_.q_len + first + r) * p_.q_heads + h) * d, d, qk_.type, at);
+    if (qk_.type == BlockType::u8s8)
+      for (std::int64_t c = 0; c < d; ++c) at[c] = static_cast<std::byte>(std::to_integer<int>(at[c]) ^ query_offset);
+  }
+}
+
+}  // namespace qfid::kernels::cpu

@@ -1,0 +1,180 @@
+#include "kernels/cpu/row_blocks.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <limits>
+
+#include "kernels/cpu/exp_lane.h"
+#include "quant/core/dispatch.h"
+
+namespace qfid::kernels::cpu {
+
+using quant::Format;
+
+namespace {
+
+constexpr float infinity = std::numeric_limits<float>::infinity();
+
+/// f32 rounded to bf16, as f32 (no NaN comes here that must stay one quietly: scores and E keep theirs by their exponent).
+__attribute__((always_inline)) inline float bf16_lane(float x) {
+  const auto bits = std::bit_cast<std::uint32_t>(x);
+  return std::bit_cast<float>((bits + 0x7FFFU + ((bits >> 16) & 1U)) & 0xFFFF0000U);
+}
+
+struct Scores {
+  /// 64 sums of one row, scaled.
+  template <class Acc>
+  __attribute__((always_inline)) static void scaled(const ScoreBlock& b, std::int64_t r, const Acc* acc, float* x) {
+    std::int32_t none[key_block];
+    if constexpr (std::is_same_v<Acc, std::int32_t>) {
+      if (b.excess != nullptr) {
+        for (int j = 0; j < key_block; ++j) none[j] = acc[j] - b.excess[j];
+        acc = none;
+      }
+    }
+    const float sq = b.sq[r], one = (sq * b.sk[0]) * b.c;
+    if (b.one_sk) {
+      for (int j = 0; j < key_block; ++j) x[j] = static_cast<float>(acc[j]) * one;
+    } else {
+      for (int j = 0; j < key_block; ++j) x[j] = static_cast<float>(acc[j]) * ((sq * b.sk[j]) * b.c);
+    }
+    if (b.bf16_scores)
+      for (int j = 0; j < key_block; ++j) x[j] = bf16_lane(x[j]);
+  }
+
+  template <class Acc>
+  __attribute__((always_inline)) std::int64_t operator()(const ScoreBlock& b, Acc* sums) const {
+    std::int64_t seen = 0;
+    for (std::int64_t r = 0; r < b.rows; ++r) {
+      Acc* at = sums + r * key_block;
+      const std::int64_t visible = std::clamp<std::int64_t>(b.visible + r * b.visible_step, 0, b.width);
+      float x[key_block];
+      scaled(b, r, at, x);
+      const float* bias = b.bias == nullptr ? nullptr : b.bias + r * b.bias_step;
+      for (std::int64_t j = 0; bias != nullptr && j < visible; ++j) x[j] += bias[j];
+      for (std::int64_t j = 0; b.mask != nullptr && j < visible; ++j) x[j] = b.mask[j] != 0 ? x[j] : -infinity;
+      for (std::int64_t j = visible; j < key_block; ++j) x[j] = -infinity;
+      float* top = b.top + r * row_lanes;
+      for (int part = 0; part < key_block; part += row_lanes)
+        for (int i = 0; i < row_lanes; ++i) top[i] = x[part + i] > top[i] ? x[part + i] : top[i];
+      std::memcpy(at, x, sizeof x);
+      if (bias == nullptr && b.mask == nullptr) {
+        seen += visible;
+      } else {
+        for (std::int64_t j = 0; j < visible; ++j) seen += x[j] != -infinity ? 1 : 0;
+      }
+    }
+    return seen;
+  }
+};
+
+// Codes as the numbers they stand for, in f32: every format here is exact in it.
+struct IntegerCode {
+  __attribute__((always_inline)) float operator()(float e, float scale) const {
+    constexpr float magic = 12582912.0F;  // 1.5 * 2^23: the sum has no fraction bits, rounded half to even
+    return (e * scale + magic) - magic;
+  }
+};
+struct Bf16Code {
+  __attribute__((always_inline)) float operator()(float e, float) const { return bf16_lane(e); }
+};
+struct F32Code {
+  __attribute__((always_inline)) float operator()(float e, float) const { return e; }
+};
+/// As quant/codec.cc with satfinite, for numbers >= 0.
+template <int mantissa, int bias, std::uint32_t largest>
+struct Fp8Code {
+  __attribute__((always_inline)) float operator()(float e, float scale) const {
+    constexpr int shift = 23 - mantissa;
+    constexpr float magic = std::bit_cast<float>(static_cast<std::uint32_t>(127 + 1 - bias - mantissa + 23) << 23);
+    constexpr float smallest_normal = std::bit_cast<float>(static_cast<std::uint32_t>(127 + 1 - bias) << 23);
+    const float x = e * scale;
+    const auto bits = std::bit_cast<std::uint32_t>(x);
+    const float normal =
+        std::bit_cast<float>((bits + (1U << (shift - 1)) - 1U + ((bits >> shift) & 1U)) & ~((1U << shift) - 1U));
+    const float subnormal = (x + magic) - magic;
+    const float rounded = x < smallest_normal ? subnormal : normal;
+    constexpr auto most = static_cast<float>(largest);
+    return rounded > most ? most : rounded;
+  }
+};
+using E4m3Code = Fp8Code<3, 7, 448>;
+using E5m2Code = Fp8Code<2, 15, 57344>;
+
+/// A code's number as the product's type.
+template <class T>
+__attribute__((always_inline)) inline T stored(float value) {
+  if constexpr (std::is_same_v<T, float>) {
+    return value;
+  } else if constexpr (std::is_same_v<T, quant::bf16>) {
+    return {static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(value) >> 16)};
+  } else {
+    return static_cast<T>(static_cast<std::int32_t>(value));
+  }
+}
+
+template <class Code, class T>
+struct Codes {
+  __attribute__((always_inline)) std::int64_t operator()(const CodeBlock& b) const {
+    const float scale = b.scheme->effective_scale();
+    std::int32_t zeros[row_lanes] = {};
+    for (std::int64_t r = 0; r < b.rows; ++r) {
+      T* p = static_cast<T*>(b.p) + r * b.ldp;
+      const float m = b.m[r];
+      if (m == -infinity) {
+        std::memset(p, 0, key_block * sizeof(T));
+        if (b.values != nullptr) std::fill_n(b.values + r * key_block, key_block, 0.0F);
+        for (std::int32_t& z : zeros) z += key_block / row_lanes;
+        continue;
+      }
+      const float* s = b.scores + r * key_block;
+      float e[key_block], v[key_block];
+      for (int j = 0; j < key_block; ++j) e[j] = exp_lane(s[j] - m);
+      float* sum = b.sum + r * row_lanes;
+      for (int part = 0; part < key_block; part += row_lanes)
+        for (int i = 0; i < row_lanes; ++i) sum[i] += e[part + i];
+      for (int j = 0; j < key_block; ++j) v[j] = Code{}(e[j], scale);
+      for (int j = 0; j < key_block; ++j) p[j] = stored<T>(v[j]);
+      for (int part = 0; part < key_block; part += row_lanes)
+        for (int i = 0; i < row_lanes; ++i) zeros[i] += v[part + i] == 0.0F ? 1 : 0;
+      if (b.values != nullptr) std::memcpy(b.values + r * key_block, v, sizeof v);
+      for (int j = 0; b.code_sum != nullptr && j < key_block; ++j) b.code_sum[r] += static_cast<double>(v[j]);
+    }
+    std::int64_t total = 0;
+    for (const std::int32_t z : zeros) total += z;
+    return total;
+  }
+};
+
+template <class Code>
+std::int64_t numbers(const CodeBlock& b) {
+  return b.type == BlockType::bf16 ? quant::dispatched(Codes<Code, quant::bf16>{}, b)
+                                   : quant::dispatched(Codes<Code, float>{}, b);
+}
+
+}  // namespace
+
+std::int64_t score_block(const ScoreBlock& block, std::int32_t* sums) { return quant::dispatched(Scores{}, block, sums); }
+std::int64_t score_block(const ScoreBlock& block, float* sums) { return quant::dispatched(Scores{}, block, sums); }
+
+std::int64_t code_block(const CodeBlock& b) {
+  switch (b.scheme->format) {
+    case Format::uint8:
+    case Format::int8:
+      if (b.type == BlockType::u8s8) return quant::dispatched(Codes<IntegerCode, std::uint8_t>{}, b);
+      if (b.type == BlockType::s16) return quant::dispatched(Codes<IntegerCode, std::int16_t>{}, b);
+      return quant::dispatched(Codes<IntegerCode, float>{}, b);
+    case Format::e4m3:
+      return numbers<E4m3Code>(b);
+    case Format::e5m2:
+      return numbers<E5m2Code>(b);
+    case Format::bf16:
+      return numbers<Bf16Code>(b);
+    case Format::f32:
+      break;
+  }
+  return quant::dispatched(Codes<F32Code, float>{}, b);
+}
+
+}  // namespace qfid::kernels::cpu
