@@ -11,7 +11,8 @@ namespace qfid::kernels::cpu {
 namespace {
 
 constexpr std::int64_t column_step = 16, most_columns = 64;
-constexpr int query_offset = 128;  ///< makes s8 codes of Q u8
+constexpr std::int64_t pack_bytes = 4;  ///< of a pack of every route: 4 u8s8, 2 s16 or bf16, 1 f32
+constexpr int query_offset = 128;       ///< makes s8 codes of Q u8
 
 std::int64_t round_up(std::int64_t x, std::int64_t step) { return (x + step - 1) / step * step; }
 
@@ -27,16 +28,16 @@ void numbers(const host::Operand& x, std::int64_t at, std::int64_t n, BlockType 
   }
 }
 
-/// Row `row` of a [rows][n] matrix into [n/pack][columns][pack], as its column `row`: K's rows are columns of the product.
-template <class T>
-void scatter_column(const T* src, std::int64_t n, std::int64_t row, std::int64_t columns, std::int64_t pack, T* dst) {
-  for (std::int64_t k = 0; k < n; ++k) dst[(k / pack * columns + row) * pack + k % pack] = src[k];
+/// K's rows are columns of the product: row j, `n` packs of 4 bytes each, into [n][key_block] packs.
+void scatter_key(const std::byte* src, std::int64_t n, std::int64_t j, std::byte* dst) {
+  for (std::int64_t k = 0; k < n; ++k) std::memcpy(dst + (k * key_block + j) * pack_bytes, src + k * pack_bytes, pack_bytes);
 }
-/// Row `row` of [rows][n] into [rows/pack][columns][pack].
+/// `pack` rows of n numbers side by side: [n][pack]. `step`: from row to row.
 template <class T>
-void scatter_row(const T* src, std::int64_t n, std::int64_t row, std::int64_t columns, std::int64_t pack, T* dst) {
-  T* at = dst + row / pack * columns * pack + row % pack;
-  for (std::int64_t c = 0; c < n; ++c) at[c * pack] = src[c];
+void interleave(const T* src, std::int64_t step, std::int64_t n, T* dst) {
+  constexpr std::int64_t pack = pack_bytes / static_cast<std::int64_t>(sizeof(T));
+  for (std::int64_t c = 0; c < n; ++c)
+    for (std::int64_t i = 0; i < pack; ++i) dst[c * pack + i] = src[i * step + c];
 }
 
 /// Runs f with the numbers' width as an integer type: packing moves bits.
@@ -106,16 +107,14 @@ void PanelOperands::pack_keys(std::int64_t b, std::int64_t kv_head, std::int64_t
   auto* dst = const_cast<std::byte*>(keys(b, kv_head, n));
   auto* scales = const_cast<float*>(key_scales(b, kv_head, n));
   const std::int64_t d = p_.head_dim, width = std::min(key_block, o_.kv_len - n * key_block);
-  if (width < key_block || depth_ != d) std::memset(dst, 0, static_cast<std::size_t>(depth_ * key_block) * qk_.bytes);
-  std::vector<std::byte> row(static_cast<std::size_t>(d) * qk_.bytes);
+  if (width < key_block) std::memset(dst, 0, static_cast<std::size_t>(depth_ * key_block) * qk_.bytes);
+  std::vector<std::byte> row(static_cast<std::size_t>(depth_) * qk_.bytes);  // its padding stays 0
   for (std::int64_t j = 0; j < key_block; ++j) {
     const std::int64_t t = std::min(n * key_block + j, o_.kv_len - 1);  // scales of keys beyond the end: as the last one's
     scales[j] = t < 0 ? 1.0F : o_.k.scale_at(b, t, kv_head);
     if (j >= width) continue;
     numbers(o_.k, ((b * o_.kv_len + t) * p_.kv_heads + kv_head) * d, d, qk_.type, row.data());
-    as_bits(qk_.bytes, [&]<class T>(T) {
-      scatter_column(reinterpret_cast<const T*>(row.data()), d, j, key_block, qk_.pack, reinterpret_cast<T*>(dst));
-    });
+    scatter_key(row.data(), depth_ / qk_.pack, j, dst);
   }
   if (excess_.empty()) return;
   auto* excess_of = const_cast<std::int32_t*>(excess(b, kv_head, n));
@@ -126,17 +125,21 @@ void PanelOperands::pack_keys(std::int64_t b, std::int64_t kv_head, std::int64_t
 
 void PanelOperands::pack_values(std::int64_t b, std::int64_t kv_head, std::int64_t n) {
   const std::int64_t d = p_.v_head_dim, width = std::min(key_block, o_.kv_len - n * key_block);
-  std::vector<std::byte> row(static_cast<std::size_t>(width_) * pv_.bytes);
-  for (std::int64_t j = 0; j < key_block; ++j) {
-    if (j < width) {
-      numbers(o_.v, ((b * o_.kv_len + n * key_block + j) * p_.kv_heads + kv_head) * d, d, pv_.type, row.data());
-    } else {
-      std::fill(row.begin(), row.end(), std::byte{});
+  std::vector<std::byte> rows(static_cast<std::size_t>(pv_.pack * width_) * pv_.bytes);  // columns beyond d stay 0
+  for (std::int64_t j = 0; j < key_block; j += pv_.pack) {
+    for (std::int64_t i = 0; i < pv_.pack; ++i) {
+      std::byte* row = rows.data() + static_cast<std::size_t>(i * width_) * pv_.bytes;
+      const std::int64_t t = n * key_block + j + i;
+      if (j + i < width) {
+        numbers(o_.v, ((b * o_.kv_len + t) * p_.kv_heads + kv_head) * d, d, pv_.type, row);
+      } else {
+        std::memset(row, 0, static_cast<std::size_t>(width_) * pv_.bytes);
+      }
     }
     for (const ValueColumns& c : columns_)
       as_bits(pv_.bytes, [&]<class T>(T) {
-        scatter_row(reinterpret_cast<const T*>(row.data()) + c.first, c.n, j, c.n, pv_.pack,
-                    reinterpret_cast<T*>(const_cast<std::byte*>(values(b, kv_head, n, c))));
+        auto* dst = reinterpret_cast<T*>(const_cast<std::byte*>(values(b, kv_head, n, c)));
+        interleave(reinterpret_cast<const T*>(rows.data()) + c.first, width_, c.n, dst + j * c.n);
       });
   }
 }

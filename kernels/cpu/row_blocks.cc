@@ -114,7 +114,8 @@ __attribute__((always_inline)) inline T stored(float value) {
   }
 }
 
-template <class Code, class T>
+/// `width`: lanes of E worked on side by side, two registers: more hide the latency of the chain, too many don't fit.
+template <class Code, class T, int width>
 struct Codes {
   __attribute__((always_inline)) std::int64_t operator()(const CodeBlock& b) const {
     const float scale = b.scheme->effective_scale();
@@ -129,9 +130,9 @@ struct Codes {
         continue;
       }
       const float* s = b.scores + r * key_block;
-      float e[key_block], v[key_block];
-      for (int j = 0; j < key_block; ++j) e[j] = exp_lane(s[j] - m);
       float* sum = b.sum + r * row_lanes;
+      float e[key_block], v[key_block];
+      for (int part = 0; part < key_block; part += width) exp_lanes<width>(s + part, m, e + part);
       for (int part = 0; part < key_block; part += row_lanes)
         for (int i = 0; i < row_lanes; ++i) sum[i] += e[part + i];
       for (int j = 0; j < key_block; ++j) v[j] = Code{}(e[j], scale);
@@ -147,10 +148,15 @@ struct Codes {
   }
 };
 
+template <class Code, class T>
+std::int64_t coded(const CodeBlock& b) {
+  if (quant::current_isa() == quant::Isa::avx512) return quant::dispatched(Codes<Code, T, 32>{}, b);
+  return quant::dispatched(Codes<Code, T, 16>{}, b);
+}
+
 template <class Code>
 std::int64_t numbers(const CodeBlock& b) {
-  return b.type == BlockType::bf16 ? quant::dispatched(Codes<Code, quant::bf16>{}, b)
-                                   : quant::dispatched(Codes<Code, float>{}, b);
+  return b.type == BlockType::bf16 ? coded<Code, quant::bf16>(b) : coded<Code, float>(b);
 }
 
 }  // namespace
@@ -162,9 +168,9 @@ std::int64_t code_block(const CodeBlock& b) {
   switch (b.scheme->format) {
     case Format::uint8:
     case Format::int8:
-      if (b.type == BlockType::u8s8) return quant::dispatched(Codes<IntegerCode, std::uint8_t>{}, b);
-      if (b.type == BlockType::s16) return quant::dispatched(Codes<IntegerCode, std::int16_t>{}, b);
-      return quant::dispatched(Codes<IntegerCode, float>{}, b);
+      if (b.type == BlockType::u8s8) return coded<IntegerCode, std::uint8_t>(b);
+      if (b.type == BlockType::s16) return coded<IntegerCode, std::int16_t>(b);
+      return coded<IntegerCode, float>(b);
     case Format::e4m3:
       return numbers<E4m3Code>(b);
     case Format::e5m2:
@@ -174,7 +180,7 @@ std::int64_t code_block(const CodeBlock& b) {
     case Format::f32:
       break;
   }
-  return quant::dispatched(Codes<F32Code, float>{}, b);
+  return coded<F32Code, float>(b);
 }
 
 }  // namespace qfid::kernels::cpu

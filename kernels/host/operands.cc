@@ -88,6 +88,15 @@ Tensor sink_logits(const AttentionProblem& problem, const AttentionInputs& input
 
 DeviceTensor copy_of(const Tensor& tensor) { return adopt(tensor.clone()); }
 
+/// Tokens that can be quantized without a look at others, so that a window's can run in parallel: all of them where a
+/// granule or a static range spans more.
+std::int64_t tokens_apart(const Operand& x, std::int64_t tokens) {
+  constexpr std::int64_t wanted = 256;
+  if (!quant::is_scaled(x.scheme.format)) return std::min(wanted, tokens);
+  if (x.scheme.timing == quant::Timing::static_ || x.step[1] >= tokens) return tokens;
+  return std::min((wanted + x.step[1] - 1) / x.step[1] * x.step[1], tokens);
+}
+
 }  // namespace
 
 Operand quantize_operand(View<const float> x, const quant::QuantScheme& scheme, const std::vector<quant::Range>& ranges) {
@@ -103,16 +112,23 @@ Operand quantize_operand(View<const float> x, const quant::QuantScheme& scheme, 
     result.scale.resize(static_cast<std::size_t>(batch * granules));
     if (scheme.affine) result.zero_point.resize(result.scale.size());
   }
-  const std::size_t width = quant::info(quant::storage(scheme.format)).bytes;
-  std::vector<quant::CodeCounts> counts(static_cast<std::size_t>(batch));
+  const std::int64_t part = tokens_apart(result, s[1]), parts = part == 0 ? 0 : (s[1] + part - 1) / part;
+  const std::int64_t token = s[2] * s[3],
+                     width = static_cast<std::int64_t>(quant::info(quant::storage(scheme.format)).bytes);
+  std::vector<quant::CodeCounts> counts(static_cast<std::size_t>(batch * parts));
 #pragma omp parallel for schedule(static)
-  for (std::int64_t b = 0; b < batch; ++b)
-    counts[static_cast<std::size_t>(b)] = quant::quantize_into(
-        View<const float>(x.data() + b * window, Shape{1, s[1], s[2], s[3]}), scheme, Role::activation, ranges,
-        result.codes.raw() + static_cast<std::size_t>(b * window) * width,
-        View<float>(result.scale.data() + b * granules, Shape{granules}),
-        scheme.affine ? View<std::int32_t>(result.zero_point.data() + b * granules, Shape{granules}) : View<std::int32_t>());
-  for (const quant::CodeCounts& part : counts) result.counts += part;
+  for (std::int64_t i = 0; i < batch * parts; ++i) {
+    const std::int64_t b = i / parts, first = i % parts * part, n = std::min(part, s[1] - first);
+    const std::int64_t at = b * window + first * token;
+    const std::int64_t a_step = granules == 0 ? 0 : result.count[2] * result.count[3];  // granules of one step of tokens
+    const std::int64_t own = (n + result.step[1] - 1) / result.step[1] * a_step;
+    const std::int64_t granule = b * granules + first / result.step[1] * a_step;
+    counts[static_cast<std::size_t>(i)] = quant::quantize_into(
+        View<const float>(x.data() + at, Shape{1, n, s[2], s[3]}), scheme, Role::activation, ranges,
+        result.codes.raw() + static_cast<std::size_t>(at * width), View<float>(result.scale.data() + granule, Shape{own}),
+        scheme.affine ? View<std::int32_t>(result.zero_point.data() + granule, Shape{own}) : View<std::int32_t>());
+  }
+  for (const quant::CodeCounts& share : counts) result.counts += share;
   return result;
 }
 
