@@ -25,7 +25,7 @@ AttentionResult CpuBackend::attention(PreparedAttention& prepared, const Attenti
   AttentionTaps taps(sink, Shape{o.batch, p.q_heads, o.q_len, o.kv_len}, p);
   Tensor context(DType::f32, Shape{o.batch, o.q_len, p.q_heads, p.v_head_dim});
   const AttentionCall call{a, o, taps, context, result.probs};
-  if (!attention_in_panels(call, blocks_)) attention_by_matmul(call, cache_);
+  if (!attention_in_panels(call, blocks_, memory_)) attention_by_matmul(call, cache_);
   for (const ProbCounts& counts : result.probs) {
     result.p.elements += counts.visible;
     result.p.flushed += counts.zero_codes;

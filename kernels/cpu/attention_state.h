@@ -68,7 +68,7 @@ inline std::int64_t keys_seen(const AttentionProblem& p, const host::AttentionOp
 }
 
 /// False, with nothing done, where a product of this problem has no block kernel here, or P refers to a running maximum.
-bool attention_in_panels(const AttentionCall& call, BlockCache& cache);
+bool attention_in_panels(const AttentionCall& call, BlockCache& cache, PanelMemory& memory);
 void attention_by_matmul(const AttentionCall& call, GemmCache& cache);
 
 }  // namespace qfid::kernels::cpu

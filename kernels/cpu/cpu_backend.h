@@ -4,6 +4,7 @@
 #include "kernels/cpu/backend.h"
 #include "kernels/cpu/block_product.h"
 #include "kernels/cpu/gemm.h"
+#include "kernels/cpu/panel_memory.h"
 #include "kernels/host/host_backend.h"
 #include "kernels/host/operands.h"
 
@@ -35,6 +36,7 @@ class CpuBackend : public host::HostBackend {
   Isa isa_;
   GemmCache cache_;
   BlockCache blocks_;
+  PanelMemory memory_;
   LastOperand last_;
 };
 

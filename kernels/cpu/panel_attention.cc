@@ -2,6 +2,8 @@
 // keys it can see are a panel in cache, in blocks of 64 keys; it gives each row's exact maximum, then P's codes and their
 // product with V follow, a few key blocks at a time, O staying in the block product's sums with one rescale at the end.
 // Causal blocks that no row sees are never made. Any task's result depends on its operands alone, never on threads.
+#include <omp.h>
+
 #include <cmath>
 #include <cstring>
 #include <vector>
@@ -19,8 +21,8 @@ using quant::Tensor;
 
 namespace {
 
-constexpr std::int64_t most_rows = 64, fewest_rows = 32;
-constexpr std::int64_t panel_bytes = 1 << 20;  ///< most_rows while the panel stays below
+constexpr std::int64_t fewest_rows = 32;
+constexpr std::int64_t panel_bytes = 1 << 20;  ///< more rows than the fewest while the panel stays below
 constexpr std::int64_t chunk_blocks = 4;       ///< key blocks of one product with V: its operands stay in L1 and L2
 
 /// The products of query blocks of `rows` rows.
@@ -62,32 +64,23 @@ bool make_products(Products& made, std::int64_t rows, const Plan& plan, const Pa
   return all;
 }
 
-/// One thread's memory. Aligned parts of one tensor each, as the products want them.
-struct Workspace {
-  Tensor q, panel, p, out, scratch, values;
-  std::vector<float> top, tops, m, l, sum, sq, part;
-  std::vector<double> code_sum;
-  Workspace(const Plan& plan, const PanelOperands& x, const AttentionTaps& taps, std::size_t scratch_bytes) {
-    const std::int64_t rows = plan.whole.rows;
-    const auto bytes = [](std::int64_t n, std::size_t each) {
-      return Tensor(DType::u8, Shape{std::max<std::int64_t>(64, n * static_cast<std::int64_t>(each))});
-    };
-    q = bytes(rows * x.depth(), plan.qk.bytes);
-    panel = bytes(x.blocks() * rows * key_block, 4);
-    p = bytes(rows * chunk_blocks * key_block, plan.pv.bytes);
-    out = bytes(rows * x.width(), 4);
-    scratch = bytes(static_cast<std::int64_t>(scratch_bytes), 1);
-    values = bytes(taps.p_codes.empty() ? 0 : rows * key_block, 4);
-    top.resize(static_cast<std::size_t>(rows * row_lanes));
-    sum.resize(static_cast<std::size_t>(rows * row_lanes));
-    for (std::vector<float>* v : {&tops, &m, &l, &sq}) v->resize(static_cast<std::size_t>(rows));
-    code_sum.resize(static_cast<std::size_t>(rows));
-  }
-};
+void prepare_workspace(PanelWorkspace& w, const Plan& plan, const PanelOperands& x) {
+  const std::int64_t rows = plan.rows;
+  w.q.reserve(rows * x.depth() * static_cast<std::int64_t>(plan.qk.bytes));
+  w.panel.reserve(x.blocks() * rows * key_block * 4);
+  w.p.reserve(rows * chunk_blocks * key_block * static_cast<std::int64_t>(plan.pv.bytes));
+  w.out.reserve(rows * x.width() * 4);
+  w.scratch.reserve(static_cast<std::int64_t>(std::max(plan.whole.scratch, plan.rest.scratch)));
+  w.values.reserve(rows * key_block * 4);
+  w.top.resize(static_cast<std::size_t>(rows * row_lanes));
+  w.sum.resize(static_cast<std::size_t>(rows * row_lanes));
+  for (std::vector<float>* v : {&w.tops, &w.m, &w.l, &w.sq}) v->resize(static_cast<std::size_t>(rows));
+  w.code_sum.resize(static_cast<std::size_t>(rows));
+}
 
 class BlockTask {
  public:
-  BlockTask(const AttentionCall& call, const Plan& plan, const PanelOperands& x, Workspace& w, std::int64_t b,
+  BlockTask(const AttentionCall& call, const Plan& plan, const PanelOperands& x, PanelWorkspace& w, std::int64_t b,
             std::int64_t h, std::int64_t first)
       : p_(call.prepared.problem()),
         o_(call.operands),
@@ -122,7 +115,7 @@ class BlockTask {
  private:
   static std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
   std::int64_t tap_row(std::int64_t r) const { return (b_ * p_.q_heads + h_) * o_.q_len + first_ + r; }
-  float* panel(std::int64_t n) const { return reinterpret_cast<float*>(w_.panel.raw()) + n * rows_ * key_block; }
+  float* panel(std::int64_t n) const { return w_.panel.as<float>() + n * rows_ * key_block; }
   std::int64_t width(std::int64_t n) const { return std::min(key_block, o_.kv_len - n * key_block); }
 
   /// Steps 3: key block n of the panel. Returns how many of its scores aren't masked.
@@ -184,7 +177,7 @@ class BlockTask {
   std::int64_t values(std::int64_t n, std::int64_t count) {
     std::int64_t zeros = 0;
     for (std::int64_t i = 0; i < count; ++i) {
-      auto* values = reinterpret_cast<float*>(w_.values.raw());
+      auto* values = w_.values.as<float>();
       zeros +=
           code_block({rows_, panel(n + i), w_.m.data(), &p_.schemes.p, plan_.pv.type,
                       w_.p.raw() + at(i * key_block) * plan_.pv.bytes, chunk_blocks * key_block, w_.sum.data(),
@@ -244,15 +237,15 @@ class BlockTask {
   void finish() {
     const std::int64_t d = p_.v_head_dim;
     const float p_scale = p_.schemes.p.effective_scale();
+    const float* scales = x_.value_scales(b_, kv_head_);
     for (std::int64_t r = 0; r < rows_; ++r) {
       float* out = context_.view<float>().data() + ((b_ * o_.q_len + first_ + r) * p_.q_heads + h_) * d;
       const bool masked = w_.tops[at(r)] == minus_infinity;
       const float l = masked ? 1.0F : denominator(r), divisor = p_scale * l;
       for (std::int64_t c = 0; c < d; ++c) {
         const std::int64_t i = r * x_.width() + c;
-        const float sum = plan_.pv.integer() ? static_cast<float>(reinterpret_cast<const std::int32_t*>(w_.out.raw())[i])
-                                             : reinterpret_cast<const float*>(w_.out.raw())[i];
-        out[c] = masked ? 0.0F : sum * o_.v.scale_at(b_, 0, kv_head_, c) / divisor;
+        const float sum = plan_.pv.integer() ? static_cast<float>(w_.out.as<std::int32_t>()[i]) : w_.out.as<float>()[i];
+        out[c] = masked ? 0.0F : sum * scales[c] / divisor;
       }
       tap_row_sums(r, masked, l);
     }
@@ -278,15 +271,16 @@ class BlockTask {
   Tensor& context_;
   const Plan& plan_;
   const PanelOperands& x_;
-  Workspace& w_;
+  PanelWorkspace& w_;
   std::int64_t b_, h_, kv_head_, first_, rows_;
   const Products& products_;
   std::int64_t keys_, blocks_;
 };
 
-std::int64_t rows_of(const host::AttentionOperands& o) {
-  const std::int64_t rows = o.kv_len * 4 * most_rows <= panel_bytes ? most_rows : fewest_rows;
-  return std::min(rows, o.q_len);
+std::int64_t rows_of(const host::AttentionOperands& o, const BlockRoute& qk) {
+  // Tiles of sums have 6 rows on AVX2, 16 on AMX, and any number between on AVX-512.
+  const std::int64_t most = qk.type == BlockType::s16 ? 48 : 64;
+  return std::min(o.kv_len * 4 * most <= panel_bytes ? most : fewest_rows, o.q_len);
 }
 
 std::string name_of(const Plan& plan) {
@@ -295,16 +289,18 @@ std::string name_of(const Plan& plan) {
          (pairs ? " (exact s16 products of integer codes: no VNNI)" : "");
 }
 
-void run_tasks(const AttentionCall& call, const Plan& plan, const PanelOperands& x) {
+void run_tasks(const AttentionCall& call, const Plan& plan, const PanelOperands& x, PanelMemory& memory) {
   const AttentionProblem& p = call.prepared.problem();
   const host::AttentionOperands& o = call.operands;
   const std::int64_t group = p.q_heads / p.kv_heads, query_blocks = (o.q_len + plan.rows - 1) / plan.rows;
   const std::int64_t per_head = query_blocks * group, tasks = o.batch * p.kv_heads * per_head;
   std::vector<ProbCounts> counts(static_cast<std::size_t>(tasks));
   const auto head_of = [&](std::int64_t i) { return i / per_head % p.kv_heads * group + i % group; };
+  memory.threads.resize(std::max(memory.threads.size(), static_cast<std::size_t>(omp_get_max_threads())));
 #pragma omp parallel
   {
-    Workspace work(plan, x, call.taps, std::max(plan.whole.scratch, plan.rest.scratch));
+    PanelWorkspace& work = memory.threads[static_cast<std::size_t>(omp_get_thread_num())];
+    prepare_workspace(work, plan, x);
 #pragma omp for schedule(dynamic)
     for (std::int64_t i = 0; i < tasks; ++i)
       counts[static_cast<std::size_t>(i)] =
@@ -322,7 +318,7 @@ void run_tasks(const AttentionCall& call, const Plan& plan, const PanelOperands&
 
 }  // namespace
 
-bool attention_in_panels(const AttentionCall& call, BlockCache& cache) {
+bool attention_in_panels(const AttentionCall& call, BlockCache& cache, PanelMemory& memory) {
   const CpuAttention& a = call.prepared;
   const ProbScheme& scheme = a.problem().schemes.p;
   // A running maximum over one block is the row's.
@@ -330,13 +326,13 @@ bool attention_in_panels(const AttentionCall& call, BlockCache& cache) {
   if (running || call.operands.q_len < 1) return false;
   const auto qk = block_route(a.qk, a.isa), pv = block_route(a.pv, a.isa);
   if (!qk || !pv) return false;
-  const PanelOperands x(a.problem(), call.operands, *qk, *pv);
-  Plan plan{*qk, *pv, rows_of(call.operands), {}, {}, a.isa.amx};
+  const PanelOperands x(a.problem(), call.operands, *qk, *pv, memory);
+  Plan plan{*qk, *pv, rows_of(call.operands, *qk), {}, {}, a.isa.amx};
   if (!make_products(plan.whole, plan.rows, plan, x, cache)) return false;
   const std::int64_t rest = call.operands.q_len % plan.rows;
   if (rest != 0 && !make_products(plan.rest, rest, plan, x, cache)) return false;
   call.prepared.name = name_of(plan);
-  run_tasks(call, plan, x);
+  run_tasks(call, plan, x, memory);
   return true;
 }
 

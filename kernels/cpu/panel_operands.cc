@@ -51,7 +51,7 @@ void as_bits(std::size_t bytes, const F& f) {
 }  // namespace
 
 PanelOperands::PanelOperands(const AttentionProblem& problem, const host::AttentionOperands& o, const BlockRoute& qk,
-                             const BlockRoute& pv)
+                             const BlockRoute& pv, PanelMemory& memory)
     : p_(problem),
       o_(o),
       qk_(qk),
@@ -61,10 +61,16 @@ PanelOperands::PanelOperands(const AttentionProblem& problem, const host::Attent
       blocks_(std::max<std::int64_t>(1, (o.kv_len + key_block - 1) / key_block)) {
   for (std::int64_t c = 0; c < width_; c += most_columns) columns_.push_back({c, std::min(most_columns, width_ - c)});
   const std::int64_t heads = o.batch * problem.kv_heads, keys = heads * blocks_ * key_block;
-  k_ = quant::Tensor(DType::u8, Shape{keys * depth_ * static_cast<std::int64_t>(qk.bytes)});
-  v_ = quant::Tensor(DType::u8, Shape{keys * width_ * static_cast<std::int64_t>(pv.bytes)});
-  scales_ = quant::Tensor(DType::f32, Shape{keys});
-  if (qk.type == BlockType::u8s8) excess_ = quant::Tensor(DType::i32, Shape{keys});
+  k_ = memory.k.reserve(keys * depth_ * static_cast<std::int64_t>(qk.bytes));
+  v_ = memory.v.reserve(keys * width_ * static_cast<std::int64_t>(pv.bytes));
+  memory.key_scales.reserve(keys * 4);
+  key_scales_ = memory.key_scales.as<float>();
+  memory.value_scales.reserve(heads * problem.v_head_dim * 4);
+  value_scales_ = memory.value_scales.as<float>();
+  if (qk.type == BlockType::u8s8) {
+    memory.excess.reserve(keys * 4);
+    excess_ = memory.excess.as<std::int32_t>();
+  }
   one_scale_.resize(static_cast<std::size_t>(heads));
 #pragma omp parallel for schedule(static)
   for (std::int64_t i = 0; i < heads * blocks_; ++i) {
@@ -73,6 +79,8 @@ PanelOperands::PanelOperands(const AttentionProblem& problem, const host::Attent
     pack_values(h / problem.kv_heads, h % problem.kv_heads, i % blocks_);
   }
   for (std::int64_t h = 0; h < heads; ++h) {
+    for (std::int64_t c = 0; c < problem.v_head_dim; ++c)
+      value_scales_[h * problem.v_head_dim + c] = o.v.scale_at(h / problem.kv_heads, 0, h % problem.kv_heads, c);
     const float* first = key_scales(h / problem.kv_heads, h % problem.kv_heads, 0);
     one_scale_[static_cast<std::size_t>(h)] =
         std::all_of(first, first + blocks_ * key_block, [&](float s) { return s == *first; }) ? 1 : 0;
@@ -80,25 +88,29 @@ PanelOperands::PanelOperands(const AttentionProblem& problem, const host::Attent
 }
 
 const std::byte* PanelOperands::keys(std::int64_t b, std::int64_t kv_head, std::int64_t n) const {
-  return k_.raw() + (head(b, kv_head) * static_cast<std::size_t>(blocks_) + static_cast<std::size_t>(n)) *
-                        static_cast<std::size_t>(depth_ * key_block) * qk_.bytes;
+  return k_ + (head(b, kv_head) * static_cast<std::size_t>(blocks_) + static_cast<std::size_t>(n)) *
+                  static_cast<std::size_t>(depth_ * key_block) * qk_.bytes;
 }
 
 const std::byte* PanelOperands::values(std::int64_t b, std::int64_t kv_head, std::int64_t n,
                                        const ValueColumns& columns) const {
   const std::int64_t in_head = blocks_ * key_block * columns.first + n * key_block * columns.n;
-  return v_.raw() +
+  return v_ +
          (head(b, kv_head) * static_cast<std::size_t>(blocks_ * key_block * width_) + static_cast<std::size_t>(in_head)) *
              pv_.bytes;
 }
 
 const std::int32_t* PanelOperands::excess(std::int64_t b, std::int64_t kv_head, std::int64_t n) const {
-  if (excess_.empty()) return nullptr;
-  return excess_.view<std::int32_t>().data() + (static_cast<std::int64_t>(head(b, kv_head)) * blocks_ + n) * key_block;
+  if (excess_ == nullptr) return nullptr;
+  return excess_ + (static_cast<std::int64_t>(head(b, kv_head)) * blocks_ + n) * key_block;
 }
 
 const float* PanelOperands::key_scales(std::int64_t b, std::int64_t kv_head, std::int64_t n) const {
-  return scales_.view<float>().data() + (static_cast<std::int64_t>(head(b, kv_head)) * blocks_ + n) * key_block;
+  return key_scales_ + (static_cast<std::int64_t>(head(b, kv_head)) * blocks_ + n) * key_block;
+}
+
+const float* PanelOperands::value_scales(std::int64_t b, std::int64_t kv_head) const {
+  return value_scales_ + static_cast<std::int64_t>(head(b, kv_head)) * p_.v_head_dim;
 }
 
 bool PanelOperands::one_key_scale(std::int64_t b, std::int64_t kv_head) const { return one_scale_[head(b, kv_head)] != 0; }
@@ -116,7 +128,7 @@ void PanelOperands::pack_keys(std::int64_t b, std::int64_t kv_head, std::int64_t
     numbers(o_.k, ((b * o_.kv_len + t) * p_.kv_heads + kv_head) * d, d, qk_.type, row.data());
     scatter_key(row.data(), depth_ / qk_.pack, j, dst);
   }
-  if (excess_.empty()) return;
+  if (excess_ == nullptr) return;
   auto* excess_of = const_cast<std::int32_t*>(excess(b, kv_head, n));
   const auto* codes = reinterpret_cast<const std::int8_t*>(dst);
   std::fill_n(excess_of, key_block, 0);

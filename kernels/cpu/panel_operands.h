@@ -7,6 +7,7 @@
 
 #include "kernels/attention.h"
 #include "kernels/cpu/block_product.h"
+#include "kernels/cpu/panel_memory.h"
 #include "kernels/host/operands.h"
 
 namespace qfid::kernels::cpu {
@@ -19,7 +20,7 @@ struct ValueColumns {
 class PanelOperands {
  public:
   PanelOperands(const AttentionProblem& problem, const host::AttentionOperands& o, const BlockRoute& qk,
-                const BlockRoute& pv);
+                const BlockRoute& pv, PanelMemory& memory);
 
   /// Key block n of K, packed [k/pack][64][pack]; keys that don't exist are 0.
   const std::byte* keys(std::int64_t b, std::int64_t kv_head, std::int64_t n) const;
@@ -30,6 +31,8 @@ class PanelOperands {
   /// Scales of K, [64] of key block n, and whether all of this head's are one number.
   const float* key_scales(std::int64_t b, std::int64_t kv_head, std::int64_t n) const;
   bool one_key_scale(std::int64_t b, std::int64_t kv_head) const;
+  /// Scales of V's channels, [v_head_dim].
+  const float* value_scales(std::int64_t b, std::int64_t kv_head) const;
   /// Rows [first, first + rows) of a query head, [rows][depth()].
   void queries(std::int64_t b, std::int64_t head, std::int64_t first, std::int64_t rows, std::byte* dst) const;
 
@@ -50,7 +53,9 @@ class PanelOperands {
   BlockRoute qk_, pv_;
   std::int64_t depth_, width_, blocks_;
   std::vector<ValueColumns> columns_;
-  quant::Tensor k_, v_, scales_, excess_;
+  std::byte *k_, *v_;
+  float *key_scales_, *value_scales_;
+  std::int32_t* excess_ = nullptr;
   std::vector<char> one_scale_;
 };
 
