@@ -46,14 +46,20 @@ BlockProduct::BlockProduct(const BlockShape& shape, bool amx) : shape_(shape), a
   }
 }
 
-void BlockProduct::run(const void* a, const void* b, void* c, void* scratch) const {
+bool BlockProduct::same_tiles(const BlockProduct& other) const {
+  const BlockShape &x = shape_, &y = other.shape_;
+  return x.type == y.type && x.M == y.M && x.N == y.N && x.K == y.K;
+}
+
+void BlockProduct::run(const void* a, const void* b, void* c, void* scratch, const BlockProduct*& tiles) const {
   if (shape_.type == BlockType::s16) {
     PairProduct{shape_.K, shape_.N, shape_.lda, shape_.ldc, shape_.add}.run(
         shape_.M, static_cast<const std::int16_t*>(a), static_cast<const std::int16_t*>(b), static_cast<std::int32_t*>(c));
     return;
   }
   static const std::vector<std::pair<dnnl::memory::dim, dnnl::memory::dim>> whole{{0, 0}};
-  if (amx_) kernel_.set_hw_context();  // tiles of this shape; nothing to do where they are set already
+  if (amx_ && (tiles == nullptr || !same_tiles(*tiles))) kernel_.set_hw_context();
+  tiles = this;
   kernel_.execute(a, b, whole, c, scratch);
 }
 

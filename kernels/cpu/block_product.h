@@ -47,12 +47,15 @@ class BlockProduct {
  public:
   /// Error{unavailable} where oneDNN has no kernel for it.
   BlockProduct(const BlockShape& shape, bool amx);
-  /// scratch: scratch_bytes(), 64-byte aligned. The thread calls release() after its last product.
-  void run(const void* a, const void* b, void* c, void* scratch) const;
+  /// scratch: scratch_bytes(), 64-byte aligned. `tiles`: this thread's last product, null at first; AMX tiles are set only
+  /// where they change. The thread calls release() after its last product.
+  void run(const void* a, const void* b, void* c, void* scratch, const BlockProduct*& tiles) const;
   std::size_t scratch_bytes() const { return scratch_; }
   static void release(bool amx);
 
  private:
+  bool same_tiles(const BlockProduct& other) const;
+
   BlockShape shape_;
   bool amx_;
   std::size_t scratch_ = 0;

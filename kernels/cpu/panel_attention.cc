@@ -80,8 +80,8 @@ void prepare_workspace(PanelWorkspace& w, const Plan& plan, const PanelOperands&
 
 class BlockTask {
  public:
-  BlockTask(const AttentionCall& call, const Plan& plan, const PanelOperands& x, PanelWorkspace& w, std::int64_t b,
-            std::int64_t h, std::int64_t first)
+  BlockTask(const AttentionCall& call, const Plan& plan, const PanelOperands& x, PanelWorkspace& w,
+            const BlockProduct*& tiles, std::int64_t b, std::int64_t h, std::int64_t first)
       : p_(call.prepared.problem()),
         o_(call.operands),
         taps_(call.taps),
@@ -89,6 +89,7 @@ class BlockTask {
         plan_(plan),
         x_(x),
         w_(w),
+        tiles_(tiles),
         b_(b),
         h_(h),
         kv_head_(h / (p_.q_heads / p_.kv_heads)),
@@ -121,7 +122,7 @@ class BlockTask {
   /// Steps 3: key block n of the panel. Returns how many of its scores aren't masked.
   std::int64_t scores(std::int64_t n) {
     float* s = panel(n);
-    products_.qk->run(w_.q.raw(), x_.keys(b_, kv_head_, n), s, w_.scratch.raw());
+    products_.qk->run(w_.q.raw(), x_.keys(b_, kv_head_, n), s, w_.scratch.raw(), tiles_);
     const std::int64_t before = n * key_block;
     const float* bias = o_.bias_row(b_, h_, first_);
     const std::int64_t seen = p_.causal ? first_ + 1 + o_.kv_len - o_.q_len - before : key_block;
@@ -188,7 +189,7 @@ class BlockTask {
       const Products::Value& product = products_.pv[at(count - 1) * x_.columns().size() + c];
       const ValueColumns& columns = x_.columns()[c];
       (n == 0 ? product.first : product.next)
-          ->run(w_.p.raw(), x_.values(b_, kv_head_, n, columns), w_.out.raw() + columns.first * 4, w_.scratch.raw());
+          ->run(w_.p.raw(), x_.values(b_, kv_head_, n, columns), w_.out.raw() + columns.first * 4, w_.scratch.raw(), tiles_);
     }
     return zeros;
   }
@@ -272,6 +273,7 @@ class BlockTask {
   const Plan& plan_;
   const PanelOperands& x_;
   PanelWorkspace& w_;
+  const BlockProduct*& tiles_;  ///< as BlockProduct::run
   std::int64_t b_, h_, kv_head_, first_, rows_;
   const Products& products_;
   std::int64_t keys_, blocks_;
@@ -301,10 +303,12 @@ void run_tasks(const AttentionCall& call, const Plan& plan, const PanelOperands&
   {
     PanelWorkspace& work = memory.threads[static_cast<std::size_t>(omp_get_thread_num())];
     prepare_workspace(work, plan, x);
+    const BlockProduct* tiles = nullptr;
 #pragma omp for schedule(dynamic)
     for (std::int64_t i = 0; i < tasks; ++i)
       counts[static_cast<std::size_t>(i)] =
-          BlockTask(call, plan, x, work, i / (per_head * p.kv_heads), head_of(i), i % per_head / group * plan.rows).run();
+          BlockTask(call, plan, x, work, tiles, i / (per_head * p.kv_heads), head_of(i), i % per_head / group * plan.rows)
+              .run();
     BlockProduct::release(plan.amx);
   }
   for (std::int64_t i = 0; i < tasks; ++i) {

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 
 #include "kernels/cpu/exp_lane.h"
 #include "quant/core/dispatch.h"
@@ -71,10 +72,8 @@ struct Scores {
 
 // Codes as the numbers they stand for, in f32: every format here is exact in it.
 struct IntegerCode {
-  __attribute__((always_inline)) float operator()(float e, float scale) const {
-    constexpr float magic = 12582912.0F;  // 1.5 * 2^23: the sum has no fraction bits, rounded half to even
-    return (e * scale + magic) - magic;
-  }
+  static constexpr float magic = 12582912.0F;  // 1.5 * 2^23: the sum has no fraction bits, rounded half to even
+  __attribute__((always_inline)) float operator()(float e, float scale) const { return (e * scale + magic) - magic; }
 };
 struct Bf16Code {
   __attribute__((always_inline)) float operator()(float e, float) const { return bf16_lane(e); }
@@ -102,56 +101,76 @@ struct Fp8Code {
 using E4m3Code = Fp8Code<3, 7, 448>;
 using E5m2Code = Fp8Code<2, 15, 57344>;
 
-/// A code's number as the product's type.
-template <class T>
-__attribute__((always_inline)) inline T stored(float value) {
-  if constexpr (std::is_same_v<T, float>) {
-    return value;
+/// The code of e as a number of the product's type.
+template <class Code, class T>
+__attribute__((always_inline)) inline T number(float e, float scale) {
+  if constexpr (std::is_integral_v<T>) {
+    // The sum's low bits are the integer.
+    return static_cast<T>(std::bit_cast<std::uint32_t>(e * scale + IntegerCode::magic));
   } else if constexpr (std::is_same_v<T, quant::bf16>) {
-    return {static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(value) >> 16)};
+    return {static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(Code{}(e, scale)) >> 16)};
   } else {
-    return static_cast<T>(static_cast<std::int32_t>(value));
+    return Code{}(e, scale);
   }
 }
 
-/// `width`: lanes of E worked on side by side, two registers: more hide the latency of the chain, too many don't fit.
-template <class Code, class T, int width>
+template <class T>
+using Bits =
+    std::conditional_t<sizeof(T) == 1, std::uint8_t, std::conditional_t<sizeof(T) == 2, std::uint16_t, std::uint32_t>>;
+
+/// What only listeners and quantized sums ask for.
+template <class T>
+void keep_values(const CodeBlock& b, std::int64_t r, const T* p) {
+  for (int j = 0; j < key_block; ++j) {
+    float value;
+    if constexpr (std::is_same_v<T, quant::bf16>) {
+      value = quant::to_f32(p[j]);
+    } else {
+      value = static_cast<float>(p[j]);
+    }
+    if (b.values != nullptr) b.values[r * key_block + j] = value;
+    if (b.code_sum != nullptr) b.code_sum[r] += static_cast<double>(value);
+  }
+}
+
+template <class Code, class T>
 struct Codes {
   __attribute__((always_inline)) std::int64_t operator()(const CodeBlock& b) const {
     const float scale = b.scheme->effective_scale();
-    std::int32_t zeros[row_lanes] = {};
+    constexpr int zero_lanes = key_block / sizeof(T);  // a cache line of counters; rows are few enough for a byte
+    Bits<T> zeros[zero_lanes] = {};
     for (std::int64_t r = 0; r < b.rows; ++r) {
-      T* p = static_cast<T*>(b.p) + r * b.ldp;
+      T* out = static_cast<T*>(b.p) + r * b.ldp;
       const float m = b.m[r];
       if (m == -infinity) {
-        std::memset(p, 0, key_block * sizeof(T));
+        std::memset(out, 0, key_block * sizeof(T));
+        for (Bits<T>& z : zeros) z = static_cast<Bits<T>>(z + key_block / zero_lanes);
         if (b.values != nullptr) std::fill_n(b.values + r * key_block, key_block, 0.0F);
-        for (std::int32_t& z : zeros) z += key_block / row_lanes;
         continue;
       }
       const float* s = b.scores + r * key_block;
+      float e[key_block];
+      for (int j = 0; j < key_block; ++j) e[j] = exp_lane(s[j] - m);
       float* sum = b.sum + r * row_lanes;
-      float e[key_block], v[key_block];
-      for (int part = 0; part < key_block; part += width) exp_lanes<width>(s + part, m, e + part);
       for (int part = 0; part < key_block; part += row_lanes)
         for (int i = 0; i < row_lanes; ++i) sum[i] += e[part + i];
-      for (int j = 0; j < key_block; ++j) v[j] = Code{}(e[j], scale);
-      for (int j = 0; j < key_block; ++j) p[j] = stored<T>(v[j]);
-      for (int part = 0; part < key_block; part += row_lanes)
-        for (int i = 0; i < row_lanes; ++i) zeros[i] += v[part + i] == 0.0F ? 1 : 0;
-      if (b.values != nullptr) std::memcpy(b.values + r * key_block, v, sizeof v);
-      for (int j = 0; b.code_sum != nullptr && j < key_block; ++j) b.code_sum[r] += static_cast<double>(v[j]);
+      T p[key_block];
+      for (int j = 0; j < key_block; ++j) p[j] = number<Code, T>(e[j], scale);
+      for (int part = 0; part < key_block; part += zero_lanes)
+        for (int i = 0; i < zero_lanes; ++i)
+          zeros[i] = static_cast<Bits<T>>(zeros[i] + (std::bit_cast<Bits<T>>(p[part + i]) == 0 ? 1 : 0));
+      std::memcpy(out, p, sizeof p);
+      if (b.values != nullptr || b.code_sum != nullptr) keep_values(b, r, p);
     }
     std::int64_t total = 0;
-    for (const std::int32_t z : zeros) total += z;
+    for (const Bits<T> z : zeros) total += z;
     return total;
   }
 };
 
 template <class Code, class T>
 std::int64_t coded(const CodeBlock& b) {
-  if (quant::current_isa() == quant::Isa::avx512) return quant::dispatched(Codes<Code, T, 32>{}, b);
-  return quant::dispatched(Codes<Code, T, 16>{}, b);
+  return quant::dispatched(Codes<Code, T>{}, b);
 }
 
 template <class Code>

@@ -8,6 +8,7 @@ namespace {
 
 Isa detect() {
   __builtin_cpu_init();
+  if (!__builtin_cpu_supports("fma")) return Isa::portable;
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512dq"))
     return Isa::avx512;

@@ -1,7 +1,7 @@
 // Run-time choice of instruction set for vectorized loops. A loop is written once as an always-inline function object in
 // portable C++ (plain loops, or GCC vector extensions, which are lowered to what the target has); dispatched() compiles it
-// for AVX-512, AVX2 and the base ISA and picks one per process. No fused multiply-add is ever formed (-ffp-contract=off), so
-// all paths give the same bits; tests run each. No ifunc: resolvers run before sanitizers are ready.
+// for AVX-512, AVX2 and the base ISA and picks one per process. No fused multiply-add is ever formed but where a source
+// asks for one (-ffp-contract=off; std::fma is exact everywhere), so all paths give the same bits; tests run each. No ifunc: resolvers run before sanitizers are ready.
 #pragma once
 
 #include <utility>
@@ -19,11 +19,11 @@ Isa best_isa();
 
 namespace detail {
 template <class F, class... Args>
-__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq"))) auto run_avx512(const F& f, Args&&... args) {
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,fma"))) auto run_avx512(const F& f, Args&&... args) {
   return f(std::forward<Args>(args)...);
 }
 template <class F, class... Args>
-__attribute__((target("avx2"))) auto run_avx2(const F& f, Args&&... args) {
+__attribute__((target("avx2,fma"))) auto run_avx2(const F& f, Args&&... args) {
   return f(std::forward<Args>(args)...);
 }
 }  // namespace detail
