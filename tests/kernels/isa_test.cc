@@ -6,6 +6,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "quant/core/dispatch.h"
 #include "tests/kernels/attention_cases.h"
 #include "tests/kernels/linear_cases.h"
 
@@ -50,7 +51,7 @@ std::string integer_digests(Backend& backend) {
 
 }  // namespace
 
-TEST_CASE("the record names what ran: oneDNN's kernels, never its reference ones; the exact f32 route below VNNI", "[isa]") {
+TEST_CASE("the record names what ran: oneDNN's kernels, never its reference ones; the exact routes below VNNI", "[isa]") {
   for (const NamedBackend& backend : backends()) {
     if (backend.name != "cpu") continue;
     const std::string isa = backend->info().isa;
@@ -66,7 +67,7 @@ TEST_CASE("the record names what ran: oneDNN's kernels, never its reference ones
       CAPTURE(isa, implementation);
       CHECK_FALSE(implementation.empty());
       CHECK_FALSE(contains(implementation, "ref"));
-      if (avx512) CHECK(contains(implementation, "brg"));
+      if (avx512 && (vnni || !integer)) CHECK(contains(implementation, "brg"));
       if (integer) CHECK(contains(implementation, "no VNNI") == !vnni);
       if (!integer) CHECK_FALSE(contains(implementation, "no VNNI"));
     };
@@ -109,5 +110,29 @@ TEST_CASE("INT8 gives the same bits at every instruction set step", "[isa]") {
       std::getline(lines, found);
       CHECK(found == expected);
     }
+  }
+}
+
+// The row passes and quantizers are compiled for each, and choose at run time.
+TEST_CASE("attention gives the same bits by the portable, the AVX2 and the AVX-512 row passes") {
+  for (const NamedBackend& backend : backends()) {
+    if (backend.name != "cpu") continue;
+    for (const Named& scheme : all_schemes())
+      for (const Case& c : {Case{.q_len = 70, .kv_len = 150}, Case{.causal = false, .padded = true, .sink = true}}) {
+        const AttentionProblem p = problem_of(c, scheme.schemes);
+        if (!backend->supports(p)) continue;
+        const Inputs in = inputs_of(c, 34);
+        const AttentionRanges ranges = static_ranges(c, scheme.schemes);
+        const Run best = run(*backend, p, in, true, ranges);
+        for (const quant::Isa isa : {quant::Isa::portable, quant::Isa::avx2}) {
+          const quant::Isa before = quant::force_isa(isa);
+          const Run lower = run(*backend, p, in, true, ranges);
+          quant::force_isa(before);
+          CAPTURE(scheme.name, c.to_string(), static_cast<int>(isa));
+          CHECK(same_bits(best.output, lower.output));
+          for (const TapPoint point : {TapPoint::scores, TapPoint::probs, TapPoint::p_codes})
+            CHECK(same_bits(best.taps.at(point), lower.taps.at(point)));
+        }
+      }
   }
 }
