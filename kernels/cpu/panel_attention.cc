@@ -21,8 +21,7 @@ using quant::Tensor;
 
 namespace {
 
-constexpr std::int64_t fewest_rows = 32;
-constexpr std::int64_t panel_bytes = 1 << 20;  ///< more rows than the fewest while the panel stays below
+constexpr std::int64_t panel_bytes = 1 << 20;  ///< of scores: query blocks are smaller where it would be more
 constexpr std::int64_t chunk_blocks = 4;       ///< key blocks of one product with V: its operands stay in L1 and L2
 
 /// The products of query blocks of `rows` rows.
@@ -234,6 +233,11 @@ class BlockTask {
     return w_.l[at(r)] + sum;
   }
 
+  template <class T>
+  static void rescaled(const T* sums, const float* scales, float divisor, float* out, std::int64_t n) {
+    for (std::int64_t c = 0; c < n; ++c) out[c] = static_cast<float>(sums[c]) * scales[c] / divisor;
+  }
+
   /// One rescale of O, and what listeners hear of the rows.
   void finish() {
     const std::int64_t d = p_.v_head_dim;
@@ -243,10 +247,12 @@ class BlockTask {
       float* out = context_.view<float>().data() + ((b_ * o_.q_len + first_ + r) * p_.q_heads + h_) * d;
       const bool masked = w_.tops[at(r)] == minus_infinity;
       const float l = masked ? 1.0F : denominator(r), divisor = p_scale * l;
-      for (std::int64_t c = 0; c < d; ++c) {
-        const std::int64_t i = r * x_.width() + c;
-        const float sum = plan_.pv.integer() ? static_cast<float>(w_.out.as<std::int32_t>()[i]) : w_.out.as<float>()[i];
-        out[c] = masked ? 0.0F : sum * scales[c] / divisor;
+      if (masked) {
+        std::fill_n(out, d, 0.0F);
+      } else if (plan_.pv.integer()) {
+        rescaled(w_.out.as<std::int32_t>() + r * x_.width(), scales, divisor, out, d);
+      } else {
+        rescaled(w_.out.as<float>() + r * x_.width(), scales, divisor, out, d);
       }
       tap_row_sums(r, masked, l);
     }
@@ -280,9 +286,10 @@ class BlockTask {
 };
 
 std::int64_t rows_of(const host::AttentionOperands& o, const BlockRoute& qk) {
-  // Tiles of sums have 6 rows on AVX2, 16 on AMX, and any number between on AVX-512.
-  const std::int64_t most = qk.type == BlockType::s16 ? 48 : 64;
-  return std::min(o.kv_len * 4 * most <= panel_bytes ? most : fewest_rows, o.q_len);
+  // Tiles of sums have 6 rows in s16 pairs, 16 on AMX.
+  const bool pairs = qk.type == BlockType::s16;
+  const std::int64_t most = pairs ? 48 : 64, fewest = pairs ? 36 : 32;
+  return std::min(o.kv_len * 4 * most <= panel_bytes ? most : fewest, o.q_len);
 }
 
 std::string name_of(const Plan& plan) {
