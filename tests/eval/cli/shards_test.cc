@@ -139,3 +139,30 @@ TEST_CASE("Slurm's arrays, also those that begin elsewhere and take steps") {
   CHECK(in_slurm("x", "2", nullptr, nullptr, "c") ==
         "2 qfid: --shard slurm: SLURM_ARRAY_TASK_ID is \"x\", expected a number\n");
 }
+
+TEST_CASE("hidden states and bigram-backcopy in shards, and killed between chunks") {
+  const std::string source = std::string(QFID_SOURCE_DIR) + "/configs/";
+  const std::string targets =
+      "targets: {int8: {preset: int8-per-token}}\nbaseline: {backend: reference}\nrun: {chunk_windows: 2}\n";
+  for (const std::string& data :
+       {"models: {m: {path: " + source + "models/tiny-softmax}}\ndata: {tokens: " + source +
+            "data/tiny-tokens.npy, windows: 6, context: 32, protocol: hidden}\nmetrics: {local_windows: 3, sink_windows: "
+            "3}\n",
+        "models: {m: {path: " + source +
+            "models/backcopy/vga-value/step-1000}}\ndata: {bigram_backcopy: {tables: " + source +
+            "data/bigram-backcopy, seed: 1, sequences: 6, length: 32}}\nmetrics: {local_windows: 3, sink_windows: 6, "
+            "interventions: [mask_key_0, gate_mean], intervention_windows: 2}\n"}) {
+    CAPTURE(data);
+    const TinyExperiment x;
+    x.dir.write("x.yaml", "version: 1\nname: t\n" + data + targets);
+    REQUIRE(x.run("whole").code == 0);
+    CHECK(x.files("whole").contains("results.json"));
+    const std::string first = shard(x, 1, 2, "a"), second = shard(x, 2, 2, "b");
+    // A shard that lost its last units computes them again.
+    const std::string bytes = read_file(fs::path(second) / "run.journal");
+    x.dir.write("b/run.journal", bytes.substr(0, bytes.size() * 2 / 3));
+    CHECK(x.run("b", {"--shard", "2/2"}).code == 0);
+    CHECK(merge(x, {first, second}, "together").code == 0);
+    CHECK(x.files("together") == x.files("whole"));
+  }
+}
