@@ -11,6 +11,7 @@
 #include "eval/metrics/attention_sinks.h"
 #include "eval/metrics/backcopy.h"
 #include "eval/metrics/catalog.h"
+#include "eval/metrics/hidden_states.h"
 #include "eval/metrics/layer_tables.h"
 #include "eval/metrics/outlier_error.h"
 #include "eval/metrics/token_metrics.h"
@@ -74,7 +75,7 @@ LayerTables full_tables() {
   rows.rows = rows.elements = 1;
   tables.add_rows(-1, "embedding", {rows});
   for (const char* tap : {"attn_in", "attn_out", "ffn_in", "ffn_out", "residual", "gate"}) tables.add_rows(0, tap, {rows});
-  tables.add_rows(-1, "final_norm", {rows});
+  for (const char* tap : {"final_norm", "last_hidden"}) tables.add_rows(-1, tap, {rows});
   tables.add_prob_counts(0, {{1, 0, 0}}, 1);
   for (const char* error : {"format", "kernel"}) tables.add_distortion(0, "output", error, {some}, 1);
   for (const char* site : {"q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2", "gate_proj", "lm_head", "attention.q",
@@ -120,6 +121,8 @@ ExperimentRecord full_record() {
   run.windows = {{1}, {1.0}, {1.0}, {1.0}, {1}};
   run.documents = {{1, 1, 1}};
   run.hashes = TensorHashes{1, {{"backend", "cpu"}}, {{"logits", {"0"}}}};
+  record.runs.push_back(run);
+  run.windows = {{1}, {}, {}, {}, {}, {1.0}, {1.0}, {1.0}};  // under protocol hidden
   record.runs.push_back(run);
   record.pairs.push_back({"m", "a", "b", {"nll.difference", 1.0, Interval{0.5, 2.0}, "nats", "note"}});
   for (const bool upper : {true, false}) {
@@ -174,6 +177,10 @@ Names produced_metrics() {
   for (const Metric& metric : full_tables().summary()) produced.insert(metric.name);
   for (const Metric& metric : full_sinks().metrics({true})) produced.insert(metric.name);
   for (const Metric& metric : full_backcopy()) produced.insert(metric.name);
+  HiddenData hidden;
+  hidden.windows.assign(16, {{0.5, 0.5}});
+  hidden.pooled.assign(16, 0.5);
+  for (const Metric& metric : hidden_metrics(hidden)) produced.insert(metric.name);
   ModelConfig config;
   config.hidden_size = config.num_attention_heads = config.num_hidden_layers = config.ffn_dim = config.vocab_size =
       config.max_position_embeddings = 1;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
+#include <catch2/matchers/catch_matchers.hpp>
 
 #include "tests/support/temporary_directory.h"
 
@@ -62,12 +63,37 @@ TEST_CASE("gptq and outlier_free: the block itself, every token but the first sc
   }
 }
 
+TEST_CASE("protocol hidden reads blocks and rows as they are; padding isn't compared, and at a row's end it is cut") {
+  const Ids text{10, 11, 12, 13, 14, 15, 16};
+  std::vector<Window> windows = make_windows(text, Protocol::hidden, 1, 2, 3, 2, 1000, "t");
+  REQUIRE(windows.size() == 2);
+  CHECK(windows[0].input == Ids{11, 12, 13});
+  CHECK(windows[1].input == Ids{14, 15, 16});
+  CHECK(windows[1].scored(0));
+  CHECK(windows[1].scored(2));
+
+  const Ids rows{5, 6, 0, 7, 0, 0, 8, 9, 9, 9, 9, 9};
+  windows = padded_windows(rows, 6, 0, 2, 1000, 0, "t");
+  CHECK(windows[0].input == Ids{5, 6, 0, 7});
+  CHECK(windows[1].input == Ids{8, 9, 9, 9, 9, 9});
+  unscore_padding(windows, 0, "t");
+  CHECK(windows[0].scored(1));
+  CHECK_FALSE(windows[0].scored(2));
+  CHECK(windows[0].scored(3));
+  CHECK(windows[0].input == Ids{5, 6, 0, 7});
+  CHECK_THROWS_WITH(padded_windows(rows, 6, 1, 2, 1000, 0, "t"), "t: rows 1 to 2 asked for, it holds 2");
+  CHECK_THROWS_WITH(padded_windows(rows, 6, 0, 2, 9, 0, "t"), "t: token 7 is 9, outside the model's vocabulary of 9");
+  CHECK_THROWS_WITH(padded_windows(Ids{1, 0, 0, 0}, 2, 0, 2, 1000, 0, "t"), "t: row 1 is nothing but padding (token 0)");
+}
+
 TEST_CASE("every protocol, any context: targets follow what was read, and each is scored at most once") {
   Ids text(200);
   for (std::size_t i = 0; i < text.size(); ++i) text[i] = static_cast<std::int32_t>(i + 10);
   for (const ProtocolTraits& row : protocols())
     for (std::int64_t context = std::max<std::int64_t>(row.least_context, 2);
-         context < 70 && row.protocol != Protocol::lmeval && row.protocol != Protocol::mlm; ++context)
+         context < 70 && row.protocol != Protocol::lmeval && row.protocol != Protocol::mlm &&
+         row.protocol != Protocol::hidden;
+         ++context)
       for (const std::int64_t first : {0, 7}) {
         CAPTURE(row.name, context, first);
         const std::int64_t count = windows_available(200, first, context);
