@@ -120,9 +120,9 @@ Operand quantize_operand(View<const float> x, const quant::QuantScheme& scheme, 
   for (std::int64_t i = 0; i < batch * parts; ++i) {
     const std::int64_t b = i / parts, first = i % parts * part, n = std::min(part, s[1] - first);
     const std::int64_t at = b * window + first * token;
-    const std::int64_t a_step = granules == 0 ? 0 : result.count[2] * result.count[3];  // granules of one step of tokens
-    const std::int64_t own = (n + result.step[1] - 1) / result.step[1] * a_step;
-    const std::int64_t granule = b * granules + first / result.step[1] * a_step;
+    const std::int64_t a_step = result.count[2] * result.count[3];  // granules of one step of tokens; none without scales
+    const std::int64_t own = granules == 0 ? 0 : (n + result.step[1] - 1) / result.step[1] * a_step;
+    const std::int64_t granule = granules == 0 ? 0 : b * granules + first / result.step[1] * a_step;
     counts[static_cast<std::size_t>(i)] = quant::quantize_into(
         View<const float>(x.data() + at, Shape{1, n, s[2], s[3]}), scheme, Role::activation, ranges,
         result.codes.raw() + static_cast<std::size_t>(at * width), View<float>(result.scale.data() + granule, Shape{own}),
