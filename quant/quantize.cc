@@ -41,9 +41,15 @@ struct RowMinMax {
 };
 
 struct DivideRow {
-  __attribute__((always_inline)) void operator()(const float* __restrict x, const float* __restrict scale,
-                                                 float* __restrict out, std::int64_t n) const {
-    for (std::int64_t i = 0; i < n; ++i) out[i] = x[i] / scale[i];
+  /// Returns how many numbers became 0.
+  __attribute__((always_inline)) std::int32_t operator()(const float* __restrict x, const float* __restrict scale,
+                                                         float* __restrict out, std::int32_t n) const {
+    std::int32_t vanished = 0;
+    for (std::int32_t i = 0; i < n; ++i) {
+      out[i] = x[i] / scale[i];
+      vanished += ((out[i] == 0.0F) & (x[i] != 0.0F)) ? 1 : 0;
+    }
+    return vanished;
   }
 };
 
@@ -297,8 +303,10 @@ CodeCounts quantize_into(View<const float> x, const QuantScheme& scheme, Role ro
           for (std::int64_t i = 0; i < length; ++i) run(first + i, offset + i, 1);
           return;
         }
-        // A scale for each channel: divide first, then cast with scale 1, which gives the same codes.
-        dispatched(DivideRow{}, x.data() + offset, scale.data() + first, quotient.data(), length);
+        // A scale for each channel: divide first, then cast with scale 1, which gives the same codes. What vanishes in the
+        // division is flushed too, and the cast can't see it.
+        counts.flushed += dispatched(DivideRow{}, x.data() + offset, scale.data() + first, quotient.data(),
+                                     static_cast<std::int32_t>(length));
         cast_run({quotient.data(), static_cast<std::size_t>(length)}, {}, scheme,
                  codes + static_cast<std::size_t>(offset) * width, counts);
       },
