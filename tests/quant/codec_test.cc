@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "quant/core/dispatch.h"
+#include "quant/core/error.h"
+#include "quant/core/random.h"
 #include "tests/support/slow_codec.h"
 
 using namespace qfid::quant;
@@ -235,4 +237,89 @@ TEST_CASE("codes divide by the scale and never multiply by its reciprocal") {
     differ += std::nearbyint(x / scale) != std::nearbyint(x * (1.0F / scale));
   }
   CHECK(differ > 0);
+}
+
+TEST_CASE("long spans: every element where it belongs, every count, on every path") {
+  constexpr std::size_t n = 10007;  // two whole blocks of the counters, and a rest
+  std::vector<float> x(n);
+  Random random(21);
+  for (float& v : x) v = static_cast<float>(random.normal() * std::exp2(static_cast<double>(random.below(60)) - 30));
+  for (const std::size_t at : {0, 1, 4095, 4096, 4097, 8191, 8192, 10006}) x[at] = std::numeric_limits<float>::quiet_NaN();
+  for (Isa isa : {Isa::portable, Isa::avx2, Isa::avx512}) {
+    const Isa before = force_isa(isa);
+    for (const float scale : {1.0F, 0.37F}) {
+      std::vector<e4m3> a(n);
+      std::vector<e5m2> b(n);
+      std::vector<bf16> c(n);
+      std::vector<std::int8_t> d(n);
+      std::vector<std::uint8_t> e(n);
+      CodeCounts of_a, of_b, of_d, of_e, a_slow, b_slow, d_slow, e_slow;
+      cast_to_e4m3(x, scale, Overflow::satfinite, a, of_a);
+      cast_to_e5m2(x, scale, Overflow::nosat, b, of_b);
+      cast_to_bf16(x, c);
+      cast_to_int8(x, scale, -128, d, of_d);
+      cast_to_uint8(x, scale, 100, e, of_e);
+      for (std::size_t i = 0; i < n; ++i) {
+        const float q = x[i] / scale;
+        REQUIRE(a[i].bits == to_e4m3(q).bits);
+        REQUIRE(b[i].bits == to_e5m2(q, Overflow::nosat).bits);
+        REQUIRE(c[i].bits == to_bf16(x[i]).bits);
+        const bool nan = std::isnan(q);
+        const double rounded = nan ? 0 : std::nearbyint(static_cast<double>(q));
+        const double low = std::clamp(rounded, -128.0, 127.0), unsigned_low = std::clamp(rounded, -100.0, 155.0);
+        REQUIRE(d[i] == static_cast<int>(low));
+        REQUIRE(e[i] == static_cast<int>(unsigned_low) + 100);
+        const double magnitude = std::fabs(static_cast<double>(q));
+        const auto count = [&](CodeCounts& counts, bool saturated, bool flushed) {
+          counts += {1, saturated && !nan ? 1 : 0, flushed && !nan && x[i] != 0 ? 1 : 0, nan ? 1 : 0};
+        };
+        count(a_slow, magnitude > 464, (a[i].bits & 0x7F) == 0);
+        count(b_slow, magnitude >= 61440, (b[i].bits & 0x7F) == 0);
+        count(d_slow, low != rounded, low == 0);
+        count(e_slow, unsigned_low != rounded, unsigned_low == 0);
+      }
+      CHECK(of_a == a_slow);
+      CHECK(of_b == b_slow);
+      CHECK(of_d == d_slow);
+      CHECK(of_e == e_slow);
+      std::vector<float> wide(n);
+      std::vector<bf16> narrow(n);
+      const auto value = [](float f) { return std::bit_cast<std::uint32_t>(f); };
+      expand(std::span<const bf16>(c), wide);
+      for (std::size_t i = 0; i < n; ++i) REQUIRE(value(wide[i]) == value(to_f32(c[i])));
+      expand(std::span<const e4m3>(a), narrow);
+      for (std::size_t i = 0; i < n; ++i) REQUIRE((std::isnan(x[i]) || to_f32(narrow[i]) == to_f32(a[i])));
+      expand(std::span<const e5m2>(b), narrow);
+      for (std::size_t i = 0; i < n; ++i) REQUIRE((std::isnan(x[i]) || to_f32(narrow[i]) == to_f32(b[i])));
+    }
+    force_isa(before);
+  }
+  CodeCounts sum{1, 2, 3, 4};
+  sum += {10, 20, 30, 40};
+  CHECK(sum == CodeCounts{11, 22, 33, 44});
+}
+
+TEST_CASE("spans of unequal length are refused, by every codec") {
+  const std::vector<float> x(3);
+  std::vector<float> f(2);
+  std::vector<bf16> b(2);
+  std::vector<f16> h(3);
+  std::vector<e4m3> p(2);
+  std::vector<e5m2> q(2);
+  std::vector<std::int8_t> s(2);
+  std::vector<std::uint8_t> u(2);
+  CodeCounts counts;
+  std::vector<float> longer(3);
+  std::vector<bf16> longer_b(3);
+  CHECK_THROWS_AS(cast_to_e4m3(x, 1, Overflow::satfinite, p, counts), qfid::quant::Error);
+  CHECK_THROWS_AS(cast_to_e5m2(x, 1, Overflow::satfinite, q, counts), qfid::quant::Error);
+  CHECK_THROWS_AS(cast_to_bf16(x, b), qfid::quant::Error);
+  CHECK_THROWS_AS(cast_to_int8(x, 1, -127, s, counts), qfid::quant::Error);
+  CHECK_THROWS_AS(cast_to_uint8(x, 1, 0, u, counts), qfid::quant::Error);
+  CHECK_THROWS_AS(expand(std::span<const bf16>(b), longer), qfid::quant::Error);
+  CHECK_THROWS_AS(expand(std::span<const f16>(h), f), qfid::quant::Error);
+  CHECK_THROWS_AS(expand(std::span<const e4m3>(p), longer), qfid::quant::Error);
+  CHECK_THROWS_AS(expand(std::span<const e5m2>(q), longer), qfid::quant::Error);
+  CHECK_THROWS_AS(expand(std::span<const e4m3>(p), longer_b), qfid::quant::Error);
+  CHECK_THROWS_AS(expand(std::span<const e5m2>(q), longer_b), qfid::quant::Error);
 }
