@@ -52,6 +52,8 @@ TEST_CASE("every part of a scheme is read into its field") {
   CHECK(parse_scheme("int8/group(1)").granularity.m == 1);
   CHECK(parse_scheme("int8/group(1000000)").granularity.m == 1'000'000);
   CHECK(to_string(parse_scheme("int8/block(8)")) == "int8/block(8)/absmax/dynamic");
+  CHECK(to_string(parse_scheme("int8/group(1)")) == "int8/group(1)/absmax/dynamic");
+  CHECK(to_string(parse_scheme("int8/block(1x1)")) == "int8/block(1x1)/absmax/dynamic");
   CHECK(to_string(parse_scheme("e5m2/fixed(0.5)")) == "e5m2/tensor/fixed(0.5)/dynamic");
   CHECK(to_string(parse_scheme("bf16")) == "bf16");
   CHECK(parse_scheme("int8/percentile(100)").range.value == 100);
