@@ -6,11 +6,10 @@
 #include <functional>
 #include <map>
 
-#include "tests/support/temporary_directory.h"
+#include "tests/support/malformed.h"
 
 using namespace qfid::eval;
-using qfid::tests::Failure;
-using qfid::tests::failure_of;
+using namespace qfid::tests;
 using Ids = std::vector<std::int32_t>;
 
 namespace {
@@ -28,16 +27,29 @@ BackcopyTables small() {
           4};
 }
 
-/// The definition, spelled out for `small`: p(next | before, last).
+/// Of other tables: 0 is the trigger, and every sequence begins with 3.
+BackcopyTables first_is_trigger() {
+  return {{7.0, 7.0, 7.0, 7.0,  //
+           0.6, 0.0, 0.1, 0.3,  //
+           0.2, 0.2, 0.5, 0.1,  //
+           0.25, 0.25, 0.25, 0.25},
+          {0.4, 0.0, 0.0, 0.6},
+          {0},
+          4};
+}
+
+/// The definition, spelled out for tables of four tokens with one trigger: p(next | before, last).
 double defined(const BackcopyTables& t, std::int32_t before, std::int32_t last, std::int32_t next) {
-  if (last == 4) return next == 2 ? 0 : t.unigram[static_cast<std::size_t>(next)] / (0.3 + 0.2 + 0.1);
-  if (last == 2) return next == before ? 1 : 0;
+  const std::int32_t trigger = t.triggers[0];
+  double all = 0;
+  for (std::int32_t id = 0; id < 4; ++id) all += id == trigger ? 0 : t.unigram[static_cast<std::size_t>(id)];
+  if (last == 4) return next == trigger ? 0 : t.unigram[static_cast<std::size_t>(next)] / all;
+  if (last == trigger) return next == before ? 1 : 0;
   return t.bigram[static_cast<std::size_t>(4 * last + next)];
 }
 
 /// Every sequence of `length` tokens with its probability.
-void enumerate(std::int64_t length, const std::function<void(const Ids&, double)>& take) {
-  const BackcopyTables t = small();
+void enumerate(const BackcopyTables& t, std::int64_t length, const std::function<void(const Ids&, double)>& take) {
   std::function<void(Ids&, double)> extend = [&](Ids& ids, double p) {
     if (static_cast<std::int64_t>(ids.size()) == length + 1) return take(ids, p);
     for (std::int32_t next = 0; next < 4; ++next) {
@@ -55,27 +67,40 @@ void enumerate(std::int64_t length, const std::function<void(const Ids&, double)
 }  // namespace
 
 TEST_CASE("the oracle's risk is the enumerated one") {
-  const BackcopyTask task(small(), "small");
-  for (const std::int64_t length : {1, 2, 3, 7}) {
-    double loss = 0, queries = 0, copies = 0, all = 0;
-    enumerate(length, [&](const Ids& ids, double p) {
-      all += p;
-      for (std::size_t t = 0; t + 1 < ids.size(); ++t) {
-        const std::int32_t before = t > 0 ? ids[t - 1] : 4;
-        CHECK(task.probability(before, ids[t], ids[t + 1]) == defined(small(), before, ids[t], ids[t + 1]));
-        if (ids[t] == 2) {
-          copies += p;
-          continue;
+  for (const BackcopyTables& tables : {small(), first_is_trigger()}) {
+    const BackcopyTask task(tables, "small");
+    const std::int32_t trigger = tables.triggers[0];
+    for (const std::int64_t length : {1, 2, 3, 7}) {
+      CAPTURE(trigger, length);
+      double loss = 0, queries = 0, copies = 0, all = 0;
+      enumerate(tables, length, [&](const Ids& ids, double p) {
+        all += p;
+        for (std::size_t t = 0; t + 1 < ids.size(); ++t) {
+          const std::int32_t before = t > 0 ? ids[t - 1] : 4;
+          CHECK(task.probability(before, ids[t], ids[t + 1]) == defined(tables, before, ids[t], ids[t + 1]));
+          if (ids[t] == trigger) {
+            copies += p;
+            continue;
+          }
+          loss -= p * std::log(defined(tables, before, ids[t], ids[t + 1]));
+          queries += p;
         }
-        loss -= p * std::log(defined(small(), before, ids[t], ids[t + 1]));
-        queries += p;
-      }
-    });
-    CHECK(std::abs(all - 1) < 1e-12);
-    CHECK(std::abs(task.oracle_risk(length).bigram - loss / queries) < 1e-12);
-    CHECK(task.oracle_risk(length).copy == 0);
-    if (length > 2) CHECK(copies > 0);
+      });
+      CHECK(std::abs(all - 1) < 1e-12);
+      CHECK(std::abs(task.oracle_risk(length).bigram - loss / queries) < 1e-12);
+      CHECK(task.oracle_risk(length).copy == 0);
+      if (length > 2) CHECK(copies > 0);
+    }
   }
+  const BackcopyTask task(small(), "small");
+  // Behind a trigger there is what was before it, and nothing outside the tables.
+  CHECK(task.probability(1, 2, 1) == 1);
+  CHECK(task.probability(1, 2, 3) == 0);
+  CHECK(task.probability(1, 0, -1) == 0);
+  CHECK(task.probability(1, 0, 4) == 0);
+  CHECK(BackcopyTask(first_is_trigger(), "t").is_trigger(0));
+  CHECK_FALSE(task.is_trigger(-1));
+  CHECK_FALSE(task.is_trigger(4));
   // Of a first token alone: the entropy of (1/2, 1/3, 1/6).
   CHECK(std::abs(task.oracle_risk(1).bigram - (std::log(2) / 2 + std::log(3) / 3 + std::log(6) / 6)) < 1e-12);
 }
@@ -84,7 +109,7 @@ TEST_CASE("sequences come as often as they are likely") {
   const BackcopyTask task(small(), "small");
   const std::int64_t count = 40000, length = 4;
   std::map<Ids, double> expected, found;
-  enumerate(length, [&](const Ids& ids, double p) { expected[Ids(ids.begin() + 1, ids.end())] = p; });
+  enumerate(small(), length, [&](const Ids& ids, double p) { expected[Ids(ids.begin() + 1, ids.end())] = p; });
   const Ids all = task.sequences(5, count, length);
   for (std::int64_t s = 0; s < count; ++s) found[Ids(all.begin() + s * length, all.begin() + (s + 1) * length)] += 1;
   for (const auto& [ids, n] : found) CHECK(expected.contains(ids));
@@ -155,6 +180,11 @@ TEST_CASE("tables that contradict each other are refused by name") {
   CHECK(said([](auto& t) { t.unigram = {0, 0, 1, 0}; }) ==
         "DIR: unigram.npy gives no token but triggers, which no sequence begins with");
   CHECK(said([](auto& t) { t.triggers = {}; }) == "DIR/triggers.npy: no trigger, expected one token or more");
+  CHECK(said([](auto& t) { t.bigram[0] = -1; }) == "DIR/bigram.npy: entry 0 is -1, expected a probability");
+  CHECK(said([](auto& t) { t.unigram = {}; }) == "DIR: tables of no tokens, or of different numbers of them");
+  CHECK(said([](auto& t) { t.bigram = t.unigram = {}; }) == "DIR: tables of no tokens, or of different numbers of them");
+  CHECK(said([](auto& t) { t.bigram.pop_back(); }) == "DIR: tables of no tokens, or of different numbers of them");
+  CHECK(said([](auto& t) { t.triggers = {-1}; }) == "DIR/triggers.npy: trigger -1, expected a token below 4");
   CHECK(said([](auto& t) { t.triggers = {4}; }) == "DIR/triggers.npy: trigger 4, expected a token below 4");
   CHECK(said([](auto& t) { t.bos = 3; }) ==
         "DIR/bos.npy: <s> is 3, expected a number from 4 on, which the tables have no row of");
@@ -174,6 +204,18 @@ TEST_CASE("tables are read from files, each held to its shape and type") {
   CHECK(said("bigram.npy", "unigram.npy") == "DIR/bigram.npy: expected 2 dimensions, found 1");
   CHECK(said("unigram.npy", "bigram.npy") == "DIR/unigram.npy: expected 1 dimension, found 2");
   CHECK(said("unigram.npy", "triggers.npy") == "DIR/unigram.npy: dtype '<i8', expected '<f8'");
+  // As many numbers as tokens squared, in another shape.
+  const std::string row = "DIR/bigram.npy: shape (65, 64), expected (65, 65) as unigram.npy has 65 tokens";
+  const auto shaped = [&](const std::string& shape, std::size_t numbers) {
+    directory.write("bigram.npy", npy(npy_dict("<f8", shape), std::string(8 * numbers, '\0')));
+    const std::string text =
+        replaced(failure_of([&] { BackcopyTask::read(directory.path()); }).message, directory.path().string(), "DIR");
+    std::filesystem::copy_file(tables / "bigram.npy", directory.path() / "bigram.npy",
+                               std::filesystem::copy_options::overwrite_existing);
+    return text;
+  };
+  CHECK(shaped("(65, 64)", 65 * 64) == row);
+  CHECK(shaped("(64, 65)", 64 * 65) == "DIR/bigram.npy: shape (64, 65), expected (65, 65) as unigram.npy has 65 tokens");
   CHECK(said("bos.npy", "triggers.npy") == "DIR/bos.npy: expected a single number (no dimensions), found 1");
   CHECK(said("triggers.npy", "unigram.npy") == "DIR/triggers.npy: dtype '<f8', expected '<u2', '<i4' or '<i8'");
 }

@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "eval/data/corpus.h"
-#include "tests/support/temporary_directory.h"
+#include "tests/support/malformed.h"
 
 using namespace qfid::eval;
 using namespace qfid::tests;
@@ -37,6 +37,7 @@ TEST_CASE("documents: a file, its lines, or a field of each", "[documents]") {
   const auto text = dir.write("t", " = A =\n\n  \n b\r\nlast");
   CHECK(read_documents(text, Documents::file) == Texts{" = A =\n\n  \n b\r\nlast"});
   CHECK(read_documents(text, Documents::lines) == Texts{" = A =\n", "", "", " b\r\n", "last"});
+  CHECK(read_documents(dir.write("s", "x\n\ny"), Documents::lines) == Texts{"x\n", "", "y"});
   const auto lines = dir.write("l", "{\"text\": \"a\\nb\", \"id\": 1}\n\n{\"text\": \"\"}\n{\"text\": \"\\u00e9\"}");
   CHECK(read_documents(lines, Documents::jsonl) == Texts{"a\nb", "", "é"});
   for (const Documents documents : {Documents::file, Documents::lines, Documents::jsonl})
@@ -115,4 +116,38 @@ TEST_CASE("a text's tokens under each protocol: joined or apart, with special to
                     read_text_corpus({blank, source + "/configs/data/tiny-tokenizer.json", Documents::lines, false},
                                      Protocol::window);
                   }).message) == "DIR/t: no tokens come of this text");
+}
+
+TEST_CASE("targets of masked tokens have their rows", "[documents]") {
+  const TemporaryDirectory dir;
+  const auto rows = [&](const char* name, const std::string& shape) {
+    return dir.write(name, npy(npy_dict("<i4", shape), little_endian(Ids{1, 2, 3, 4, 5, 6})));
+  };
+  const auto ids = rows("ids.npy", "(2, 3)");
+  const Corpus good = read_masked_corpus(ids, rows("same.npy", "(2, 3)"));
+  CHECK(good.tokens == Ids{1, 2, 3, 4, 5, 6});
+  CHECK(good.targets == good.tokens);
+  const auto said = [&](const std::filesystem::path& targets) {
+    const Failure failure = failure_of([&] { read_masked_corpus(ids, targets); });
+    CHECK(failure.code == 3);
+    return dir.shown(failure.message);
+  };
+  CHECK(said(rows("t.npy", "(3, 2)")) == "DIR/t.npy: targets [3, 2], expected those of the tokens in DIR/ids.npy, [2, 3]");
+  CHECK(said(dir.write("t.npy", npy(npy_dict("<i4", "(2, 2)"), little_endian(Ids{1, 2, 3, 4})))) ==
+        "DIR/t.npy: targets [2, 2], expected those of the tokens in DIR/ids.npy, [2, 3]");
+  CHECK(said(dir.write("t.npy", npy(npy_dict("<i4", "(1, 3)"), little_endian(Ids{1, 2, 3})))) ==
+        "DIR/t.npy: targets [1, 3], expected those of the tokens in DIR/ids.npy, [2, 3]");
+}
+
+TEST_CASE("generated sequences are the task's", "[documents]") {
+  const std::filesystem::path tables = source + "/configs/data/bigram-backcopy";
+  BackcopySource from;
+  from.tables = tables;
+  from.seed = 3;
+  from.sequences = 4;
+  from.length = 8;
+  const Corpus made = make_backcopy_corpus(from);
+  CHECK(made.sequence == 8);
+  CHECK(made.tokens == BackcopyTask::read(tables).sequences(3, 4, 8));
+  CHECK(made.path == "bigram-backcopy of " + tables.string());
 }

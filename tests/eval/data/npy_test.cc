@@ -80,6 +80,34 @@ TEST_CASE("headers we write are NumPy's: version 1.0, aligned to 64 bytes, endin
         std::vector<std::int32_t>{3, 4});
 }
 
+TEST_CASE("long headers we write have their length in both bytes") {
+  const std::string header = npy_header("'<u2'", std::vector<std::int64_t>(300, 1));
+  CHECK(header.size() > 512);
+  CHECK(header.size() % 64 == 0);
+  CHECK(static_cast<unsigned char>(header[8]) + 256 * static_cast<unsigned char>(header[9]) ==
+        static_cast<int>(header.size()) - 10);
+}
+
+TEST_CASE("the longest header that is read, and the shortest that isn't") {
+  const TemporaryDirectory dir;
+  const std::string data = little_endian(std::vector<std::uint16_t>{9}), dict = npy_dict("<u2", "(1,)");
+  const auto padded = [&](std::size_t size) {
+    return dir.write("t.npy", npy(dict + std::string(size - dict.size(), ' '), data, 2));
+  };
+  CHECK(read_tokens(padded(65536)) == std::vector<std::int32_t>{9});
+  CHECK(dir.shown(failure_of([&] { read_tokens(padded(65537)); }).message) ==
+        "DIR/t.npy: header length 65537 is above 65536");
+  const auto said = [&](const std::string& text) {
+    return dir.shown(failure_of([&] { read_tokens(dir.write("t.npy", text)); }).message);
+  };
+  const std::string magic = "\x93NUMPY";
+  CHECK(said(magic + std::string("\x01\0\0\0", 4)) == "DIR/t.npy: header: expected '{' before \"\"");
+  CHECK(said(magic + std::string("\x01\0\x03\0{}", 6)) == "DIR/t.npy: header length 3 reaches beyond the file");
+  CHECK(said(magic + std::string("\x02\0\x03\0\0\0{}", 8)) == "DIR/t.npy: header length 3 reaches beyond the file");
+  CHECK(said(npy("{'" + std::string(50, 'k') + "': 1}", "")) ==
+        "DIR/t.npy: header: unknown key '" + std::string(40, 'k') + "'");
+}
+
 TEST_CASE("no mutation of a token file does more than fail") {
   const TemporaryDirectory dir;
   const std::string good = npy_tokens({1, 2, 3, 4, 5, 6, 7, 8});

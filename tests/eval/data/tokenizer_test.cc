@@ -6,6 +6,8 @@
 #include <catch2/catch_test_macros.hpp>
 #include <nlohmann/json.hpp>
 
+#include "eval/data/added_tokens.h"
+#include "eval/data/bpe.h"
 #include "eval/data/split_pattern.h"
 #include "quant/core/random.h"
 #include "tests/support/temporary_directory.h"
@@ -210,4 +212,132 @@ TEST_CASE("patterns that Oniguruma and PCRE2 read differently are refused", "[to
         "\"pre_tokenizer.pretokenizers[0].pattern.Regex\": \"a)\" isn't a regular expression: unmatched closing parenthesis "
         "at byte 1");
   CHECK(pcre2_pattern("[^\\s\\p{L}]\\d{1,3}(?i:'S)\\.") == "[^\\p{White_Space}\\p{L}]\\p{Nd}{1,3}(?i:'S)\\.");
+}
+
+TEST_CASE("what a pattern may escape, and how much of a long one is named", "[tokenizer]") {
+  for (const char c : std::string("019azAZ"))
+    CHECK(failure_of([&] { pcre2_pattern(std::string("\\") + c); }).message ==
+          std::string("\\") + c + " isn't supported in a pattern");
+  for (const char c : std::string("rntf./:@[`{~-!")) CHECK(pcre2_pattern(std::string("\\") + c) == std::string("\\") + c);
+  CHECK(pcre2_pattern("\\ä") == "\\ä");
+  CHECK(failure_of([] { pcre2_pattern("a{" + std::string(30, 'x') + "}"); }).message ==
+        "{" + std::string(20, 'x') + "} isn't supported in a pattern");
+}
+
+TEST_CASE("letters of bytes: all 256, and no other character", "[tokenizer]") {
+  int letters = 0;
+  std::string bytes;
+  std::array<bool, 256> seen{};
+  for (std::uint32_t c = 1; c < 0x800; ++c) {
+    std::string text;
+    if (c < 0x80) {
+      text = static_cast<char>(c);
+    } else {
+      text += static_cast<char>(0xC0 | c >> 6);
+      text += static_cast<char>(0x80 | (c & 0x3F));
+    }
+    if (!bytes_of_letters(text, bytes)) continue;
+    REQUIRE(bytes.size() == 1);
+    seen[static_cast<unsigned char>(bytes[0])] = true;
+    ++letters;
+  }
+  CHECK(letters == 256);
+  CHECK(std::count(seen.begin(), seen.end(), true) == 256);
+  for (const char* other : {" ", "\xc4", "a\xc4", "\xe4\x81\xa1\x41", "\x80"}) CHECK_FALSE(bytes_of_letters(other, bytes));
+}
+
+TEST_CASE("added tokens: stretches of text and tokens, none of them empty", "[tokenizer]") {
+  const json file = json::parse(R"([{"id": 0, "content": "<s>", "normalized": false},
+                                    {"id": 7, "content": "<s>x", "normalized": false},
+                                    {"id": 8, "content": "ab", "normalized": true}])");
+  const AddedTokens tokens = AddedTokens::read(SortedJsonCursor(file, "t"));
+  const auto parts = [&](std::string_view text) {
+    std::string all;
+    for (const AddedTokens::Part& part : tokens.parts(text)) {
+      CHECK_FALSE(part.text.empty());
+      all += "[" + std::string(part.text) + (part.token < 0 ? "" : " " + std::to_string(part.token)) + "]";
+    }
+    return all;
+  };
+  CHECK(parts("q") == "[q]");
+  CHECK(parts("<s>") == "[<s> 0]");
+  CHECK(parts("<s>q<s>xz<s>") == "[<s> 0][q][<s>x 7][z][<s> 0]");
+  CHECK(parts("<s><s>x<s") == "[<s> 0][<s>x 7][<s]");
+  CHECK(parts("abq<s>zab") == "[ab 8][q][<s> 0][z][ab 8]");
+}
+
+TEST_CASE("ignore_merges takes words that are tokens whole, and is off where it isn't named", "[tokenizer]") {
+  json file = tiny();
+  file["model"]["merges"] = json::array();
+  std::string word;  // of three letters and more, all of them letters
+  for (const auto& [text, id] : file["model"]["vocab"].items())
+    if (text.size() > 3 && std::all_of(text.begin(), text.end(), [](char c) { return c >= 'a' && c <= 'z'; })) word = text;
+  REQUIRE(!word.empty());
+  const Ids whole{file["model"]["vocab"][word].get<std::int32_t>()};
+  file["pre_tokenizer"] = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}};
+  file["model"]["ignore_merges"] = true;
+  CHECK(tokenizer_of(file).encode(word, false, "t") == whole);
+  file["model"]["ignore_merges"] = false;
+  CHECK(tokenizer_of(file).encode(word, false, "t").size() == word.size());
+  file["model"].erase("ignore_merges");
+  CHECK(tokenizer_of(file).encode(word, false, "t").size() == word.size());
+}
+
+TEST_CASE("templates: their tokens stand round the text, and one template is all", "[tokenizer]") {
+  const auto piece = [](const char* kind, const char* id) { return json{{kind, {{"id", id}, {"type_id", 0}}}}; };
+  const auto with = [&](const json& single, std::int64_t id) {
+    return json{{"type", "TemplateProcessing"},
+                {"single", single},
+                {"pair", json::array()},
+                {"special_tokens", {{"S", {{"id", "S"}, {"ids", {id}}, {"tokens", {"S"}}}}}}};
+  };
+  const json text = piece("Sequence", "A"), special = piece("SpecialToken", "S");
+  json file = tiny();
+  const auto post = [&](const json& processor) {
+    file["post_processor"] = processor;
+    return file;
+  };
+  const Ids alone = tokenizer_of(file).encode("x", false, "t");
+  const Ids before = tokenizer_of(post(with({special, text}, 2047))).encode("x", true, "t");
+  CHECK(before.front() == 2047);
+  CHECK(Ids(before.begin() + 1, before.end()) == alone);
+  CHECK(tokenizer_of(post(with({text, special}, 5))).encode("x", true, "t").back() == 5);
+  CHECK(refused(post(with({special, text}, 2048))) ==
+        "\"post_processor.special_tokens.S.ids[0]\" is 2048, expected a whole number, 0..2047");
+  CHECK(refused(post(with({text, text}, 1))) == "\"post_processor.single[1]\": isn't supported: expected the text once");
+  CHECK(refused(post(with(json::array({piece("Sequence", "B")}), 1))) ==
+        "\"post_processor.single[0]\": isn't supported: expected the text once");
+  CHECK(refused(post(with(json::array({special}), 1))) == "\"post_processor.single\": has no place for the text");
+  const json twice = {{"type", "Sequence"}, {"processors", {with({special, text}, 1), with({special, text}, 1)}}};
+  CHECK(refused(post(twice)) == "\"post_processor.processors[1]\": is a second template");
+  const json behind = {{"type", "Sequence"}, {"processors", {with({text, special}, 1), with({special, text}, 1)}}};
+  CHECK(refused(post(behind)) == "\"post_processor.processors[1]\": is a second template");
+}
+
+TEST_CASE("the vocabulary reaches to the last token, added ones too", "[tokenizer]") {
+  json file = tiny();
+  file["added_tokens"].push_back({{"id", 5000}, {"content", "<last>"}, {"normalized", false}});
+  CHECK(tokenizer_of(file).vocabulary() == 5001);
+}
+
+TEST_CASE("stages of words: keys that nobody knows, and what is removed", "[tokenizer]") {
+  CHECK(refused_with({{"pre_tokenizer", {{"type", "ByteLevel"}, {"surprise", 1}}}}) ==
+        "\"pre_tokenizer.surprise\": isn't a key that qfid knows");
+  const auto split = [](const json& pattern, const char* behavior, const json& invert) {
+    json stage = {{"type", "Split"}, {"pattern", pattern}, {"behavior", behavior}};
+    if (!invert.is_null()) stage["invert"] = invert;
+    json file = tiny();
+    file["pre_tokenizer"] = {
+        {"type", "Sequence"},
+        {"pretokenizers", {stage, {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}}}}};
+    return file;
+  };
+  const json letters = {{"Regex", "[a-z]"}};
+  CHECK(refused(split({{"Regex", "a"}, {"String", "a"}}, "Isolated", false)) ==
+        "\"pre_tokenizer.pretokenizers[0].pattern.String\": isn't a key that qfid knows");
+  for (const json& invert : {json(nullptr), json(false)})
+    CHECK(refused(split(letters, "Removed", invert)) ==
+          "\"pre_tokenizer.pretokenizers[0].behavior\" is \"Removed\", expected Isolated, or Removed with invert: true");
+  CHECK(tokenizer_of(split(letters, "Removed", true)).encode("1a2b", false, "t") ==
+        tokenizer_of(split(letters, "Isolated", false)).encode("ab", false, "t"));
 }

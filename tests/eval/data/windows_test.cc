@@ -74,8 +74,14 @@ TEST_CASE("protocol hidden reads blocks and rows as they are; padding isn't comp
 
   const Ids rows{5, 6, 0, 7, 0, 0, 8, 9, 9, 9, 9, 9};
   windows = padded_windows(rows, 6, 0, 2, 1000, 0, "t");
+  REQUIRE(windows.size() == 2);
   CHECK(windows[0].input == Ids{5, 6, 0, 7});
+  CHECK(windows[0].scored(0));
+  CHECK(windows[0].end_scored == 4);
   CHECK(windows[1].input == Ids{8, 9, 9, 9, 9, 9});
+  CHECK(windows[1].target == windows[1].input);
+  CHECK(padded_windows(rows, 6, 1, 1, 1000, 0, "t").at(0).input == Ids{8, 9, 9, 9, 9, 9});
+  CHECK(padded_windows(rows, 6, 0, 1, 9, 0, "t").size() == 1);  // the 9s aren't reached
   unscore_padding(windows, 0, "t");
   CHECK(windows[0].scored(1));
   CHECK_FALSE(windows[0].scored(2));
@@ -84,6 +90,46 @@ TEST_CASE("protocol hidden reads blocks and rows as they are; padding isn't comp
   CHECK_THROWS_WITH(padded_windows(rows, 6, 1, 2, 1000, 0, "t"), "t: rows 1 to 2 asked for, it holds 2");
   CHECK_THROWS_WITH(padded_windows(rows, 6, 0, 2, 9, 0, "t"), "t: token 7 is 9, outside the model's vocabulary of 9");
   CHECK_THROWS_WITH(padded_windows(Ids{1, 0, 0, 0}, 2, 0, 2, 1000, 0, "t"), "t: row 1 is nothing but padding (token 0)");
+}
+
+TEST_CASE("protocol mlm reads rows as they are and scores what has a target") {
+  const Ids inputs{5, 6, 1, 0, 7, 1, 9, 8, 4, 4, 0, 0},
+      targets{-100, -100, 3, -100, -100, 2, -100, 11, -100, -100, -100, -100};
+  const std::string ids = "ids.npy", wanted = "wanted.npy";
+  const MaskedRows rows{inputs, targets, 4, ids, wanted};
+  const std::vector<Window> windows = masked_windows(rows, 0, 3, 12, 0);
+  REQUIRE(windows.size() == 3);
+  CHECK(windows[0].input == Ids{5, 6, 1});  // its padding is cut
+  CHECK(windows[0].target == Ids{-100, -100, 3});
+  CHECK(windows[0].first_scored == 0);
+  CHECK(windows[0].end_scored == 3);
+  CHECK_FALSE(windows[0].scored(1));
+  CHECK(windows[0].scored(2));
+  CHECK(windows[1].input == Ids{7, 1, 9, 8});
+  CHECK(windows[1].target == Ids{-100, 2, -100, 11});
+  CHECK(windows[2].input == Ids{4, 4});
+  CHECK(masked_windows(rows, 1, 1, 12, 0).at(0).input == Ids{7, 1, 9, 8});
+  CHECK(masked_windows(rows, 3, 0, 12, 0).empty());
+
+  CHECK_THROWS_WITH(masked_windows(rows, 1, 3, 12, 0), "ids.npy: rows 1 to 3 asked for, it holds 3");
+  CHECK_THROWS_WITH(masked_windows(rows, 0, 3, 9, 0), "ids.npy: token 6 is 9, outside the model's vocabulary of 9");
+  CHECK_THROWS_WITH(masked_windows(rows, 0, 3, 11, 0), "wanted.npy: token 7 is 11, outside the model's vocabulary of 11");
+  CHECK(masked_windows(rows, 0, 1, 7, 0).size() == 1);  // neither 9 nor 11 is reached
+}
+
+TEST_CASE("protocol mlm: rows in which nothing can be scored are refused") {
+  const std::string ids = "ids.npy", wanted = "wanted.npy";
+  const Ids inputs{5, 0, 6, 6, 0, 0}, none(6, -100);
+  CHECK_THROWS_WITH(masked_windows({inputs, none, 2, ids, wanted}, 0, 2, 12, 0),
+                    "wanted.npy: every target of rows 0 to 1 is -100, nothing is scored");
+  CHECK_THROWS_WITH(masked_windows({inputs, none, 2, ids, wanted}, 1, 1, 12, 0),
+                    "wanted.npy: every target of rows 1 to 1 is -100, nothing is scored");
+  const Ids at_padding{-100, 4, -100, -100, -100, -100}, last{-100, -100, -100, 4, -100, -100};
+  CHECK_THROWS_WITH(masked_windows({inputs, at_padding, 2, ids, wanted}, 0, 1, 12, 0),
+                    "wanted.npy: row 0: column 1 is scored, where the inputs are padding (token 0)");
+  CHECK_THROWS_WITH(masked_windows({inputs, last, 2, ids, wanted}, 1, 2, 12, 0),
+                    "ids.npy: row 2 is nothing but padding (token 0)");
+  CHECK(masked_windows({inputs, last, 2, ids, wanted}, 0, 2, 12, 0).size() == 2);
 }
 
 TEST_CASE("every protocol, any context: targets follow what was read, and each is scored at most once") {
@@ -155,7 +201,11 @@ TEST_CASE("lmeval: disjoint windows with one token of context, the last one full
 
 TEST_CASE("protocols: names, contexts, spellings") {
   for (const ProtocolTraits& row : protocols()) CHECK(parse_protocol(to_string(row.protocol)) == row.protocol);
-  CHECK(standard_context(Protocol::window, 4096) == 4096);
+  for (const Protocol protocol : {Protocol::window, Protocol::lmeval, Protocol::mlm, Protocol::hidden}) {
+    CHECK(standard_context(protocol, 4096) == 4096);
+    CHECK(standard_context(protocol, 1) == 1);
+  }
+  CHECK(standard_context(Protocol::outlier_free, 256) == 256);
   CHECK(standard_context(Protocol::gptq, 4096) == 2048);
   CHECK(standard_context(Protocol::gptq, 256) == 256);
   CHECK(standard_context(Protocol::llamacpp, 256) == 512);  // the caller refuses it: llama.cpp's numbers are those of 512
@@ -165,6 +215,29 @@ TEST_CASE("protocols: names, contexts, spellings") {
   CHECK(spelling(Protocol::gptq, {8, true}) == "gptq/detokenize=wikitext");
   CHECK(current_spelling("llamacpp-512") == "llamacpp");
   CHECK(current_spelling("window") == "window");
+}
+
+TEST_CASE("protocols: what is read as one text, with special tokens, in windows of one length, and how short they may be") {
+  struct Expected {
+    Protocol protocol;
+    bool joined, special_tokens, one_length;
+    std::int64_t least_context;
+  };
+  for (const Expected& e : std::vector<Expected>{{Protocol::window, false, false, true, 1},
+                                                 {Protocol::gptq, true, true, true, 2},
+                                                 {Protocol::llamacpp, true, true, true, 3},
+                                                 {Protocol::outlier_free, false, true, true, 2},
+                                                 {Protocol::lmeval, false, false, false, 1},
+                                                 {Protocol::mlm, false, false, false, 1},
+                                                 {Protocol::hidden, false, false, true, 1}}) {
+    const ProtocolTraits& row = traits(e.protocol);
+    CAPTURE(row.name);
+    CHECK(row.joined == e.joined);
+    CHECK(row.special_tokens == e.special_tokens);
+    CHECK(row.one_length == e.one_length);
+    CHECK(row.least_context == e.least_context);
+  }
+  CHECK(failure_of([] { parse_protocol("windows"); }).code == 5);
 }
 
 TEST_CASE("how many windows fit, and what doesn't") {
