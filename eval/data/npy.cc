@@ -187,8 +187,7 @@ std::vector<std::int32_t> read_ids(const quant::MappedFile& file, const Header& 
 
 }  // namespace
 
-std::vector<std::int32_t> read_tokens(const std::filesystem::path& path) {
-  const quant::MappedFile file(path);
+std::vector<std::int32_t> read_tokens(const quant::MappedFile& file) {
   return read_ids(file, read_header(file), 1, "one dimension (a row of tokens)", std::nullopt);
 }
 
@@ -202,25 +201,21 @@ TokenRows rows_of(const quant::MappedFile& file, const Header& header, const cha
 
 }  // namespace
 
-TokenRows read_token_rows(const std::filesystem::path& path, std::optional<std::int32_t> also) {
-  const quant::MappedFile file(path);
+TokenRows read_token_rows(const quant::MappedFile& file, std::optional<std::int32_t> also) {
   return rows_of(file, read_header(file), "two dimensions (windows, tokens)", also);
 }
 
-TokenRows read_tokens_or_rows(const std::filesystem::path& path) {
-  const quant::MappedFile file(path);
+TokenRows read_tokens_or_rows(const quant::MappedFile& file) {
   const Header header = read_header(file);
   if (header.shape.size() == 1) return {read_ids(file, header, 1, "one dimension", std::nullopt)};
   return rows_of(file, header, "one dimension (a row of tokens) or two (windows, tokens)", std::nullopt);
 }
 
-std::int32_t read_token(const std::filesystem::path& path) {
-  const quant::MappedFile file(path);
+std::int32_t read_token(const quant::MappedFile& file) {
   return read_ids(file, read_header(file), 0, "a single number (no dimensions)", std::nullopt).at(0);
 }
 
-NumberTable read_numbers(const std::filesystem::path& path, std::size_t rank) {
-  const quant::MappedFile file(path);
+NumberTable read_numbers(const quant::MappedFile& file, std::size_t rank) {
   const Header header = read_header(file);
   const std::size_t width = header.descr == "<f8" ? sizeof(double) : 0;
   const std::size_t n =

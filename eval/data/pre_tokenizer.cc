@@ -9,6 +9,9 @@ namespace qfid::eval {
 
 namespace {
 
+/// Real ones have one to four; each keeps a compiled pattern.
+constexpr std::size_t most_stages = 16;
+
 /// What ByteLevel splits by, unless told not to: GPT-2's pattern.
 constexpr std::string_view gpt2_pattern = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
@@ -65,6 +68,7 @@ void PreTokenizer::read_stage(const SortedJsonCursor& at) {
   } else {
     at.at("type").fail("one of ByteLevel, Split, Digits, Sequence");
   }
+  if (stages_.size() == most_stages) at.refuse("is one stage too many: expected at most " + std::to_string(most_stages));
   stages_.push_back(std::move(stage));
 }
 

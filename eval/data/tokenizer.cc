@@ -4,7 +4,6 @@
 #include <optional>
 
 #include "eval/json/json_file.h"
-#include "quant/core/mapped_file.h"
 
 namespace qfid::eval {
 
@@ -12,6 +11,8 @@ namespace {
 
 /// Words longer than this are rare, and so many short ones are all that a text repeats.
 constexpr std::size_t longest_kept = 64, most_kept = 1U << 17;
+/// Special tokens that a template puts around a text: a few, and a template may name each list of them again and again.
+constexpr std::size_t most_around = 1024;
 
 using Vocabulary = std::unordered_map<std::string, std::int32_t>;
 
@@ -91,10 +92,10 @@ void require_no_normalizer(const SortedJsonCursor& root) {
 
 }  // namespace
 
-Tokenizer Tokenizer::read(const std::filesystem::path& path) {
-  const quant::MappedFile file(path);
-  const nlohmann::json json = parse_strict_json(file.text(), path.string());
-  const SortedJsonCursor root(json, path.string());
+Tokenizer Tokenizer::read(const quant::MappedFile& file) {
+  const std::string path = file.path().string();
+  const nlohmann::json json = parse_strict_json(file.text(), path);
+  const SortedJsonCursor root(json, path);
   require_known_keys(root, {"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer",
                             "post_processor", "decoder", "model"});
   require_no_normalizer(root);
@@ -141,6 +142,8 @@ void Tokenizer::read_template(const SortedJsonCursor& at) {
     const std::string name = piece.at("SpecialToken").at("id").text();
     for (const SortedJsonCursor& id : at.at("special_tokens").at(name).at("ids").items())
       (text_seen ? after_ : before_).push_back(static_cast<std::int32_t>(id.integer(0, vocabulary_ - 1)));
+    if (before_.size() + after_.size() > most_around)
+      at.at("single").refuse("has more than " + std::to_string(most_around) + " special tokens");
   }
   if (!text_seen) at.at("single").refuse("has no place for the text");
 }

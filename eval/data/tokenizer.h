@@ -5,7 +5,6 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -14,13 +13,14 @@
 #include "eval/data/added_tokens.h"
 #include "eval/data/bpe.h"
 #include "eval/data/pre_tokenizer.h"
+#include "quant/core/mapped_file.h"
 
 namespace qfid::eval {
 
 class Tokenizer {
  public:
   /// Error{input} "FILE: what", naming the key.
-  static Tokenizer read(const std::filesystem::path& path);
+  static Tokenizer read(const quant::MappedFile& file);
 
   /// Tokens of UTF-8 text (Error{input} "NAME: byte N isn't UTF-8"), with the post-processor's special tokens around them
   /// or not. Special tokens written in the text are tokens either way. One call at a time.

@@ -3,14 +3,20 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include <algorithm>
+
 #include "quant/core/error.h"
 
 namespace qfid::eval {
 
 namespace {
 
-/// Backtracking steps of one search: seconds, not hours, where a pattern and a text don't go together.
-constexpr std::uint32_t most_steps = 200'000'000;
+/// Backtracking steps of one search where a pattern and a text don't go together: what a pattern that reads on to the end of
+/// the text and goes all the way back needs, many times over, and seconds at most.
+constexpr std::uint32_t most_steps = 200'000'000, steps_of_any = 1'000'000, steps_of_a_byte = 1000;
+std::uint32_t steps_for(std::size_t bytes) {
+  return static_cast<std::uint32_t>(std::min<std::size_t>(most_steps, steps_of_any + steps_of_a_byte * bytes));
+}
 constexpr std::uint32_t most_kib = 256U << 10;  ///< that one search may take
 constexpr std::size_t jit_stack_bytes = 8U << 20;
 
@@ -38,7 +44,6 @@ struct UnicodeRegex::Compiled {
     // Without the just-in-time compiler (some processors) matching is slower and gives the same.
     if (pcre2_jit_compile(code, PCRE2_JIT_COMPLETE) == 0) stack = pcre2_jit_stack_create(1U << 15, jit_stack_bytes, nullptr);
     if (context != nullptr) {
-      pcre2_set_match_limit(context, most_steps);
       pcre2_set_heap_limit(context, most_kib);
       if (stack != nullptr) pcre2_jit_stack_assign(context, nullptr, stack);
     }
@@ -71,6 +76,7 @@ UnicodeRegex& UnicodeRegex::operator=(UnicodeRegex&&) noexcept = default;
 
 std::optional<RegexMatch> UnicodeRegex::find(std::string_view text, std::size_t from) const {
   const Compiled& c = *compiled_;
+  pcre2_set_match_limit(c.context, steps_for(text.size() - from));
   const auto match = [&](std::uint32_t options) {
     return pcre2_match(c.code, units(text), text.size(), from, PCRE2_NO_UTF_CHECK | options, c.data, c.context);
   };

@@ -56,6 +56,8 @@ bool valid_name(const std::string& name) {
 
 /// Bounds what grows with the square of the targets.
 constexpr std::size_t most_names = 1000;
+/// Paths, names and patterns: as long as a path can be.
+constexpr std::size_t longest_string = 4096;
 
 bool has_control(const std::string& text) {
   return std::any_of(text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7F; });
@@ -83,6 +85,7 @@ void check_scalar(const YamlNode& node, const KeyRow& row, const std::string& sh
     case KeyType::string:
       if (node.text.empty()) wrong();
       if (has_control(node.text)) wrong(" without control characters");
+      if (node.text.size() > longest_string) wrong(" of at most " + std::to_string(longest_string) + " bytes");
       break;
     case KeyType::integer:
       if (node.quoted || !in_range<std::int64_t>(node.text, row.allowed)) wrong();

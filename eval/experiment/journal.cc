@@ -80,12 +80,12 @@ std::string spelled(const std::optional<Shard>& shard) {
 
 }  // namespace
 
-std::optional<JournalContent> content_of(const JournalFile& file) {
-  if (file.records().empty()) return std::nullopt;
+std::optional<JournalContent> content_of(const std::vector<std::string_view>& records, const fs::path& file) {
+  if (records.empty()) return std::nullopt;
   JournalContent content;
   try {
-    for (std::size_t i = 0; i < file.records().size(); ++i) {
-      ByteReader from(file.records()[i]);
+    for (std::size_t i = 0; i < records.size(); ++i) {
+      ByteReader from(records[i]);
       const auto kind = from.number<Kind>();
       ByteReader::check((kind == Kind::identity) == (i == 0) && !content.outcome);
       if (kind == Kind::identity) {
@@ -101,9 +101,11 @@ std::optional<JournalContent> content_of(const JournalFile& file) {
       }
       ByteReader::check(from.done());
     }
-  } catch (const Error& error) { throw Error(ErrorKind::input, file.path().string() + ": " + error.what()); }
+  } catch (const Error& error) { throw Error(ErrorKind::input, file.string() + ": " + error.what()); }
   return content;
 }
+
+std::optional<JournalContent> content_of(const JournalFile& file) { return content_of(file.records(), file.path()); }
 
 std::string difference(const RunIdentity& was, const RunIdentity& is) {
   std::string all;

@@ -35,6 +35,7 @@ struct JournalContent {
   std::optional<RunOutcome> outcome;
 };
 /// Error{input} naming the file for what a sound file can't hold. Nothing when there is not even an identity.
+std::optional<JournalContent> content_of(const std::vector<std::string_view>& records, const std::filesystem::path& file);
 std::optional<JournalContent> content_of(const JournalFile& file);
 
 /// Names of what differs between two runs, with both values where they are short; "" when they agree.

@@ -74,7 +74,53 @@ bool same_file(int file, const fs::path& path) {
          opened.st_dev == there.st_dev;
 }
 
+[[noreturn]] void damaged(const fs::path& path, std::uint64_t at, const std::string& what) {
+  throw Error(ErrorKind::input, std::format("{}: byte {}: {}: the file is damaged, and what follows isn't used "
+                                            "(qfid run --restart begins anew)",
+                                            path.string(), at, what));
+}
+
 }  // namespace
+
+JournalRecords scan_journal(const quant::MappedFile& file) {
+  const std::string_view all = file.text();
+  JournalRecords found;
+  if (!all.starts_with(magic.substr(0, all.size())))
+    throw Error(ErrorKind::input, file.path().string() + ": isn't a journal of qfid (version 1)");
+  if (all.size() >= magic.size()) found.end = magic.size();
+  while (found.end >= magic.size() && found.end < all.size()) {
+    const std::string_view rest = all.substr(found.end);
+    const std::uint64_t number = found.records.size();
+    Header header{};
+    std::memcpy(&header, rest.data(), std::min(sizeof header, rest.size()));
+    if (rest.size() < sizeof header) break;
+    if (header.own_hash != XXH3_64bits(&header, 2 * sizeof(std::uint64_t)) || header.number != number) {
+      if (rest.find_first_not_of('\0') == std::string_view::npos) break;  // the length was kept, the bytes weren't
+      damaged(file.path(), found.end, std::format("record {} expected, its head is wrong", number));
+    }
+    if (header.bytes > rest.size() - sizeof header) break;
+    const std::string_view content = rest.substr(sizeof header, header.bytes);
+    if (header.content_hash != XXH3_64bits(content.data(), content.size())) {
+      if (sizeof header + content.size() == rest.size()) break;
+      damaged(file.path(), found.end, std::format("the checksum of record {} is wrong", number));
+    }
+    found.records.push_back(content);
+    found.end += sizeof header + content.size();
+  }
+  found.torn_bytes = all.size() - found.end;
+  return found;
+}
+
+std::string journal_bytes(const std::vector<std::string_view>& contents) {
+  std::string bytes(magic);
+  std::uint64_t number = 0;
+  for (const std::string_view content : contents) {
+    const Header header = header_of(content, number++);
+    bytes.append(reinterpret_cast<const char*>(&header), sizeof header);
+    bytes += content;
+  }
+  return bytes;
+}
 
 JournalFile::JournalFile(const fs::path& path, Access access, bool unread) : path_(path) {
   try {
@@ -106,41 +152,16 @@ void JournalFile::lock(Access access) {
                                     path_.filename().string() + " locked): wait for it, or use another directory");
 }
 
-void JournalFile::damaged(std::uint64_t at, const std::string& what) const {
-  throw Error(ErrorKind::input, std::format("{}: byte {}: {}: the file is damaged, and what follows isn't used "
-                                            "(qfid run --restart begins anew)",
-                                            path_.string(), at, what));
-}
-
 void JournalFile::scan() {
   struct stat status{};
   if (::fstat(file_, &status) != 0) fail(path_, "can't read", errno);
   if (status.st_size == 0) return;
   mapped_.emplace(path_);
-  const std::string_view all = mapped_->text();
-  if (!all.starts_with(magic.substr(0, all.size())))
-    throw Error(ErrorKind::input, path_.string() + ": isn't a journal of qfid (version 1)");
-  if (all.size() >= magic.size()) end_ = magic.size();
-  while (end_ >= magic.size() && end_ < all.size()) {
-    const std::string_view rest = all.substr(end_);
-    Header header{};
-    std::memcpy(&header, rest.data(), std::min(sizeof header, rest.size()));
-    if (rest.size() < sizeof header) break;
-    if (header.own_hash != XXH3_64bits(&header, 2 * sizeof(std::uint64_t)) || header.number != count_) {
-      if (rest.find_first_not_of('\0') == std::string_view::npos) break;  // the length was kept, the bytes weren't
-      damaged(end_, std::format("record {} expected, its head is wrong", count_));
-    }
-    if (header.bytes > rest.size() - sizeof header) break;
-    const std::string_view content = rest.substr(sizeof header, header.bytes);
-    if (header.content_hash != XXH3_64bits(content.data(), content.size())) {
-      if (sizeof header + content.size() == rest.size()) break;
-      damaged(end_, std::format("the checksum of record {} is wrong", count_));
-    }
-    records_.push_back(content);
-    end_ += sizeof header + content.size();
-    ++count_;
-  }
-  torn_bytes_ = all.size() - end_;
+  JournalRecords found = scan_journal(*mapped_);
+  records_ = std::move(found.records);
+  count_ = records_.size();
+  end_ = found.end;
+  torn_bytes_ = found.torn_bytes;
 }
 
 void JournalFile::append(std::string_view content) {

@@ -17,6 +17,17 @@
 
 namespace qfid::eval {
 
+/// What a journal's bytes hold.
+struct JournalRecords {
+  std::vector<std::string_view> records;  ///< contents, in the file's bytes
+  std::uint64_t end = 0;                  ///< of the last record, or of what the file begins with; 0 where even that is torn
+  std::uint64_t torn_bytes = 0;           ///< behind it
+};
+/// Error{input} naming the byte where it isn't a journal, or its middle is damaged.
+JournalRecords scan_journal(const quant::MappedFile& file);
+/// The bytes of a journal of these records.
+std::string journal_bytes(const std::vector<std::string_view>& contents);
+
 class JournalFile {
  public:
   enum class Access { append, read };
@@ -44,7 +55,6 @@ class JournalFile {
  private:
   void lock(Access access);
   void scan();
-  [[noreturn]] void damaged(std::uint64_t at, const std::string& what) const;
 
   std::filesystem::path path_;
   int file_ = -1;

@@ -1,5 +1,6 @@
 #include "eval/experiment/record_reader.h"
 
+#include <map>
 #include <set>
 
 #include "eval/data/protocol.h"
@@ -8,7 +9,6 @@
 #include "eval/experiment/record_parts.h"
 #include "eval/json/json_cursor.h"
 #include "eval/json/json_file.h"
-#include "quant/core/mapped_file.h"
 
 namespace qfid::eval {
 
@@ -110,14 +110,17 @@ Provenance provenance_of(const JsonCursor& at) {
 void check_runs(const ExperimentRecord& record, const std::vector<JsonCursor>& cursors) {
   std::set<std::string> models;
   for (const ModelRecord& model : record.models) models.insert(model.name);
+  std::map<std::string, const RunRecord*> baselines;
+  for (const RunRecord& run : record.runs)
+    if (run.target == "baseline") baselines.emplace(run.model, &run);
   std::set<std::pair<std::string, std::string>> seen;
   for (std::size_t i = 0; i < record.runs.size(); ++i) {
     const RunRecord& run = record.runs[i];
     if (!models.contains(run.model)) cursors[i].at("model").fail("a name of models[]");
     if (!seen.insert({run.model, run.target}).second) cursors[i].at("target").fail("a target that no earlier run has");
-    const RunRecord* baseline = record.find(run.model, "baseline");
-    if (baseline == nullptr) cursors[i].at("model").fail("a model with a run \"baseline\"");
-    if (run.status == RunStatus::ok && run.windows.tokens != baseline->windows.tokens)
+    const auto baseline = baselines.find(run.model);
+    if (baseline == baselines.end()) cursors[i].at("model").fail("a model with a run \"baseline\"");
+    if (run.status == RunStatus::ok && run.windows.tokens != baseline->second->windows.tokens)
       cursors[i].at("windows").at("tokens").fail("the baseline's windows");
   }
 }
@@ -162,16 +165,16 @@ ExperimentRecord essentials(const JsonCursor& root) {
 
 }  // namespace
 
-ExperimentRecord read_results(const std::filesystem::path& path) {
-  const quant::MappedFile file(path);
-  const nlohmann::ordered_json json = parse_strict_ordered_json(file.text(), path.string());
-  return essentials(JsonCursor(json, path.string()));
+ExperimentRecord read_results(const quant::MappedFile& file) {
+  const std::string path = file.path().string();
+  const nlohmann::ordered_json json = parse_strict_ordered_json(file.text(), path);
+  return essentials(JsonCursor(json, path));
 }
 
-ExperimentRecord read_whole_record(const std::filesystem::path& path) {
-  const quant::MappedFile file(path);
-  const nlohmann::ordered_json json = parse_strict_ordered_json(file.text(), path.string());
-  const JsonCursor root(json, path.string());
+ExperimentRecord read_whole_record(const quant::MappedFile& file) {
+  const std::string path = file.path().string();
+  const nlohmann::ordered_json json = parse_strict_ordered_json(file.text(), path);
+  const JsonCursor root(json, path);
   ExperimentRecord record = essentials(root);
   add_details(record, root);
   return record;

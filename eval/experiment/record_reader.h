@@ -1,19 +1,18 @@
 // results.json -> record: the part that comparisons and gates need, or all of it for reports.
 #pragma once
 
-#include <filesystem>
-
 #include "eval/experiment/record.h"
+#include "quant/core/mapped_file.h"
 
 namespace qfid::eval {
 
 /// Everything but metrics, layers, gates, pairs, warnings and timings. Strict: Error{input} naming path and key for whatever
 /// is missing, of another type, or contradicts itself. Keys it doesn't know are left alone (docs/results-format.md,
 /// "Stability"); another schema_version is an error.
-ExperimentRecord read_results(const std::filesystem::path& path);
+ExperimentRecord read_results(const quant::MappedFile& file);
 
 /// The whole record but the per-token series, as strict. results_json of it gives the file's bytes when this version of the
 /// program wrote it.
-ExperimentRecord read_whole_record(const std::filesystem::path& path);
+ExperimentRecord read_whole_record(const quant::MappedFile& file);
 
 }  // namespace qfid::eval

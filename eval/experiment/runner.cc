@@ -253,7 +253,7 @@ class Runner {
         return;
       }
       if (const auto known = units.find(unit))
-        earlier_seconds_ += replay_chunk(unit, *known, baseline, arms);
+        earlier_seconds_ += replay_chunk(unit, *known, chunk.end - chunk.begin, baseline, arms);
       else if (units.take(unit))
         compute(unit, chunk_of(windows, chunk.begin, chunk.end), lockstep, units, baseline, arms);
       else

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <format>
+#include <set>
 
 #include "eval/data/protocol.h"
 #include "eval/experiment/gates.h"
@@ -161,15 +162,15 @@ std::string baseline_json(const SavedBaseline& saved) {
   return text + " ]\n}\n";
 }
 
-SavedBaseline read_baseline(const std::filesystem::path& path) {
-  const quant::MappedFile file(path);
-  const nlohmann::ordered_json json = parse_strict_ordered_json(file.text(), path.string());
-  const JsonCursor root(json, path.string());
+SavedBaseline read_baseline(const quant::MappedFile& file) {
+  const std::string path = file.path().string();
+  const nlohmann::ordered_json json = parse_strict_ordered_json(file.text(), path);
+  const JsonCursor root(json, path);
   const JsonCursor version = root.at("baseline_version");
   if (version.integer(0, most) != baseline_version) version.fail(std::to_string(baseline_version));
   const JsonCursor data = root.at("data");
   SavedBaseline saved;
-  saved.path = path.string();
+  saved.path = path;
   saved.data = {current_spelling(data.at("protocol").text()),
                 data.at("tokens_hash").text(),
                 data.at("context").integer(1, most),
@@ -179,9 +180,10 @@ SavedBaseline read_baseline(const std::filesystem::path& path) {
                 ""};
   if (data.has("tokenizer_hash")) saved.data.tokenizer_hash = data.at("tokenizer_hash").text();
   for (const auto& [name, value] : root.at("made_with").entries()) saved.made_with[name] = value.text();
+  std::set<std::pair<std::string, std::string>> seen;
   for (const JsonCursor& run : root.at("runs").items()) {
     saved.runs.push_back(read_run(run));
-    if (saved.find(saved.runs.back().model, saved.runs.back().target) != &saved.runs.back())
+    if (!seen.insert({saved.runs.back().model, saved.runs.back().target}).second)
       run.at("target").fail("a target that no earlier run has");
   }
   return saved;

@@ -1,5 +1,7 @@
 #include "eval/experiment/set_option.h"
 
+#include <algorithm>
+
 namespace qfid::eval {
 
 namespace {
@@ -14,6 +16,13 @@ void mark_origin(YamlNode& node, const std::string& origin) {
   }
 }
 
+std::size_t depth_of(const YamlNode& node) {
+  std::size_t below = 0;
+  for (const YamlNode& item : node.items) below = std::max(below, depth_of(item));
+  for (const auto& [key, value] : node.entries) below = std::max(below, depth_of(value));
+  return below + (node.kind == YamlNode::Kind::list || node.kind == YamlNode::Kind::map ? 1 : 0);
+}
+
 }  // namespace
 
 void apply_set(YamlNode& root, const std::string& text, Problems& problems) {
@@ -25,8 +34,11 @@ void apply_set(YamlNode& root, const std::string& text, Problems& problems) {
     value = parse_yaml(text.substr(equals + 1));
   } catch (const YamlProblem& problem) { return problems.add({}, origin, problem.message); }
   mark_origin(value, origin);
-  YamlNode* node = &root;
   std::string path = text.substr(0, equals);
+  const auto dots = static_cast<std::size_t>(std::count(path.begin(), path.end(), '.'));
+  if (1 + dots + depth_of(value) > deepest_yaml)
+    return problems.add({}, origin, "nested deeper than " + std::to_string(deepest_yaml) + " levels");
+  YamlNode* node = &root;
   while (true) {
     const std::size_t dot = path.find('.');
     const std::string key = path.substr(0, dot);

@@ -279,10 +279,12 @@ class SpecBuilder {
 
 }  // namespace
 
-Spec read_spec(const fs::path& file, const std::vector<std::string>& sets) {
+Spec read_spec(const fs::path& file, const std::vector<std::string>& sets) { return read_spec(file, read_text(file), sets); }
+
+Spec read_spec(const fs::path& file, std::string text, const std::vector<std::string>& sets) {
   Spec spec;
   spec.file = file;
-  spec.text = read_text(file);
+  spec.text = std::move(text);
   spec.sets = sets;
   Problems problems(file.string());
   YamlNode root;

@@ -14,6 +14,8 @@ namespace qfid::eval {
 /// Reads, applies `sets` ("targets.int8.backend=reference"), validates. Throws quant::Error{usage} whose message has one
 /// line per error; a configuration file that doesn't exist or can't be read is Error{usage} too.
 Spec read_spec(const std::filesystem::path& file, const std::vector<std::string>& sets = {});
+/// The same of `text`, which stands in `file`.
+Spec read_spec(const std::filesystem::path& file, std::string text, const std::vector<std::string>& sets);
 
 /// The gates of a configuration, or of a file that holds nothing but `gates:` (and `version:`); the rest isn't read. `text`
 /// stands in `file`, whose directory paths are relative to. Errors as read_spec's; none is an error too.

@@ -1,5 +1,7 @@
 #include "eval/experiment/unit_content.h"
 
+#include <cmath>
+
 #include "quant/core/error.h"
 
 namespace qfid::eval {
@@ -66,8 +68,30 @@ TensorHashes read_hashes(ByteReader& from) {
   return hashes;
 }
 
+/// As the run leaves them: each window scored, and with numbers.
+void replay_windows(ByteReader& from, std::size_t windows, Arm& arm) {
+  const auto scored = from.number<std::uint64_t>();
+  ByteReader::check(scored == 0 || scored == windows);
+  for (std::size_t w = 0; w < scored; ++w) {
+    arm.tokens.windows.push_back(from.list<kernels::TokenComparison>());
+    ByteReader::check(!arm.tokens.windows.back().empty());
+    for (const kernels::TokenComparison& token : arm.tokens.windows.back())
+      ByteReader::check(std::isfinite(token.nll_base) && std::isfinite(token.nll_test) && std::isfinite(token.kl) &&
+                        !std::isnan(token.p_base) && !std::isnan(token.p_test));
+  }
+  const auto hidden = from.number<std::uint64_t>();
+  ByteReader::check(hidden == windows - scored);
+  for (std::size_t w = 0; w < hidden; ++w) {
+    arm.hidden_states.windows.push_back(from.list<HiddenToken>());
+    arm.hidden_states.pooled.push_back(from.number<double>());
+    ByteReader::check(!arm.hidden_states.windows.back().empty() && !std::isnan(arm.hidden_states.pooled.back()));
+    for (const HiddenToken& token : arm.hidden_states.windows.back())
+      ByteReader::check(!std::isnan(token.nmse) && !std::isnan(token.cosine_distance));
+  }
+}
+
 /// What an arm that is alive got. The mirror of ChunkLog::write.
-void replay_arm(ByteReader& from, Arm& arm) {
+void replay_arm(ByteReader& from, std::size_t windows, Arm& arm) {
   arm.implementations = read_map(from);
   arm.forward_seconds += from.number<double>();
   arm.metric_seconds += from.number<double>();
@@ -76,12 +100,7 @@ void replay_arm(ByteReader& from, Arm& arm) {
   arm.tables.replay(tables);
   ByteReader sinks(from.view());
   arm.sinks.replay(sinks);
-  for (auto windows = from.number<std::uint64_t>(); windows > 0; --windows)
-    arm.tokens.windows.push_back(from.list<kernels::TokenComparison>());
-  for (auto windows = from.number<std::uint64_t>(); windows > 0; --windows) {
-    arm.hidden_states.windows.push_back(from.list<HiddenToken>());
-    arm.hidden_states.pooled.push_back(from.number<double>());
-  }
+  replay_windows(from, windows, arm);
   arm.backcopy.replay(from);
   read_sketches(from, arm.sketches);
   const auto hashed = from.number<std::uint8_t>();
@@ -153,7 +172,8 @@ std::string ChunkLog::content(double seconds) {
   return to.take();
 }
 
-double replay_chunk(const std::string& unit, std::string_view content, Arm& baseline, std::vector<Arm>& arms) {
+double replay_chunk(const std::string& unit, std::string_view content, std::size_t windows, Arm& baseline,
+                    std::vector<Arm>& arms) {
   try {
     ByteReader from(content);
     const auto seconds = from.number<double>();
@@ -164,7 +184,7 @@ double replay_chunk(const std::string& unit, std::string_view content, Arm& base
       ByteReader section(from.view());
       if (!arm.alive()) return;  // it dropped out in an earlier chunk, which another process didn't know
       if (status == RunStatus::ok)
-        replay_arm(section, arm);
+        replay_arm(section, windows, arm);
       else
         arm.fail(status, message);
     };

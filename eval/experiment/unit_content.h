@@ -33,8 +33,10 @@ class ChunkLog {
   std::vector<Entry> entries_;
 };
 
-/// Adds a chunk to arms that have everything before it. Returns what it took, in seconds. Error{input} naming the unit.
-double replay_chunk(const std::string& unit, std::string_view content, Arm& baseline, std::vector<Arm>& arms);
+/// Adds a chunk of `windows` windows to arms that have everything before it. Returns what it took, in seconds. Error{input}
+/// naming the unit.
+double replay_chunk(const std::string& unit, std::string_view content, std::size_t windows, Arm& baseline,
+                    std::vector<Arm>& arms);
 
 /// What a later pass appends to a record while this lives.
 class PassLog {

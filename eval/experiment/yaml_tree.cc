@@ -14,7 +14,7 @@ namespace qfid::eval {
 
 namespace {
 
-constexpr std::size_t largest_file = 1 << 20, deepest = 32;
+constexpr std::size_t largest_file = 1 << 20;
 
 Position position(const YAML::Mark& mark) { return {mark.line + 1, mark.column + 1}; }
 
@@ -62,8 +62,8 @@ class TreeBuilder : public YAML::EventHandler {
     refuse_anchor(mark, anchor);
     if (tag != "?" && tag != "!" && !tag.empty())
       throw YamlProblem{position(mark), "tags are not supported, found " + tag.substr(0, 60)};
-    if (stack_.size() >= deepest)
-      throw YamlProblem{position(mark), "nested deeper than " + std::to_string(deepest) + " levels"};
+    if (stack_.size() >= deepest_yaml)
+      throw YamlProblem{position(mark), "nested deeper than " + std::to_string(deepest_yaml) + " levels"};
     if (!stack_.empty() && stack_.back().node.kind == YamlNode::Kind::map && !stack_.back().has_key)
       throw YamlProblem{position(mark), "a key must be a word"};
     stack_.push_back({{kind, position(mark), "", false, "", {}, {}}, false, {}});

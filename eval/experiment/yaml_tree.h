@@ -33,6 +33,8 @@ struct YamlNode::Entry {
   YamlNode first, second;  ///< key, value
 };
 
+inline constexpr std::size_t deepest_yaml = 32;  ///< levels of maps and lists
+
 struct YamlProblem {
   Position at;
   std::string message;

@@ -100,6 +100,8 @@ void LayerSamples::add_rows(std::map<TableKey, Rows>& to, const TableKey& pooled
                             std::int64_t windows, int heads) {
   const auto queries = static_cast<std::int64_t>(rows.size()) / (windows * heads);
   Rows& all = to[pooled];
+  all.heads = heads;
+  all.of_a_head += windows * queries;
   for (std::int64_t i = 0; i < windows * heads; ++i) {
     TableKey key = pooled;
     key.head = static_cast<int>(i % heads);

@@ -79,6 +79,8 @@ class LayerSamples {
   };
   struct Rows {
     std::int64_t n = 0;
+    int heads = 0;                 ///< of the pooled rows: how many heads come together here,
+    std::int64_t of_a_head = 0;    ///< and rows of each, those that weren't seen included
     std::array<Series, 3> series;  ///< before coding: KL, total variation; after: total variation, JSD, flushed mass
   };
   struct CodePair {
@@ -92,6 +94,11 @@ class LayerSamples {
   template <class Row>
   void add_rows(std::map<TableKey, Rows>& to, const TableKey& pooled, const std::vector<Row>& rows, std::int64_t windows,
                 int heads);
+
+  /// Rows that were written, as many as these tables have room for. Error{input}.
+  template <class Row>
+  std::vector<Row> rows_of(quant::ByteReader& from, const std::map<TableKey, Rows>& so_far, const TableKey& pooled,
+                           std::int64_t windows, int heads) const;
 
   std::int64_t most_rows_;  ///< of one head
   quant::ByteWriter* log_ = nullptr;

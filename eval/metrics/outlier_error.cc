@@ -5,6 +5,7 @@
 #include <format>
 #include <map>
 #include <numeric>
+#include <set>
 #include <string_view>
 #include <tuple>
 
@@ -77,25 +78,25 @@ std::optional<double> rank_correlation(std::span<const double> x, std::span<cons
 }
 
 std::vector<Metric> outlier_error(const std::vector<LayerRow>& baseline, const std::vector<LayerRow>& target) {
-  int layers = 0, heads = 0;
+  std::set<int> layers;
+  std::set<std::pair<int, int>> heads;  // of a layer
   for (const LayerRow& row : target) {
     if (row.error != "local") continue;
-    layers = std::max(layers, row.layer + 1);
-    heads = std::max(heads, row.head + 1);
+    if (row.layer >= 0) layers.insert(row.layer);
+    if (row.layer >= 0 && row.head >= 0) heads.emplace(row.layer, row.head);
   }
-  if (layers == 0) return {};
+  if (layers.empty()) return {};
   const Cells base(baseline), test(target);
   Places sink_nmse, sink_kl;
-  for (int l = 0; l < layers; ++l)
-    for (int h = 0; h < heads; ++h) {
-      const auto alpha = base.at(l, "attention_to_first", "none", h, "alpha0.q64");
-      sink_nmse.add(alpha, test.at(l, "output", "local", h, "nmse"));
-      sink_kl.add(alpha, test.at(l, "probs", "local", h, "kl"));
-    }
+  for (const auto& [l, h] : heads) {
+    const auto alpha = base.at(l, "attention_to_first", "none", h, "alpha0.q64");
+    sink_nmse.add(alpha, test.at(l, "output", "local", h, "nmse"));
+    sink_kl.add(alpha, test.at(l, "probs", "local", h, "kl"));
+  }
   std::vector<Metric> all;
   for (const char* outlier : {"kurtosis", "inf_norm"}) {
     Places nmse, kl;
-    for (int l = 0; l < layers; ++l) {
+    for (const int l : layers) {
       const auto in = base.at(l, "attn_in", "none", -1, outlier), ffn = base.at(l, "ffn_in", "none", -1, outlier);
       for (const char* tap : {"q", "k", "v"}) nmse.add(in, test.at(l, tap, "local", -1, "nmse"));
       nmse.add(ffn, test.at(l, "ffn_act", "local", -1, "nmse"));

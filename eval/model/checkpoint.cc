@@ -3,6 +3,7 @@
 #include <xxhash.h>
 
 #include <format>
+#include <string_view>
 
 #include "eval/json/json_file.h"
 #include "quant/core/error.h"
@@ -20,30 +21,17 @@ namespace {
   throw Error(ErrorKind::input, where + ": " + what);
 }
 
-/// A shard is a plain file name inside the directory, and stays there when links are followed.
+/// A shard stays inside the directory when links are followed.
 fs::path shard_path(const fs::path& directory, const std::string& shard, const std::string& index) {
-  const fs::path name(shard);
-  if (shard.empty() || shard.find('\0') != std::string::npos || name.is_absolute() || name.has_parent_path() ||
-      shard == "." || shard == "..")
-    fail(index, "weight_map: shard \"" + shard.substr(0, 200) + "\" must be a file name inside the directory");
   std::error_code error;
-  const fs::path real = fs::weakly_canonical(directory / name, error), base = fs::weakly_canonical(directory, error);
+  const fs::path real = fs::weakly_canonical(directory / shard, error), base = fs::weakly_canonical(directory, error);
   if (error || real.parent_path() != base) fail(index, "weight_map: shard \"" + shard + "\" leaves the directory");
-  return directory / name;
+  return directory / shard;
 }
 
-std::map<std::string, std::string> read_index(const fs::path& path) {
-  const quant::MappedFile file(path);
-  const json index = parse_strict_json(file.text(), path.string());
-  if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object())
-    fail(path.string(), "expected an object with an object \"weight_map\"");
-  std::map<std::string, std::string> map;
-  for (const auto& [tensor, shard] : index["weight_map"].items()) {
-    if (!shard.is_string()) fail(path.string(), "weight_map: \"" + tensor.substr(0, 200) + "\" must name a file");
-    map.emplace(tensor, shard.get<std::string>());
-  }
-  if (map.empty()) fail(path.string(), "weight_map is empty");
-  return map;
+void require_file_name(const std::string& shard, const std::string& index) {
+  if (shard.empty() || shard.find_first_of(std::string_view("/\0", 2)) != std::string::npos || shard == "." || shard == "..")
+    fail(index, "weight_map: shard \"" + shard.substr(0, 200) + "\" must be a file name inside the directory");
 }
 
 void hash_into(XXH3_state_t* state, std::span<const std::byte> bytes) {
@@ -65,6 +53,21 @@ std::string hash_of(const std::vector<std::span<const std::byte>>& parts) {
 
 }  // namespace
 
+std::map<std::string, std::string> read_shard_index(const quant::MappedFile& file) {
+  const std::string path = file.path().string();
+  const json index = parse_strict_json(file.text(), path);
+  if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object())
+    fail(path, "expected an object with an object \"weight_map\"");
+  std::map<std::string, std::string> map;
+  for (const auto& [tensor, shard] : index["weight_map"].items()) {
+    if (!shard.is_string()) fail(path, "weight_map: \"" + tensor.substr(0, 200) + "\" must name a file");
+    map.emplace(tensor, shard.get<std::string>());
+    require_file_name(map.at(tensor), path);
+  }
+  if (map.empty()) fail(path, "weight_map is empty");
+  return map;
+}
+
 Checkpoint Checkpoint::open(const fs::path& directory) {
   Checkpoint checkpoint;
   checkpoint.directory_ = directory;
@@ -85,7 +88,7 @@ Checkpoint Checkpoint::open(const fs::path& directory) {
     for (const auto& [name, info] : checkpoint.files_[0].tensors()) checkpoint.where_[name] = 0;
     return checkpoint;
   }
-  const std::map<std::string, std::string> map = read_index(index);
+  const std::map<std::string, std::string> map = read_shard_index(quant::MappedFile(index));
   std::map<std::string, std::size_t> shards;
   for (const auto& [tensor, shard] : map) {
     if (!shards.contains(shard)) {

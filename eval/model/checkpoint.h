@@ -38,6 +38,9 @@ class Checkpoint {
   std::set<std::string> used_;
 };
 
+/// weight_map of a model.safetensors.index.json: tensor -> shard, a plain file name. Error{input}.
+std::map<std::string, std::string> read_shard_index(const quant::MappedFile& file);
+
 /// XXH3-128 of a file's bytes as 32 hex digits.
 std::string file_hash(const std::filesystem::path& path);
 /// The same of several stretches of memory, one after the other.

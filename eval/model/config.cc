@@ -1,8 +1,8 @@
 #include <array>
 #include <map>
 
-#include "eval/model/decoder_weights.h"
 #include "eval/json/json_file.h"
+#include "eval/model/decoder_weights.h"
 #include "quant/core/error.h"
 #include "quant/core/mapped_file.h"
 #include "quant/core/nearest.h"
@@ -170,11 +170,14 @@ void read_bert_config(ConfigReader& reader, ModelConfig& config) {
 }  // namespace
 
 ModelConfig read_config(const std::filesystem::path& directory) {
-  const std::filesystem::path path = directory / "config.json";
-  const quant::MappedFile file(path);
-  const json object = parse_strict_json(file.text(), path.string());
-  if (!object.is_object()) throw quant::Error(quant::ErrorKind::input, path.string() + ": expected an object");
-  ConfigReader reader(object, path.string());
+  return read_config(quant::MappedFile(directory / "config.json"));
+}
+
+ModelConfig read_config(const quant::MappedFile& file) {
+  const std::string path = file.path().string();
+  const json object = parse_strict_json(file.text(), path);
+  if (!object.is_object()) throw quant::Error(quant::ErrorKind::input, path + ": expected an object");
+  ConfigReader reader(object, path);
   ModelConfig config;
   config.family = reader.word(object, "model_type", families, "model_type");
   if (reader.sound()) {  // what else is expected depends on the family

@@ -9,6 +9,7 @@
 
 #include "kernels/attention.h"
 #include "kernels/backend.h"
+#include "quant/core/mapped_file.h"
 #include "quant/core/tensor.h"
 
 namespace qfid::eval {
@@ -33,6 +34,7 @@ struct ModelConfig {
 
 /// Reads DIRECTORY/config.json. Error{input} with every problem at once, each "PATH: key: what, expected ..., found ...".
 ModelConfig read_config(const std::filesystem::path& directory);
+ModelConfig read_config(const quant::MappedFile& file);
 
 /// Linear weights are [out, in]; an absent tensor (no bias, no gate, tied head) is empty.
 struct DecoderWeights {

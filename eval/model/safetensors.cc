@@ -4,6 +4,7 @@
 #include <array>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 #include "eval/json/json_file.h"
 #include "quant/codec.h"
@@ -63,11 +64,11 @@ TensorInfo read_entry(const std::string& where, const json& entry) {
   const auto width = std::find_if(widths.begin(), widths.end(), [&](const DtypeWidth& w) { return w.name == info.dtype; });
   if (width == widths.end()) fail(where, "unknown dtype \"" + info.dtype.substr(0, 40) + "\"");
   if (!entry["shape"].is_array()) fail(where, "shape must be an array");
-  std::uint64_t elements = 1;
+  std::int64_t elements = 1;  // of the dimensions so far, though the next be 0: whoever multiplies them can't overflow
   for (const json& dim : entry["shape"]) {
     const std::uint64_t n = unsigned_at(dim, where, "a dimension");
     if (n > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) ||
-        __builtin_mul_overflow(elements, n, &elements))
+        __builtin_mul_overflow(elements, static_cast<std::int64_t>(n), &elements))
       fail(where, "shape " + entry["shape"].dump() + " has more elements than can be counted");
     info.shape.push_back(static_cast<std::int64_t>(n));
   }
@@ -78,7 +79,8 @@ TensorInfo read_entry(const std::string& where, const json& entry) {
   if (info.begin > info.end)
     fail(where, "data_offsets [" + std::to_string(info.begin) + ", " + std::to_string(info.end) + "] end before they begin");
   std::uint64_t bytes = 0;
-  if (__builtin_mul_overflow(elements, width->bits / 8, &bytes) || bytes != info.end - info.begin)
+  if (__builtin_mul_overflow(static_cast<std::uint64_t>(elements), width->bits / 8, &bytes) ||
+      bytes != info.end - info.begin)
     fail(where, "shape " + shape_text(info.shape) + " of " + info.dtype +
                     " doesn't fill data_offsets: " + std::to_string(info.end - info.begin) + " bytes found");
   return info;
@@ -92,7 +94,7 @@ std::string shape_text(const std::vector<std::int64_t>& shape) {
   return text + "]";
 }
 
-SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : file_(path) {
+SafetensorsFile::SafetensorsFile(quant::MappedFile file) : file_(std::move(file)) {
   read_header();
   check_tiling();
 }

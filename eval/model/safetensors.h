@@ -22,7 +22,7 @@ std::string shape_text(const std::vector<std::int64_t>& shape);  ///< "[2, 3]"
 class SafetensorsFile {
  public:
   /// Error{input} naming path, tensor, what was expected and found.
-  explicit SafetensorsFile(const std::filesystem::path& path);
+  explicit SafetensorsFile(quant::MappedFile file);
 
   const std::map<std::string, TensorInfo>& tensors() const { return tensors_; }
   const std::filesystem::path& path() const { return file_.path(); }

@@ -6,13 +6,18 @@
 #include <filesystem>
 #include <span>
 #include <string>
+#include <string_view>
 
 namespace qfid::quant {
 
 class MappedFile {
  public:
-  /// Error{input} naming path and reason; anything but a regular file is refused, and never waited for.
-  explicit MappedFile(const std::filesystem::path& path);
+  /// Error{input} naming path and reason; anything but a regular file is refused, and never waited for. Not explicit:
+  /// readers take a MappedFile, and so a path too.
+  MappedFile(const std::filesystem::path& path);
+  /// What is in memory already and must outlive this, under a file's name: readers of files read it as one.
+  MappedFile(const std::filesystem::path& name, std::string_view content)
+      : path_(name), data_(reinterpret_cast<const std::byte*>(content.data())), size_(content.size()), mapped_(false) {}
   MappedFile(MappedFile&& other) noexcept;
   MappedFile& operator=(MappedFile&& other) noexcept;
   ~MappedFile();
@@ -26,6 +31,7 @@ class MappedFile {
   std::filesystem::path path_;
   const std::byte* data_ = nullptr;
   std::size_t size_ = 0;
+  bool mapped_ = true;  ///< else someone else's
 };
 
 }  // namespace qfid::quant

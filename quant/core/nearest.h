@@ -29,7 +29,9 @@ std::string nearest(std::string_view word, const Words& words) {
   std::string best;
   std::size_t least = std::max<std::size_t>(1, word.size() / 2) + 1;
   for (const auto& candidate : words) {
-    const std::size_t distance = edit_distance(word, candidate);
+    const std::string_view other(candidate);
+    if (std::max(word.size(), other.size()) - std::min(word.size(), other.size()) >= least) continue;  // the least it can be
+    const std::size_t distance = edit_distance(word, other);
     if (distance < least) {
       least = distance;
       best = std::string(candidate);

@@ -76,8 +76,10 @@ TEST_CASE("headers we write are NumPy's: version 1.0, aligned to 64 bytes, endin
     CHECK(header.back() == '\n');
   }
   const TemporaryDirectory dir;
-  CHECK(read_tokens(dir.write("t.npy", npy_header("'<u2'", {2}) + little_endian(std::vector<std::uint16_t>{3, 4}))) ==
-        std::vector<std::int32_t>{3, 4});
+  const std::string file = npy_header("'<u2'", {2}) + little_endian(std::vector<std::uint16_t>{3, 4});
+  CHECK(read_tokens(dir.write("t.npy", file)) == std::vector<std::int32_t>{3, 4});
+  CHECK(read_tokens(quant::MappedFile("t.npy", file)) ==
+        std::vector<std::int32_t>{3, 4});  // bytes in memory are read as a file
 }
 
 TEST_CASE("long headers we write have their length in both bytes") {

@@ -140,7 +140,8 @@ TEST_CASE("every mistake has its place and its remedy") {
       {"bigram_backcopy and tokens",
        "version: 1\nname: t\nmodels: {m: {path: " + path + "}}\ndata:\n  tokens: x.npy\n  context: 8\n  protocol: gptq\n" +
            "  bigram_backcopy: {tables: " + path + "/nothing}\ntargets: {t: {}}",
-       "5:11: tokens doesn't go with bigram_backcopy\n6:12: context doesn't go with bigram_backcopy\n7:13: bigram_backcopy is scored "
+       "5:11: tokens doesn't go with bigram_backcopy\n6:12: context doesn't go with bigram_backcopy\n7:13: bigram_backcopy "
+       "is scored "
        "under protocol window, found gptq\n8:29: directory of tables \"" +
            path + "/nothing\" doesn't exist (looked for " + path + "/nothing)"},
       {"bigram_backcopy of too many tokens",
@@ -224,6 +225,12 @@ TEST_CASE("mistakes on the command line") {
   CHECK(error_of(good, {"data.windos=8"}).find("--set data.windos=8: unknown key \"windos\" in data") != std::string::npos);
   CHECK(error_of(good, {"nonsense"}) == "--set nonsense: expected KEY=VALUE, e.g. data.windows=8");
   CHECK(error_of(good, {"data.windows=many"}).find("expected a whole number") != std::string::npos);
+  std::string deep = "a";
+  for (int i = 0; i < 100'000; ++i) deep += ".a";
+  CHECK(error_of(good, {deep + "=1"}).ends_with("nested deeper than 32 levels"));
+  CHECK(error_of(good, {"a.b=" + std::string(31, '[') + std::string(31, ']')}).ends_with("nested deeper than 32 levels"));
+  CHECK(error_of(good, {"a.b=" + std::string(30, '[') + std::string(30, ']')}).find("unknown key \"a\"") !=
+        std::string::npos);
   CHECK(error_of(good).empty());
   CHECK_THROWS_AS(read_spec("/nowhere/x.yaml"), quant::Error);
 }

@@ -110,6 +110,36 @@ TEST_CASE("without a log nothing is written; a log that ends early is an error")
   CHECK(refused > 10);
 }
 
+TEST_CASE("what no run writes is refused: counts that overflow, more rows than are sampled, places without end") {
+  const auto code_of = [](const auto& fill_in) {
+    LayerTables written(8, 64), read(8, 64);
+    quant::ByteWriter log;
+    written.log_to(&log);
+    fill_in(written);
+    quant::ByteReader from(log.bytes());
+    return tests::failure_of([&] { read.replay(from); }).code;
+  };
+  const std::int64_t many = std::int64_t{1} << 40;
+  CHECK(code_of([&](LayerTables& t) { t.add_codes(0, "fc1", {many, 0, 0, 0}); }) == 0);
+  CHECK(code_of([&](LayerTables& t) { t.add_codes(0, "fc1", {many + 1, 0, 0, 0}); }) == 3);
+  CHECK(code_of([&](LayerTables& t) { t.add_codes(0, "fc1", {5, 0, -1, 0}); }) == 3);
+  CHECK(code_of([&](LayerTables& t) { t.add_prob_counts(0, {{1, many + 1, 0}}, 1); }) == 3);
+  CHECK(code_of([&](LayerTables& t) { t.samples().add_recoded(0, {{1, 2}}, {{1, 2}}); }) == 3);
+  CHECK(code_of([&](LayerTables& t) {
+          t.samples().add_divergence(0, "local", std::vector<kernels::RowDivergence>(8 * 64), 8, 1);
+        }) == 0);
+  CHECK(code_of([&](LayerTables& t) {
+          for (int i = 0; i < 2; ++i)
+            t.samples().add_divergence(0, "local", std::vector<kernels::RowDivergence>(5 * 64), 5, 1);
+        }) == 3);
+  quant::ByteWriter log;  // 2^60 windows of no rows
+  note(&log, Observation::divergence, 0, std::string("local"), std::int64_t{1} << 60, 1, std::vector<std::uint8_t>{},
+       std::vector<double>{});
+  LayerTables read(8, 64);
+  quant::ByteReader from(log.bytes());
+  CHECK(tests::failure_of([&] { read.replay(from); }).code == 3);
+}
+
 TEST_CASE("attention sinks replayed are the same; a place that isn't there is an error") {
   const auto add = [](AttentionSinks& sinks) {
     sinks.add_attention(1, {0.1, 0.7}, {0.3, 0.2});
