@@ -62,13 +62,13 @@ class ConfigReader {
     for (std::string_view w : allowed) list += (list.empty() ? "" : ", ") + std::string(w);
     if (!from.contains(key)) {
       problem(shown, "missing, expected one of " + list);
-      return std::string(allowed[0]);
+      return {};
     }
     const std::string found = from[key].is_string() ? from[key].template get<std::string>() : from[key].dump().substr(0, 40);
     for (std::string_view w : allowed)
       if (found == w) return found;
     problem(shown, "expected one of " + list + ", found " + found.substr(0, 40) + quant::did_you_mean(found, allowed));
-    return std::string(allowed[0]);
+    return {};
   }
 
   const json& object() const { return object_; }

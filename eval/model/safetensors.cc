@@ -22,26 +22,26 @@ constexpr std::uint64_t largest_header = 100'000'000;  // the format's own limit
 
 struct DtypeWidth {
   std::string_view name;
-  std::uint64_t bits;
+  std::uint64_t bytes;  ///< of an element
 };
 /// Every dtype of the format; only F32, BF16 and F16 can be loaded.
-constexpr std::array<DtypeWidth, 17> widths{{{"BOOL", 8},
-                                             {"U8", 8},
-                                             {"I8", 8},
-                                             {"F8_E5M2", 8},
-                                             {"F8_E4M3", 8},
-                                             {"I16", 16},
-                                             {"U16", 16},
-                                             {"F16", 16},
-                                             {"BF16", 16},
-                                             {"I32", 32},
-                                             {"U32", 32},
-                                             {"F32", 32},
-                                             {"F64", 64},
-                                             {"I64", 64},
-                                             {"U64", 64},
-                                             {"F8_E8M0", 8},
-                                             {"C64", 64}}};
+constexpr std::array<DtypeWidth, 17> widths{{{"BOOL", 1},
+                                             {"U8", 1},
+                                             {"I8", 1},
+                                             {"F8_E5M2", 1},
+                                             {"F8_E4M3", 1},
+                                             {"I16", 2},
+                                             {"U16", 2},
+                                             {"F16", 2},
+                                             {"BF16", 2},
+                                             {"I32", 4},
+                                             {"U32", 4},
+                                             {"F32", 4},
+                                             {"F64", 8},
+                                             {"I64", 8},
+                                             {"U64", 8},
+                                             {"F8_E8M0", 1},
+                                             {"C64", 8}}};
 
 [[noreturn]] void fail(const std::string& where, const std::string& what) {
   throw Error(ErrorKind::input, where + ": " + what);
@@ -79,7 +79,7 @@ TensorInfo read_entry(const std::string& where, const json& entry) {
   if (info.begin > info.end)
     fail(where, "data_offsets [" + std::to_string(info.begin) + ", " + std::to_string(info.end) + "] end before they begin");
   std::uint64_t bytes = 0;
-  if (__builtin_mul_overflow(static_cast<std::uint64_t>(elements), width->bits / 8, &bytes) ||
+  if (__builtin_mul_overflow(static_cast<std::uint64_t>(elements), width->bytes, &bytes) ||
       bytes != info.end - info.begin)
     fail(where, "shape " + shape_text(info.shape) + " of " + info.dtype +
                     " doesn't fill data_offsets: " + std::to_string(info.end - info.begin) + " bytes found");

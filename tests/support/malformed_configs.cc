@@ -68,6 +68,9 @@ void add_words(std::vector<MalformedModel>& all) {
   all.push_back(value_case("bos_token_id", 16, "expected a whole number from 0 to 15, found 16"));
   all.push_back(value_case("bos_token_id", -1, "expected a whole number from 0 to 15, found -1"));
   all.push_back(value_case("num_attention_heads", 3, "3 doesn't divide hidden_size 8"));
+  all.push_back(value_case("word_embed_proj_dim", 1048577,
+                           "expected a whole number from 1 to 1048576, found 1048577\n"
+                           "word_embed_proj_dim: differs from hidden_size: projected embeddings are not supported"));
   all.push_back(value_case("word_embed_proj_dim", 4, "differs from hidden_size: projected embeddings are not supported"));
   all.push_back(config_case(
       "default BOS outside a small vocabulary", [](json& c) { c["vocab_size"] = 2; },

@@ -27,6 +27,7 @@ struct Content {
 
 std::vector<Content> contents() {
   const std::string a = "tensor \"a\": ", b = "tensor \"b\": ";
+  const std::string longer(250, 'n'), cut = "tensor \"" + longer.substr(0, 200) + "\": ";
   const std::string good = R"({"dtype": "F32", "shape": [1], "data_offsets": [0, 4]})";
   return {
       {"empty", "", "too short for a safetensors header: 0 bytes, expected at least 8"},
@@ -64,6 +65,7 @@ std::vector<Content> contents() {
       {"no offsets", entry(R"({"dtype": "F32", "shape": [1]})"), a + "missing key \"data_offsets\""},
       {"dtype is a number", entry(R"({"dtype": 32, "shape": [1], "data_offsets": [0, 4]})"), a + "dtype must be a string"},
       {"unknown dtype", entry(R"({"dtype": "F128", "shape": [1], "data_offsets": [0, 4]})"), a + "unknown dtype \"F128\""},
+      {"no letters in a dtype", entry(R"({"dtype": "", "shape": [1], "data_offsets": [0, 4]})"), a + "unknown dtype \"\""},
       {"dtype in small letters", entry(R"({"dtype": "f32", "shape": [1], "data_offsets": [0, 4]})"),
        a + "unknown dtype \"f32\""},
       {"shape is a number", f32("1"), a + "shape must be an array"},
@@ -75,6 +77,8 @@ std::vector<Content> contents() {
        a + "a dimension must be a whole number >= 0, found 1.8446744073709552e+19"},
       {"dimension above 2^63", f32("[9223372036854775808]"),
        a + "shape [9223372036854775808] has more elements than can be counted"},
+      {"most elements that can be counted", f32("[9223372036854775807]"),
+       a + "shape [9223372036854775807] of F32 doesn't fill data_offsets: 4 bytes found"},
       {"shape overflows", f32("[8589934592, 8589934592]"),
        a + "shape [8589934592,8589934592] has more elements than can be counted"},
       {"shape overflows to zero bytes", f32("[4611686018427387904]", "[0, 0]"),
@@ -86,6 +90,18 @@ std::vector<Content> contents() {
       {"offsets reversed", f32("[1]", "[4, 0]"), a + "data_offsets [4, 0] end before they begin"},
       {"too few bytes", f32("[2]"), a + "shape [2] of F32 doesn't fill data_offsets: 4 bytes found"},
       {"too many bytes", f32("[]", "[0, 8]"), a + "shape [] of F32 doesn't fill data_offsets: 8 bytes found"},
+      {"too few bytes from an offset on", f32("[2]", "[1, 5]"),
+       a + "shape [2] of F32 doesn't fill data_offsets: 4 bytes found"},
+      {"a long name, no entry", raw_safetensors("{\"" + longer + "\": 7}"),
+       cut + "expected an object with dtype, shape and data_offsets"},
+      {"a long name, a gap",
+       raw_safetensors("{\"" + longer + R"(": {"dtype": "U8", "shape": [1], "data_offsets": [2, 3]}})"),
+       cut + "leaves a gap: begins at byte 2, expected 0"},
+      {"a long name, cut short",
+       raw_safetensors("{\"" + longer + R"(": {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}})", zeros(3)),
+       cut + "ends at byte 4 of a data area of 3 bytes: file cut short"},
+      {"a long duplicate", raw_safetensors("{\"" + longer + "\": 7, \"" + longer + "\": 7}"),
+       "duplicate key \"" + longer.substr(0, 100) + "\""},
       {"gap at the start", f32("[0]", "[4, 4]"), a + "leaves a gap: begins at byte 4, expected 0"},
       {"gap", u8_pair("[0, 4]", "[5, 9]", 9), b + "leaves a gap: begins at byte 5, expected 4"},
       {"overlap", u8_pair("[0, 4]", "[2, 6]", 6), b + "overlaps the tensor before it: begins at byte 2, expected 4"},
