@@ -9,6 +9,7 @@
 #include <cstring>
 #include <format>
 #include <sstream>
+#include <string_view>
 
 namespace qfid::eval {
 
@@ -114,8 +115,8 @@ std::size_t first_bad_byte(const std::string& text) {
 Position position_of(const std::string& text, std::size_t byte) {
   const auto end = text.begin() + static_cast<std::ptrdiff_t>(byte);
   const auto line = std::count(text.begin(), end, '\n');
-  const std::size_t start = text.rfind('\n', byte == 0 ? 0 : byte - 1);
-  return {static_cast<int>(line) + 1, static_cast<int>(byte - (line == 0 ? 0 : start + 1)) + 1};
+  const std::size_t line_begin = std::string_view(text).substr(0, byte).rfind('\n') + 1;  // 0 on the first line
+  return {static_cast<int>(line) + 1, static_cast<int>(byte - line_begin) + 1};
 }
 
 }  // namespace
