@@ -222,6 +222,12 @@ bool Journal::keep(const std::string& unit, std::string_view content) {
   return true;
 }
 
+void Journal::reread() {
+  units_.clear();
+  file_.reread();
+  if (const std::optional<JournalContent> found = content_of(file_)) units_ = found->units;
+}
+
 void Journal::finish(const RunOutcome& outcome) {
   ByteWriter last;
   last.number(Kind::outcome);

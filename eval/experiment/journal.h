@@ -60,11 +60,13 @@ class Journal : public UnitStore {
   std::optional<std::string_view> find(const std::string& unit) const override;
   bool keep(const std::string& unit, std::string_view content) override;
   bool keeps() const override { return !options_.forgets; }
-  bool takes(std::int64_t index) const override {
+  bool takes(std::int64_t index) override {
     return !options_.shard || index % options_.shard->count == options_.shard->index;
   }
   void skipped(const std::string&) override {}
 
+  /// From now on find() knows what was kept since begin(), too. What it returned before is no longer valid.
+  void reread();
   /// The run is complete, its files are written.
   void finish(const RunOutcome& outcome);
   /// Of a run that was finished when begin() was called.

@@ -164,6 +164,13 @@ void JournalFile::scan() {
   torn_bytes_ = found.torn_bytes;
 }
 
+void JournalFile::reread() {
+  records_.clear();
+  mapped_.reset();
+  end_ = count_ = 0;
+  scan();
+}
+
 void JournalFile::append(std::string_view content) {
   std::uint64_t at = std::max<std::uint64_t>(end_, magic.size());
   int error = end_ == 0 ? write_at(file_, magic, 0) : 0;

@@ -41,13 +41,15 @@ class JournalFile {
   ~JournalFile();
 
   const std::filesystem::path& path() const { return path_; }
-  /// The records that were there when it was opened; valid as long as this.
+  /// The records that were there when it was opened, or read again; valid until then, or as long as this.
   const std::vector<std::string_view>& records() const { return records_; }
   /// Bytes of a torn tail that were left out, and cut off for append.
   std::uint64_t torn_bytes() const { return torn_bytes_; }
 
   /// Error{input} when it can't be written: then the file is as before.
   void append(std::string_view content);
+  /// records() are those that are there now. Errors as on opening.
+  void reread();
   /// A file of these records in its place, all at once: records() is empty afterwards, and what comes is appended to the new
   /// file. Error{input}: the old file is still there.
   void replace(const std::vector<std::string_view>& contents);

@@ -41,7 +41,8 @@ void LaterPasses::attempt_pass(const std::string& unit, const std::string& what,
     seconds += replay_pass(unit, *known, record_);
     return;
   }
-  if (!units_.take(unit)) return;
+  if (stop_.load()) record_.interrupted = true;
+  if (record_.interrupted || !units_.take(unit)) return;
   const Clock::time_point start = Clock::now();
   const PassLog log(record_);
   try {

@@ -27,7 +27,7 @@ class MergedUnits : public UnitStore {
   bool keep(const std::string&, std::string_view) override { return true; }
   bool keeps() const override { return false; }
   bool computes() const override { return false; }
-  bool takes(std::int64_t) const override { return false; }
+  bool takes(std::int64_t) override { return false; }
   void skipped(const std::string& unit) override { missing_.push_back(unit); }
 
  private:

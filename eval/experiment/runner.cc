@@ -60,6 +60,7 @@ class Runner {
     for (const ModelSpec& model : spec_.models) {
       const CheckedModel checked = check_model(spec_, model, corpus_);
       total_windows_ += checked.size.windows;
+      plan(model, checked);
       if (!spec_.dump.directory.empty() && !(traits(spec_.data.protocol).one_length && corpus_.row == 0))
         throw Error(ErrorKind::usage, spec_.file.string() + ": --dump needs windows of one length, those of protocol " +
                                           std::string(to_string(spec_.data.protocol)) + (corpus_.row == 0 ? "" : ", rows,") +
@@ -83,6 +84,12 @@ class Runner {
     if (spec_.dump.directory.empty()) return;
     require_dump_fits(spec_.dump, dumped);
     dump_.emplace(spec_.dump.directory);
+  }
+
+  void plan(const ModelSpec& model, const CheckedModel& checked) {
+    const std::vector<Window> windows = evaluation_windows(spec_, checked.config, corpus_, checked.size);
+    for (std::string& id : unit_ids(spec_, model.name, chunks_of(windows, spec_.run.chunk_windows)))
+      planned_.push_back(std::move(id));
   }
 
   void provenance() {
@@ -113,6 +120,7 @@ class Runner {
     for (const ModelSpec& model : spec_.models) model_hashes_[model.name] = Checkpoint::open(model.path).content_hash();
     RunIdentity identity = identity_of(spec_, record_.provenance, model_hashes_, backends_);
     identity.started = record_.timings.started;
+    store_.plan(planned_);
     const bool goes_on = store_.begin(identity);
     record_.timings.started = identity.started;
     take_machine(record_.provenance, identity.machine);
@@ -346,6 +354,7 @@ class Runner {
   Backends backends_;
   UnitStore& store_;
   std::map<std::string, std::string> model_hashes_;  ///< where a store asks for them
+  std::vector<std::string> planned_;                 ///< units of all models
   std::int64_t next_unit_ = 0;
   bool partial_ = false;        ///< chunks are another process's: there is nothing to make runs of
   double earlier_seconds_ = 0;  ///< of units that other processes computed

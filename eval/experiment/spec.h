@@ -67,8 +67,9 @@ struct OverrideSpec {
 struct TargetSpec {
   std::string name;
   std::string backend = "cpu";
-  int device = 0;           ///< of backend gpu
-  bool fast_accum = false;  ///< of FP8 products on backend gpu
+  int device = 0;              ///< of backend gpu
+  bool device_chosen = false;  ///< by the configuration
+  bool fast_accum = false;     ///< of FP8 products on backend gpu
   kernels::ExecutionMode mode = kernels::ExecutionMode::real;
   std::string preset;  ///< the preset's name, "" when none
   LinearSchemes linear;

@@ -199,6 +199,7 @@ class SpecBuilder {
     const YamlNode* n = node.find("device");
     if (n == nullptr) return;
     t.device = static_cast<int>(whole(*n));
+    t.device_chosen = true;
     if (t.backend != "gpu") problems_.add(*n, "device chooses a GPU, expected backend: gpu");
   }
 

@@ -32,6 +32,9 @@ class UnitStore {
  public:
   virtual ~UnitStore() = default;
 
+  /// Once, before begin(): the ids of all units of all models, in the order in which they are asked for; a unit's place is
+  /// its number.
+  virtual void plan(const std::vector<std::string>&) {}
   /// Once, when everything is known and nothing is computed. False: the run is finished, and nothing is to be done. A store
   /// of a run that began earlier, or elsewhere, puts that run's machine and start into `identity`. Error{usage} naming what
   /// differs.
@@ -47,8 +50,9 @@ class UnitStore {
   virtual bool keeps() const = 0;
   /// Whether units are computed here; otherwise those that can't be found are missing.
   virtual bool computes() const { return true; }
-  /// Whether this process sees to unit number `index` when it isn't finished.
-  virtual bool takes(std::int64_t index) const = 0;
+  /// Whether this process sees to unit number `index` when it isn't finished. Asked in rising order, from each model's first
+  /// unit on twice.
+  virtual bool takes(std::int64_t index) = 0;
   /// Told of units that are neither finished nor this process's.
   virtual void skipped(const std::string& unit) = 0;
 };
@@ -61,7 +65,7 @@ class NoStore : public UnitStore {
   bool keep(const std::string&, std::string_view) override { return true; }
   bool identifies() const override { return false; }
   bool keeps() const override { return false; }
-  bool takes(std::int64_t) const override { return true; }
+  bool takes(std::int64_t) override { return true; }
   void skipped(const std::string&) override {}
 };
 
