@@ -118,12 +118,23 @@ int flushed(int code) {
   return complain("can't write to standard output", code == 0 ? 3 : code);
 }
 
-int guarded(const std::function<int()>& work) {
+using Complain = std::function<int(const std::string& message, int code)>;
+
+int guarded(const std::function<int()>& work, const Complain& say = complain) {
   try {
     return flushed(work());
-  } catch (const quant::Error& error) { return complain(error.what(), error.exit_code()); } catch (const std::bad_alloc&) {
-    return complain("out of memory", 4);
-  } catch (const std::exception& error) { return complain(std::string("internal error: ") + error.what(), 5); }
+  } catch (const quant::Error& error) { return say(error.what(), error.exit_code()); } catch (const std::bad_alloc&) {
+    return say("out of memory", 4);
+  } catch (const std::exception& error) { return say(std::string("internal error: ") + error.what(), 5); }
+}
+
+/// What the process needs before it does anything.
+void settle() {
+  hold_standard_streams();
+  // Activations of a few MiB come and go thousands of times: keep their pages instead of returning them to the system.
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  mallopt(M_TRIM_THRESHOLD, 512 << 20);
+  std::signal(SIGPIPE, SIG_IGN);
 }
 
 /// CLI11 would say that an unknown command "was not expected"; we say which ones there are.
@@ -151,12 +162,8 @@ std::string printable(std::string_view text) {
 }
 
 int run_cli(int argc, const char* const* argv) {
-  hold_standard_streams();
+  settle();
   if (unknown_command(argc, argv)) return 2;
-  // Activations of a few MiB come and go thousands of times: keep their pages instead of returning them to the system.
-  mallopt(M_MMAP_THRESHOLD, 32 << 20);
-  mallopt(M_TRIM_THRESHOLD, 512 << 20);
-  std::signal(SIGPIPE, SIG_IGN);
   CLI::App app{"qfid: how faithful is a quantized transformer, and who is to blame?"};
   app.footer(footer);
   app.set_version_flag("--version", "qfid " + tool_version() + " (" + git_commit() + ")");
@@ -209,6 +216,27 @@ int run_cli(int argc, const char* const* argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) { return flushed(app.exit(error) == 0 ? 0 : 2); }
   return guarded(work);
+}
+
+int run_cli(int argc, const char* const* argv, const RunProgram& program) {
+  settle();
+  CLI::App app{program.summary};
+  app.set_version_flag("--version", program.name + " " + tool_version() + " (" + git_commit() + ")");
+  app.require_subcommand(1);
+  RunOptions options;
+  CLI::App* const run = app.add_subcommand("run", program.summary);
+  add_run(*run, options);
+  run->add_option("--lost-after", *program.lost_after,
+                  "Seconds of silence after which a rank counts as lost and its unit goes to another (default 60)")
+      ->check(CLI::Range(1.0, 1e6));
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) { return flushed(app.exit(error) == 0 ? 0 : 2); }
+  return guarded([&] { return program.run(options); },
+                 [&](const std::string& message, int code) {
+                   program.complain(message, code);
+                   return code;
+                 });
 }
 
 }  // namespace qfid::eval

@@ -3,8 +3,22 @@
 //   5 internal, or a run failed midway   130 interrupted
 #pragma once
 
+#include <functional>
+#include <string>
+
+#include "eval/cli/commands.h"
+
 namespace qfid::eval {
 
 int run_cli(int argc, const char* const* argv);
+
+/// Another program with the command `run` alone, whose options are qfid's: what it does is its own.
+struct RunProgram {
+  std::string name, summary;
+  std::function<int(const RunOptions&)> run;
+  std::function<void(const std::string& message, int code)> complain;  ///< told of what ends the program
+  double* lost_after;                                                  ///< where --lost-after goes, seconds
+};
+int run_cli(int argc, const char* const* argv, const RunProgram& program);
 
 }  // namespace qfid::eval

@@ -18,7 +18,7 @@ struct RunOptions {
   std::string shard;  ///< "I/N" or "slurm"; "" = the whole run
 };
 
-int command_run(const RunOptions& options);
+int command_run(const RunOptions& options);  // run_parts.h has it with another way to execute
 struct PlanOptions {
   std::string pilot;
   double time_budget = 0;  ///< seconds; 0 = none

@@ -127,17 +127,17 @@ int end_of_shard(Journal& journal, const Shard& shard, const ExperimentRecord& r
   return code;
 }
 
-void require_can_be_split(const Spec& spec) {
+}  // namespace
+
+void require_can_be_split(const Spec& spec, const std::string& by) {
   for (const GateSpec& gate : spec.gates)
     if (!gate.exact.empty())
-      throw quant::Error(quant::ErrorKind::usage,
-                         spec.file.string() + ": gate \"" + gate.name +
-                             "\" is exact: its hashes go over all windows in one chain, which --shard can't split");
+      throw quant::Error(quant::ErrorKind::usage, spec.file.string() + ": gate \"" + gate.name +
+                                                      "\" is exact: its hashes go over all windows in one chain, which " +
+                                                      by + " can't split");
   if (!spec.dump.directory.empty())
-    throw quant::Error(quant::ErrorKind::usage, "--dump writes files of whole tensors, which --shard can't split");
+    throw quant::Error(quant::ErrorKind::usage, "--dump writes files of whole tensors, which " + by + " can't split");
 }
-
-}  // namespace
 
 Spec spec_of(const RunOptions& options) {
   Spec spec = read_spec(options.config, options.sets);
@@ -182,10 +182,15 @@ RunOutcome deliver(ExperimentRecord& record, const std::vector<GateSpec>& gates,
 }
 
 int command_run(const RunOptions& options) {
+  return command_run(options, [](const Spec& spec, const ProgressCallback& progress, const std::atomic<bool>& stop,
+                                 Journal& journal) { return run_experiment(spec, progress, stop, journal); });
+}
+
+int command_run(const RunOptions& options, const RunExecutor& execute) {
   Spec spec = spec_of(options);
   spec.dump = {options.dump, options.dump_limit};
   const std::optional<Shard> shard = shard_of(options.shard);
-  if (shard) require_can_be_split(spec);
+  if (shard) require_can_be_split(spec, "--shard");
   const std::filesystem::path out = directory_of(options, spec, shard);
   const SavedBaselines saved = load_baselines(spec.gates);
   // Whether results can be written is known before hours are spent.
@@ -195,7 +200,7 @@ int command_run(const RunOptions& options) {
     if (always || !options.quiet) note(text);
   };
   Journal journal(out, {options.restart, !options.dump.empty(), shard, origin_of(options), say});
-  ExperimentRecord record = run_experiment(spec, progress_line(options.quiet, stop), stop, journal);
+  ExperimentRecord record = execute(spec, progress_line(options.quiet, stop), stop, journal);
   if (journal.outcome()) return finished_already(out, *journal.outcome(), options);
   if (!journal.failure().empty()) {
     judge(record, spec.gates, saved);

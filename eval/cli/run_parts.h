@@ -1,7 +1,9 @@
 // What run and merge share.
 #pragma once
 
+#include <atomic>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -11,6 +13,7 @@
 #include "eval/experiment/gates.h"
 #include "eval/experiment/journal.h"
 #include "eval/experiment/record.h"
+#include "eval/experiment/runner.h"
 #include "eval/experiment/saved_baseline.h"
 #include "eval/experiment/spec.h"
 
@@ -23,6 +26,14 @@ RunOptions options_of(std::string_view origin);
 
 /// "I/N", or "slurm" for the place that SLURM_ARRAY_TASK_ID has in its job array; nothing for "". Error{usage}.
 std::optional<Shard> shard_of(const std::string& written);
+
+/// How a run's units come about: run_experiment() with `journal`, or what leaves in `journal` and returns the same.
+/// `progress` isn't callable where none is wanted.
+using RunExecutor = std::function<ExperimentRecord(const Spec& spec, const ProgressCallback& progress,
+                                                   const std::atomic<bool>& stop, Journal& journal)>;
+int command_run(const RunOptions& options, const RunExecutor& execute);
+/// Error{usage} for what can't be computed in parts; `by`: what asks for parts.
+void require_can_be_split(const Spec& spec, const std::string& by);
 
 /// Everything that differs between two runs of the same thing.
 void leave_out_timings(ExperimentRecord& record);
