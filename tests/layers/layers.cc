@@ -29,6 +29,7 @@ constexpr Package packages[] = {
     {"nlohmann/", "nlohmann_json::", "eval/"},
     {"yaml-cpp/", "yaml-cpp::", "eval/experiment/yaml_tree"},
     {"CLI/", "CLI11::", "eval/cli/"},
+    {"mpi.h", "MPI::", "eval/mpi/post"},
     {"xxhash.h", "xxHash::", "eval/"},
     {"pcre2.h", "PCRE2::", "eval/data/unicode_regex"},
     {"pugixml.hpp", "pugixml::", "eval/report/junit"},
