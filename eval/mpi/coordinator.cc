@@ -137,6 +137,10 @@ void Coordinator::drop(Desk& desk, int rank, State state, const std::string& why
   dropped.before_lost = dropped.state;
   dropped.state = state;
   const std::string unit = desk.release(rank, !why.empty());
+  if (why.empty() && desk.stops()) {
+    dropped.state = State::stopped;
+    return;
+  }
   failures_[(why.empty() ? "was asked to stop" : why) + (unit.empty() ? "" : ": " + unit)].push_back(rank);
   if (opened_) tell_failures(true);
 }

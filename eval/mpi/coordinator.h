@@ -28,7 +28,7 @@ class Coordinator {
 
  private:
   class Desk;  // coordinator_desk.h: what both threads share
-  enum class State : std::uint8_t { starting, joined, left, lost };
+  enum class State : std::uint8_t { starting, joined, left, stopped, lost };
   struct Rank {
     State state = State::starting, before_lost = State::starting;
     double heard = 0;  ///< when, by clock_

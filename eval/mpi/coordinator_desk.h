@@ -38,6 +38,7 @@ class Coordinator::Desk : public UnitDesk {
   /// What `rank` had, in words; "" = nothing.
   std::string release(int rank, bool lost);
   bool is_done();
+  bool stops() const { return stop_.load(); }  ///< the whole job was told to stop
   void rethrow() const;
   std::pair<std::int64_t, std::int64_t> progress();  ///< finished units, all
 
