@@ -6,7 +6,7 @@
 #include "eval/json/json_cursor.h"
 #include "eval/json/json_file.h"
 #include "quant/core/error.h"
-#include "quant/core/mapped_file.h"
+#include "quant/core/input_file.h"
 
 namespace qfid::eval {
 
@@ -79,7 +79,7 @@ Documents parse_documents(std::string_view name) {
 }
 
 std::vector<std::string> read_documents(const std::filesystem::path& path, Documents documents) {
-  const quant::MappedFile file(path);
+  const quant::FileContent file(path);
   const std::string_view text = file.text();
   require_utf8(text, path.string());
   std::vector<std::string> all;

@@ -1,11 +1,13 @@
 #include "eval/data/npy.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cstring>
 #include <optional>
+#include <span>
 
 #include "quant/core/error.h"
-#include "quant/core/mapped_file.h"
+#include "quant/core/input_file.h"
 
 namespace qfid::eval {
 
@@ -106,10 +108,13 @@ class DictReader {
   std::string path_;
 };
 
-Header read_header(const quant::MappedFile& file) {
+Header read_header(const quant::InputFile& file) {
   const std::string path = file.path().string();
   const auto fail = [&](const std::string& what) { throw quant::Error(quant::ErrorKind::input, path + ": " + what); };
-  const std::string_view text = file.text();
+  constexpr std::size_t longest = 65536;  // of the header itself
+  std::string start(static_cast<std::size_t>(std::min<std::uint64_t>(file.size(), 12 + longest)), '\0');
+  file.read(0, std::as_writable_bytes(std::span(start)));
+  const std::string_view text = start;
   if (!text.starts_with("\x93NUMPY")) fail("not a .npy file: doesn't begin with \\x93NUMPY");
   if (text.size() < 10) fail("cut short in its header");
   const int major = static_cast<unsigned char>(text[6]);
@@ -120,27 +125,31 @@ Header read_header(const quant::MappedFile& file) {
   if (text.size() < 8 + width) fail("cut short in its header");
   std::size_t length = 0;
   for (std::size_t i = width; i-- > 0;) length = length << 8 | static_cast<unsigned char>(text[8 + i]);
-  if (length > text.size() - 8 - width) fail("header length " + std::to_string(length) + " reaches beyond the file");
-  if (length > 65536) fail("header length " + std::to_string(length) + " is above 65536");
+  if (length > file.size() - 8 - width) fail("header length " + std::to_string(length) + " reaches beyond the file");
+  if (length > longest) fail("header length " + std::to_string(length) + " is above 65536");
   Header header = DictReader(text.substr(8 + width, length), path).read();
   header.data_begin = 8 + width + length;
   return header;
 }
 
 template <class T>
-std::vector<std::int32_t> converted(const std::byte* data, std::size_t n, const std::string& path,
+std::vector<std::int32_t> converted(const quant::InputFile& file, std::uint64_t begin, std::size_t n,
                                     std::optional<std::int32_t> also) {
-  std::vector<std::int32_t> tokens(n);
-  for (std::size_t i = 0; i < n; ++i) {
-    T value;
-    std::memcpy(&value, data + i * sizeof(T), sizeof(T));
-    const auto wide = static_cast<std::int64_t>(value);
-    if ((wide < 0 || wide > INT32_MAX) && !(also && wide == *also))
-      throw quant::Error(quant::ErrorKind::input, path + ": token " + std::to_string(i) + " is " + std::to_string(value) +
-                                                      ", expected a number from 0 to 2147483647" +
-                                                      (also ? " or " + std::to_string(*also) : ""));
-    tokens[i] = static_cast<std::int32_t>(value);
-  }
+  std::vector<std::int32_t> tokens;
+  tokens.reserve(n);
+  file.read_in_pieces(begin, n * sizeof(T), "", [&](std::span<const std::byte> bytes) {
+    for (std::size_t at = 0; at < bytes.size(); at += sizeof(T)) {
+      T value;
+      std::memcpy(&value, bytes.data() + at, sizeof(T));
+      const auto wide = static_cast<std::int64_t>(value);
+      if ((wide < 0 || wide > INT32_MAX) && !(also && wide == *also))
+        throw quant::Error(quant::ErrorKind::input, file.path().string() + ": token " + std::to_string(tokens.size()) +
+                                                        " is " + std::to_string(value) +
+                                                        ", expected a number from 0 to 2147483647" +
+                                                        (also ? " or " + std::to_string(*also) : ""));
+      tokens.push_back(static_cast<std::int32_t>(value));
+    }
+  });
   return tokens;
 }
 
@@ -152,7 +161,7 @@ std::string shape_text(const std::vector<std::int64_t>& shape) {
 
 /// How many numbers of `width` bytes (0: not of a type that was `expected`) the file holds. Error{input} where they aren't
 /// `rank` dimensions, called `what` in messages, or don't fill it.
-std::size_t count_of(const quant::MappedFile& file, const Header& header, std::size_t rank, const std::string& what,
+std::size_t count_of(const quant::InputFile& file, const Header& header, std::size_t rank, const std::string& what,
                      std::size_t width, const char* expected) {
   const auto fail = [&](const std::string& problem) {
     throw quant::Error(quant::ErrorKind::input, file.path().string() + ": " + problem);
@@ -160,7 +169,7 @@ std::size_t count_of(const quant::MappedFile& file, const Header& header, std::s
   if (header.shape.size() != rank) fail("expected " + what + ", found " + std::to_string(header.shape.size()));
   if (header.fortran) fail("fortran_order True, expected False");
   if (width == 0) fail("dtype '" + header.descr.substr(0, 40) + "', expected " + expected);
-  const std::size_t available = file.bytes().size() - header.data_begin;
+  const std::size_t available = file.size() - header.data_begin;
   std::uint64_t n = 1;
   bool fills = true;
   for (const std::int64_t dim : header.shape) {
@@ -174,26 +183,24 @@ std::size_t count_of(const quant::MappedFile& file, const Header& header, std::s
 }
 
 /// All of a file's numbers; `rank` dimensions, called `what` in messages.
-std::vector<std::int32_t> read_ids(const quant::MappedFile& file, const Header& header, std::size_t rank, const char* what,
+std::vector<std::int32_t> read_ids(const quant::InputFile& file, const Header& header, std::size_t rank, const char* what,
                                    std::optional<std::int32_t> also) {
-  const std::string path = file.path().string();
   const std::size_t width = header.descr == "<u2" ? 2 : header.descr == "<i4" ? 4 : header.descr == "<i8" ? 8 : 0;
   const std::size_t n = count_of(file, header, rank, what, width, "'<u2', '<i4' or '<i8'");
-  const std::byte* data = file.bytes().data() + header.data_begin;
-  if (width == 2) return converted<std::uint16_t>(data, n, path, also);
-  if (width == 4) return converted<std::int32_t>(data, n, path, also);
-  return converted<std::int64_t>(data, n, path, also);
+  if (width == 2) return converted<std::uint16_t>(file, header.data_begin, n, also);
+  if (width == 4) return converted<std::int32_t>(file, header.data_begin, n, also);
+  return converted<std::int64_t>(file, header.data_begin, n, also);
 }
 
 }  // namespace
 
-std::vector<std::int32_t> read_tokens(const quant::MappedFile& file) {
+std::vector<std::int32_t> read_tokens(const quant::InputFile& file) {
   return read_ids(file, read_header(file), 1, "one dimension (a row of tokens)", std::nullopt);
 }
 
 namespace {
 
-TokenRows rows_of(const quant::MappedFile& file, const Header& header, const char* what, std::optional<std::int32_t> also) {
+TokenRows rows_of(const quant::InputFile& file, const Header& header, const char* what, std::optional<std::int32_t> also) {
   TokenRows rows{read_ids(file, header, 2, what, also), header.shape[0], header.shape[1]};
   if (rows.tokens.empty()) throw quant::Error(quant::ErrorKind::input, file.path().string() + ": no tokens");
   return rows;
@@ -201,27 +208,27 @@ TokenRows rows_of(const quant::MappedFile& file, const Header& header, const cha
 
 }  // namespace
 
-TokenRows read_token_rows(const quant::MappedFile& file, std::optional<std::int32_t> also) {
+TokenRows read_token_rows(const quant::InputFile& file, std::optional<std::int32_t> also) {
   return rows_of(file, read_header(file), "two dimensions (windows, tokens)", also);
 }
 
-TokenRows read_tokens_or_rows(const quant::MappedFile& file) {
+TokenRows read_tokens_or_rows(const quant::InputFile& file) {
   const Header header = read_header(file);
   if (header.shape.size() == 1) return {read_ids(file, header, 1, "one dimension", std::nullopt)};
   return rows_of(file, header, "one dimension (a row of tokens) or two (windows, tokens)", std::nullopt);
 }
 
-std::int32_t read_token(const quant::MappedFile& file) {
+std::int32_t read_token(const quant::InputFile& file) {
   return read_ids(file, read_header(file), 0, "a single number (no dimensions)", std::nullopt).at(0);
 }
 
-NumberTable read_numbers(const quant::MappedFile& file, std::size_t rank) {
+NumberTable read_numbers(const quant::InputFile& file, std::size_t rank) {
   const Header header = read_header(file);
   const std::size_t width = header.descr == "<f8" ? sizeof(double) : 0;
   const std::size_t n =
       count_of(file, header, rank, std::to_string(rank) + (rank == 1 ? " dimension" : " dimensions"), width, "'<f8'");
   NumberTable table{std::vector<double>(n), header.shape};
-  std::memcpy(table.values.data(), file.bytes().data() + header.data_begin, n * width);
+  file.read(header.data_begin, std::as_writable_bytes(std::span(table.values)));
   return table;
 }
 

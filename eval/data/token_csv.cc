@@ -8,7 +8,7 @@
 #include <string_view>
 
 #include "quant/core/error.h"
-#include "quant/core/mapped_file.h"
+#include "quant/core/input_file.h"
 
 namespace qfid::eval {
 
@@ -102,7 +102,7 @@ class Reader {
   }
 
   std::string path_;
-  quant::MappedFile file_;
+  quant::FileContent file_;
   std::string_view rest_;
   int line_ = 0;
   std::size_t columns_ = 0, window_ = 0, nll_ = 0;

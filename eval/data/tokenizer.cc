@@ -92,7 +92,7 @@ void require_no_normalizer(const SortedJsonCursor& root) {
 
 }  // namespace
 
-Tokenizer Tokenizer::read(const quant::MappedFile& file) {
+Tokenizer Tokenizer::read(const quant::FileContent& file) {
   const std::string path = file.path().string();
   const nlohmann::json json = parse_strict_json(file.text(), path);
   const SortedJsonCursor root(json, path);

@@ -13,14 +13,14 @@
 #include "eval/data/added_tokens.h"
 #include "eval/data/bpe.h"
 #include "eval/data/pre_tokenizer.h"
-#include "quant/core/mapped_file.h"
+#include "quant/core/input_file.h"
 
 namespace qfid::eval {
 
 class Tokenizer {
  public:
   /// Error{input} "FILE: what", naming the key.
-  static Tokenizer read(const quant::MappedFile& file);
+  static Tokenizer read(const quant::FileContent& file);
 
   /// Tokens of UTF-8 text (Error{input} "NAME: byte N isn't UTF-8"), with the post-processor's special tokens around them
   /// or not. Special tokens written in the text are tokens either way. One call at a time.

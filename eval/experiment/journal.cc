@@ -80,19 +80,21 @@ std::string spelled(const std::optional<Shard>& shard) {
 
 }  // namespace
 
-std::optional<JournalContent> content_of(const std::vector<std::string_view>& records, const fs::path& file) {
-  if (records.empty()) return std::nullopt;
+std::optional<JournalContent> content_of(const JournalRecords& records) {
+  if (records.size() == 0) return std::nullopt;
   JournalContent content;
   try {
     for (std::size_t i = 0; i < records.size(); ++i) {
-      ByteReader from(records[i]);
+      const std::string record = records.record(i);
+      ByteReader from(record);
       const auto kind = from.number<Kind>();
       ByteReader::check((kind == Kind::identity) == (i == 0) && !content.outcome);
       if (kind == Kind::identity) {
         read_identity(from, content);
       } else if (kind == Kind::unit) {
         const std::string unit = from.text();
-        ByteReader::check(content.units.emplace(unit, from.view()).second);
+        from.view();
+        ByteReader::check(content.units.emplace(unit, i).second);
       } else {
         ByteReader::check(kind == Kind::outcome);
         const int code = from.number<int>();
@@ -101,11 +103,19 @@ std::optional<JournalContent> content_of(const std::vector<std::string_view>& re
       }
       ByteReader::check(from.done());
     }
-  } catch (const Error& error) { throw Error(ErrorKind::input, file.string() + ": " + error.what()); }
+  } catch (const Error& error) { throw Error(ErrorKind::input, records.path().string() + ": " + error.what()); }
   return content;
 }
 
-std::optional<JournalContent> content_of(const JournalFile& file) { return content_of(file.records(), file.path()); }
+std::string unit_content(const JournalRecords& records, std::size_t i) {
+  std::string record = records.record(i);
+  ByteReader from(record);
+  from.number<Kind>();
+  from.view();
+  const std::string_view content = from.view();
+  record.erase(0, record.size() - content.size());
+  return record;
+}
 
 std::string difference(const RunIdentity& was, const RunIdentity& is) {
   std::string all;
@@ -166,7 +176,7 @@ bool Journal::begin(RunIdentity& identity) {
     options_.say(std::format("{}: {} bytes of an unfinished record were cut off; its unit is computed again",
                              file_.path().string(), file_.torn_bytes()),
                  true);
-  const std::optional<JournalContent> found = options_.restart ? std::nullopt : content_of(file_);
+  const std::optional<JournalContent> found = options_.restart ? std::nullopt : content_of(file_.records());
   const bool over = found && found->outcome;  // a run that left what can't be taken up again is made again
   if (!found || (options_.forgets && (over || found->units.empty()))) {
     start_anew(identity);
@@ -200,10 +210,10 @@ bool Journal::begin(RunIdentity& identity) {
   return true;
 }
 
-std::optional<std::string_view> Journal::find(const std::string& unit) const {
+std::optional<std::string> Journal::find(const std::string& unit) const {
   const auto found = units_.find(unit);
   if (found == units_.end()) return std::nullopt;
-  return found->second;
+  return unit_content(file_.records(), found->second);
 }
 
 bool Journal::keep(const std::string& unit, std::string_view content) {
@@ -225,7 +235,7 @@ bool Journal::keep(const std::string& unit, std::string_view content) {
 void Journal::reread() {
   units_.clear();
   file_.reread();
-  if (const std::optional<JournalContent> found = content_of(file_)) units_ = found->units;
+  if (const std::optional<JournalContent> found = content_of(file_.records())) units_ = found->units;
 }
 
 void Journal::finish(const RunOutcome& outcome) {

@@ -31,12 +31,13 @@ struct JournalContent {
   RunIdentity identity;
   std::string origin;  ///< as Journal::Options has it
   std::optional<Shard> shard;
-  std::map<std::string, std::string_view> units;
+  std::map<std::string, std::size_t> units;  ///< name -> number of its record
   std::optional<RunOutcome> outcome;
 };
 /// Error{input} naming the file for what a sound file can't hold. Nothing when there is not even an identity.
-std::optional<JournalContent> content_of(const std::vector<std::string_view>& records, const std::filesystem::path& file);
-std::optional<JournalContent> content_of(const JournalFile& file);
+std::optional<JournalContent> content_of(const JournalRecords& records);
+/// Of the unit in record `i`. Errors as JournalRecords::record.
+std::string unit_content(const JournalRecords& records, std::size_t i);
 
 /// Names of what differs between two runs, with both values where they are short; "" when they agree.
 std::string difference(const RunIdentity& was, const RunIdentity& is);
@@ -57,7 +58,8 @@ class Journal : public UnitStore {
   Journal(const std::filesystem::path& directory, Options options);
 
   bool begin(RunIdentity& identity) override;
-  std::optional<std::string_view> find(const std::string& unit) const override;
+  bool has(const std::string& unit) const override { return units_.contains(unit); }
+  std::optional<std::string> find(const std::string& unit) const override;
   bool keep(const std::string& unit, std::string_view content) override;
   bool keeps() const override { return !options_.forgets; }
   bool takes(std::int64_t index) override {
@@ -83,7 +85,7 @@ class Journal : public UnitStore {
   Options options_;
   JournalFile file_;
   RunIdentity identity_;
-  std::map<std::string, std::string_view> units_;
+  std::map<std::string, std::size_t> units_;
   std::optional<RunOutcome> outcome_;
   std::string failure_;
   std::int64_t kept_ = 0;

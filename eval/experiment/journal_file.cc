@@ -10,6 +10,10 @@
 #include <cerrno>
 #include <cstring>
 #include <format>
+#include <memory>
+#include <new>
+#include <span>
+#include <utility>
 
 #include "quant/core/error.h"
 
@@ -74,41 +78,66 @@ bool same_file(int file, const fs::path& path) {
          opened.st_dev == there.st_dev;
 }
 
-[[noreturn]] void damaged(const fs::path& path, std::uint64_t at, const std::string& what) {
-  throw Error(ErrorKind::input, std::format("{}: byte {}: {}: the file is damaged, and what follows isn't used "
-                                            "(qfid run --restart begins anew)",
-                                            path.string(), at, what));
-}
-
 }  // namespace
 
-JournalRecords scan_journal(const quant::MappedFile& file) {
-  const std::string_view all = file.text();
-  JournalRecords found;
-  if (!all.starts_with(magic.substr(0, all.size())))
+JournalRecords::JournalRecords(quant::InputFile from) : file_(std::move(from)) {
+  const quant::InputFile& file = *file_;
+  const std::uint64_t size = file.size();
+  std::string start(static_cast<std::size_t>(std::min<std::uint64_t>(size, magic.size())), '\0');
+  file.read(0, std::as_writable_bytes(std::span(start)));
+  if (start != magic.substr(0, start.size()))
     throw Error(ErrorKind::input, file.path().string() + ": isn't a journal of qfid (version 1)");
-  if (all.size() >= magic.size()) found.end = magic.size();
-  while (found.end >= magic.size() && found.end < all.size()) {
-    const std::string_view rest = all.substr(found.end);
-    const std::uint64_t number = found.records.size();
+  if (start == magic) end_ = magic.size();
+  while (end_ >= magic.size() && end_ < size) {
+    const std::uint64_t rest = size - end_, content = end_ + sizeof(Header);
+    if (rest < sizeof(Header)) break;
     Header header{};
-    std::memcpy(&header, rest.data(), std::min(sizeof header, rest.size()));
-    if (rest.size() < sizeof header) break;
-    if (header.own_hash != XXH3_64bits(&header, 2 * sizeof(std::uint64_t)) || header.number != number) {
-      if (rest.find_first_not_of('\0') == std::string_view::npos) break;  // the length was kept, the bytes weren't
-      damaged(file.path(), found.end, std::format("record {} expected, its head is wrong", number));
+    file.read(end_, std::as_writable_bytes(std::span(&header, 1)));
+    if (header.own_hash != XXH3_64bits(&header, 2 * sizeof(std::uint64_t)) || header.number != records_.size()) {
+      if (zeros_from(end_)) break;  // the length was kept, the bytes weren't
+      damaged(end_, std::format("record {} expected, its head is wrong", records_.size()));
     }
-    if (header.bytes > rest.size() - sizeof header) break;
-    const std::string_view content = rest.substr(sizeof header, header.bytes);
-    if (header.content_hash != XXH3_64bits(content.data(), content.size())) {
-      if (sizeof header + content.size() == rest.size()) break;
-      damaged(file.path(), found.end, std::format("the checksum of record {} is wrong", number));
+    if (header.bytes > rest - sizeof header) break;
+    if (header.content_hash != hash_of(content, header.bytes)) {
+      if (content + header.bytes == size) break;
+      damaged(end_, std::format("the checksum of record {} is wrong", records_.size()));
     }
-    found.records.push_back(content);
-    found.end += sizeof header + content.size();
+    records_.push_back({content, header.bytes, header.content_hash});
+    end_ = content + header.bytes;
   }
-  found.torn_bytes = all.size() - found.end;
-  return found;
+  torn_bytes_ = size - end_;
+}
+
+bool JournalRecords::zeros_from(std::uint64_t at) const {
+  bool zeros = true;
+  file_->read_in_pieces(at, file_->size() - at, "", [&](std::span<const std::byte> bytes) {
+    zeros = zeros && std::all_of(bytes.begin(), bytes.end(), [](std::byte byte) { return byte == std::byte{0}; });
+  });
+  return zeros;
+}
+
+std::uint64_t JournalRecords::hash_of(std::uint64_t at, std::uint64_t bytes) const {
+  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(), XXH3_freeState);
+  if (!state) throw std::bad_alloc();
+  XXH3_64bits_reset(state.get());
+  file_->read_in_pieces(
+      at, bytes, "", [&](std::span<const std::byte> piece) { XXH3_64bits_update(state.get(), piece.data(), piece.size()); });
+  return XXH3_64bits_digest(state.get());
+}
+
+std::string JournalRecords::record(std::size_t i) const {
+  const Extent& extent = records_.at(i);
+  std::string content(static_cast<std::size_t>(extent.bytes), '\0');
+  file_->read(extent.at, std::as_writable_bytes(std::span(content)), std::format("record {}", i));
+  if (XXH3_64bits(content.data(), content.size()) != extent.hash)
+    damaged(extent.at - sizeof(Header), std::format("record {} changed while the file was open", i));
+  return content;
+}
+
+void JournalRecords::damaged(std::uint64_t at, const std::string& what) const {
+  throw Error(ErrorKind::input, std::format("{}: byte {}: {}: the file is damaged, and what follows isn't used "
+                                            "(qfid run --restart begins anew)",
+                                            path().string(), at, what));
 }
 
 std::string journal_bytes(const std::vector<std::string_view>& contents) {
@@ -129,7 +158,7 @@ JournalFile::JournalFile(const fs::path& path, Access access, bool unread) : pat
       lock(access);
     } while (!same_file(file_, path_));
     if (!unread) scan();
-    if (access == Access::read || torn_bytes_ == 0) return;
+    if (access == Access::read || torn_bytes() == 0) return;
     if (::ftruncate(file_, static_cast<off_t>(end_)) != 0 || ::fsync(file_) != 0) fail(path_, "can't write", errno);
   } catch (...) {
     if (file_ >= 0) ::close(file_);
@@ -156,17 +185,13 @@ void JournalFile::scan() {
   struct stat status{};
   if (::fstat(file_, &status) != 0) fail(path_, "can't read", errno);
   if (status.st_size == 0) return;
-  mapped_.emplace(path_);
-  JournalRecords found = scan_journal(*mapped_);
-  records_ = std::move(found.records);
+  records_ = JournalRecords(quant::InputFile(path_));
   count_ = records_.size();
-  end_ = found.end;
-  torn_bytes_ = found.torn_bytes;
+  end_ = records_.end();
 }
 
 void JournalFile::reread() {
-  records_.clear();
-  mapped_.reset();
+  records_ = {};
   end_ = count_ = 0;
   scan();
 }
@@ -206,8 +231,7 @@ void JournalFile::replace(const std::vector<std::string_view>& contents) {
   file_ = file;
   end_ = at;
   count_ = number;
-  records_.clear();
-  mapped_.reset();
+  records_ = {};
   if (const int unsynced = open_directory_and_sync(path_); unsynced != 0) fail(path_, "can't write", unsynced);
 }
 

@@ -13,18 +13,37 @@
 #include <string_view>
 #include <vector>
 
-#include "quant/core/mapped_file.h"
+#include "quant/core/input_file.h"
 
 namespace qfid::eval {
 
-/// What a journal's bytes hold.
-struct JournalRecords {
-  std::vector<std::string_view> records;  ///< contents, in the file's bytes
-  std::uint64_t end = 0;                  ///< of the last record, or of what the file begins with; 0 where even that is torn
-  std::uint64_t torn_bytes = 0;           ///< behind it
+/// The records of a journal. They stay in the file and are read one at a time.
+class JournalRecords {
+ public:
+  JournalRecords() = default;
+  /// Error{input} naming the byte where it isn't a journal, or its middle is damaged.
+  explicit JournalRecords(quant::InputFile file);
+
+  std::size_t size() const { return records_.size(); }
+  /// Error{input} when it can't be read any more, or isn't what it was; Error{unavailable} when memory doesn't hold it.
+  std::string record(std::size_t i) const;
+  std::filesystem::path path() const { return file_ ? file_->path() : std::filesystem::path(); }
+  /// Of the last record, or of what the file begins with; 0 where even that is torn.
+  std::uint64_t end() const { return end_; }
+  std::uint64_t torn_bytes() const { return torn_bytes_; }  ///< behind it
+
+ private:
+  struct Extent {
+    std::uint64_t at, bytes, hash;  ///< of the content
+  };
+  bool zeros_from(std::uint64_t at) const;
+  std::uint64_t hash_of(std::uint64_t at, std::uint64_t bytes) const;
+  [[noreturn]] void damaged(std::uint64_t at, const std::string& what) const;
+
+  std::optional<quant::InputFile> file_;
+  std::vector<Extent> records_;
+  std::uint64_t end_ = 0, torn_bytes_ = 0;
 };
-/// Error{input} naming the byte where it isn't a journal, or its middle is damaged.
-JournalRecords scan_journal(const quant::MappedFile& file);
 /// The bytes of a journal of these records.
 std::string journal_bytes(const std::vector<std::string_view>& contents);
 
@@ -41,10 +60,10 @@ class JournalFile {
   ~JournalFile();
 
   const std::filesystem::path& path() const { return path_; }
-  /// The records that were there when it was opened, or read again; valid until then, or as long as this.
-  const std::vector<std::string_view>& records() const { return records_; }
+  /// The records that were there when it was opened, or read again.
+  const JournalRecords& records() const { return records_; }
   /// Bytes of a torn tail that were left out, and cut off for append.
-  std::uint64_t torn_bytes() const { return torn_bytes_; }
+  std::uint64_t torn_bytes() const { return records_.torn_bytes(); }
 
   /// Error{input} when it can't be written: then the file is as before.
   void append(std::string_view content);
@@ -60,9 +79,8 @@ class JournalFile {
 
   std::filesystem::path path_;
   int file_ = -1;
-  std::optional<quant::MappedFile> mapped_;
-  std::vector<std::string_view> records_;
-  std::uint64_t end_ = 0, count_ = 0, torn_bytes_ = 0;
+  JournalRecords records_;
+  std::uint64_t end_ = 0, count_ = 0;  ///< of the file as it is now
 };
 
 }  // namespace qfid::eval

@@ -13,7 +13,7 @@ using quant::ErrorKind;
 MergedUnits::MergedUnits(const std::vector<std::filesystem::path>& directories) : directories_(directories) {
   for (const std::filesystem::path& directory : directories_) {
     files_.push_back(std::make_unique<JournalFile>(directory / Journal::file_name, JournalFile::Access::read));
-    std::optional<JournalContent> content = content_of(*files_.back());
+    std::optional<JournalContent> content = content_of(files_.back()->records());
     if (!content || !content->shard)
       throw Error(ErrorKind::usage, directory.string() + " holds no shard, expected what qfid run --shard wrote");
     contents_.push_back(std::move(*content));
@@ -23,8 +23,8 @@ MergedUnits::MergedUnits(const std::vector<std::filesystem::path>& directories) 
     if (const std::string differs = difference(contents_[0].identity, contents_[i].identity); !differs.empty())
       throw Error(ErrorKind::usage, std::format("{} and {} hold shards of different runs: {}", directories_[0].string(),
                                                 directories_[i].string(), differs));
-    for (const auto& [unit, content] : contents_[i].units)
-      if (const auto [at, added] = units_.try_emplace(unit, content, i); !added)
+    for (const auto& [unit, record] : contents_[i].units)
+      if (const auto [at, added] = units_.try_emplace(unit, record, i); !added)
         throw Error(ErrorKind::usage, std::format("{} and {} both hold unit {}", directories_[at->second.second].string(),
                                                   directories_[i].string(), unit));
   }
@@ -39,10 +39,10 @@ bool MergedUnits::begin(RunIdentity& identity) {
   return true;
 }
 
-std::optional<std::string_view> MergedUnits::find(const std::string& unit) const {
+std::optional<std::string> MergedUnits::find(const std::string& unit) const {
   const auto found = units_.find(unit);
   if (found == units_.end()) return std::nullopt;
-  return found->second.first;
+  return unit_content(files_[found->second.second]->records(), found->second.first);
 }
 
 void MergedUnits::require_complete() const {

@@ -23,7 +23,8 @@ class MergedUnits : public UnitStore {
   void require_complete() const;
 
   bool begin(RunIdentity& identity) override;
-  std::optional<std::string_view> find(const std::string& unit) const override;
+  bool has(const std::string& unit) const override { return units_.contains(unit); }
+  std::optional<std::string> find(const std::string& unit) const override;
   bool keep(const std::string&, std::string_view) override { return true; }
   bool keeps() const override { return false; }
   bool computes() const override { return false; }
@@ -34,7 +35,7 @@ class MergedUnits : public UnitStore {
   std::vector<std::filesystem::path> directories_;
   std::vector<std::unique_ptr<JournalFile>> files_;
   std::vector<JournalContent> contents_;
-  std::map<std::string, std::pair<std::string_view, std::size_t>> units_;  ///< content, and whose it is
+  std::map<std::string, std::pair<std::size_t, std::size_t>> units_;  ///< record, and whose it is
   std::vector<std::string> missing_;
 };
 

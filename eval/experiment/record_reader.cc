@@ -165,13 +165,13 @@ ExperimentRecord essentials(const JsonCursor& root) {
 
 }  // namespace
 
-ExperimentRecord read_results(const quant::MappedFile& file) {
+ExperimentRecord read_results(const quant::FileContent& file) {
   const std::string path = file.path().string();
   const nlohmann::ordered_json json = parse_strict_ordered_json(file.text(), path);
   return essentials(JsonCursor(json, path));
 }
 
-ExperimentRecord read_whole_record(const quant::MappedFile& file) {
+ExperimentRecord read_whole_record(const quant::FileContent& file) {
   const std::string path = file.path().string();
   const nlohmann::ordered_json json = parse_strict_ordered_json(file.text(), path);
   const JsonCursor root(json, path);

@@ -9,7 +9,7 @@
 #include "eval/experiment/hashes_json.h"
 #include "eval/json/json_cursor.h"
 #include "eval/json/json_file.h"
-#include "quant/core/mapped_file.h"
+#include "quant/core/input_file.h"
 
 namespace qfid::eval {
 
@@ -162,7 +162,7 @@ std::string baseline_json(const SavedBaseline& saved) {
   return text + " ]\n}\n";
 }
 
-SavedBaseline read_baseline(const quant::MappedFile& file) {
+SavedBaseline read_baseline(const quant::FileContent& file) {
   const std::string path = file.path().string();
   const nlohmann::ordered_json json = parse_strict_ordered_json(file.text(), path);
   const JsonCursor root(json, path);

@@ -11,7 +11,7 @@
 
 #include "eval/experiment/gate_spec.h"
 #include "eval/experiment/record.h"
-#include "quant/core/mapped_file.h"
+#include "quant/core/input_file.h"
 
 namespace qfid::eval {
 
@@ -53,7 +53,7 @@ SavedBaseline baseline_of(const ExperimentRecord& record, const std::vector<Gate
 /// The file's text: one line a run, numbers that read back to the same double.
 std::string baseline_json(const SavedBaseline& baseline);
 /// Error{input} naming path and key.
-SavedBaseline read_baseline(const quant::MappedFile& file);
+SavedBaseline read_baseline(const quant::FileContent& file);
 /// Every file that gates name and that exists; `instead`, unless empty, stands for all of them and must exist.
 SavedBaselines load_baselines(const std::vector<GateSpec>& gates, const std::filesystem::path& instead = {});
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <span>
 
 #include "eval/experiment/config_check.h"
 #include "eval/experiment/data_reader.h"
@@ -9,7 +10,7 @@
 #include "eval/experiment/keys.h"
 #include "eval/experiment/set_option.h"
 #include "quant/core/error.h"
-#include "quant/core/mapped_file.h"
+#include "quant/core/input_file.h"
 #include "quant/core/nearest.h"
 
 namespace qfid::eval {
@@ -25,9 +26,11 @@ std::string read_text(const fs::path& file) {
   if (fs::status(file, error).type() == fs::file_type::not_found)
     throw Error(ErrorKind::usage, file.string() + ": no such configuration file");
   try {
-    const quant::MappedFile mapped(file);
-    if (mapped.bytes().size() > (1U << 20)) throw Error(ErrorKind::usage, file.string() + ":1:1: larger than 1 MiB");
-    return std::string(mapped.text());
+    const quant::InputFile opened(file);
+    if (opened.size() > (1U << 20)) throw Error(ErrorKind::usage, file.string() + ":1:1: larger than 1 MiB");
+    std::string text(static_cast<std::size_t>(opened.size()), '\0');
+    opened.read(0, std::as_writable_bytes(std::span(text)));
+    return text;
   } catch (const Error& problem) { throw Error(ErrorKind::usage, problem.what()); }
 }
 

@@ -39,8 +39,10 @@ class UnitStore {
   /// of a run that began earlier, or elsewhere, puts that run's machine and start into `identity`. Error{usage} naming what
   /// differs.
   virtual bool begin(RunIdentity& identity) = 0;
-  /// What was kept of a unit, until the store's end; nothing when it isn't finished.
-  virtual std::optional<std::string_view> find(const std::string& unit) const = 0;
+  /// Whether a unit is finished.
+  virtual bool has(const std::string& unit) const = 0;
+  /// What was kept of a unit; nothing when it isn't finished. Error{input} when it can't be read any more.
+  virtual std::optional<std::string> find(const std::string& unit) const = 0;
   /// Keeps a finished unit, which survives the process when this returns. False when it can't: the run is to end here,
   /// before more is lost.
   virtual bool keep(const std::string& unit, std::string_view content) = 0;
@@ -61,7 +63,8 @@ class UnitStore {
 class NoStore : public UnitStore {
  public:
   bool begin(RunIdentity&) override { return true; }
-  std::optional<std::string_view> find(const std::string&) const override { return std::nullopt; }
+  bool has(const std::string&) const override { return false; }
+  std::optional<std::string> find(const std::string&) const override { return std::nullopt; }
   bool keep(const std::string&, std::string_view) override { return true; }
   bool identifies() const override { return false; }
   bool keeps() const override { return false; }
@@ -80,10 +83,10 @@ class ModelUnits {
   /// Whether any unit is to be computed here.
   bool compute_any() const {
     for (const std::string& id : ids_)
-      if (mine(id) && !store_.find(id)) return true;
+      if (mine(id) && !store_.has(id)) return true;
     return false;
   }
-  std::optional<std::string_view> find(const std::string& id) const { return store_.find(id); }
+  std::optional<std::string> find(const std::string& id) const { return store_.find(id); }
   /// Whether an unfinished unit is computed here; the store is told when it isn't.
   bool take(const std::string& id) {
     if (mine(id)) return true;

@@ -3,6 +3,8 @@
 #include <xxhash.h>
 
 #include <format>
+#include <memory>
+#include <new>
 #include <string_view>
 
 #include "eval/json/json_file.h"
@@ -34,26 +36,31 @@ void require_file_name(const std::string& shard, const std::string& index) {
     fail(index, "weight_map: shard \"" + shard.substr(0, 200) + "\" must be a file name inside the directory");
 }
 
-void hash_into(XXH3_state_t* state, std::span<const std::byte> bytes) {
-  XXH3_128bits_update(state, bytes.data(), bytes.size());
-}
-
 std::string hex(const XXH128_hash_t& hash) { return std::format("{:016x}{:016x}", hash.high64, hash.low64); }
 
 struct FreeState {
   void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
 };
 
-std::string hash_of(const std::vector<std::span<const std::byte>>& parts) {
-  const std::unique_ptr<XXH3_state_t, FreeState> state(XXH3_createState());
-  XXH3_128bits_reset(state.get());
-  for (const auto& part : parts) hash_into(state.get(), part);
-  return hex(XXH3_128bits_digest(state.get()));
-}
+class Hasher {
+ public:
+  Hasher() : state_(XXH3_createState()) {
+    if (!state_) throw std::bad_alloc();
+    XXH3_128bits_reset(state_.get());
+  }
+  void add(std::span<const std::byte> bytes) { XXH3_128bits_update(state_.get(), bytes.data(), bytes.size()); }
+  void add(const quant::InputFile& file) {
+    file.read_in_pieces(0, file.size(), "", [&](std::span<const std::byte> bytes) { add(bytes); });
+  }
+  std::string digest() const { return hex(XXH3_128bits_digest(state_.get())); }
+
+ private:
+  std::unique_ptr<XXH3_state_t, FreeState> state_;
+};
 
 }  // namespace
 
-std::map<std::string, std::string> read_shard_index(const quant::MappedFile& file) {
+std::map<std::string, std::string> read_shard_index(const quant::FileContent& file) {
   const std::string path = file.path().string();
   const json index = parse_strict_json(file.text(), path);
   if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object())
@@ -88,7 +95,7 @@ Checkpoint Checkpoint::open(const fs::path& directory) {
     for (const auto& [name, info] : checkpoint.files_[0].tensors()) checkpoint.where_[name] = 0;
     return checkpoint;
   }
-  const std::map<std::string, std::string> map = read_shard_index(quant::MappedFile(index));
+  const std::map<std::string, std::string> map = read_shard_index(quant::FileContent(index));
   std::map<std::string, std::size_t> shards;
   for (const auto& [tensor, shard] : map) {
     if (!shards.contains(shard)) {
@@ -157,17 +164,22 @@ std::int64_t Checkpoint::parameters() const {
 }
 
 std::string Checkpoint::content_hash() const {
-  const quant::MappedFile config(directory_ / "config.json");
-  std::vector<std::span<const std::byte>> parts{config.bytes()};
-  for (const SafetensorsFile& file : files_) parts.push_back(file.bytes());
-  return hash_of(parts);
+  Hasher hasher;
+  hasher.add(quant::InputFile(directory_ / "config.json"));
+  for (const SafetensorsFile& file : files_) hasher.add(file.file());
+  return hasher.digest();
 }
 
 std::string file_hash(const fs::path& path) {
-  const quant::MappedFile file(path);
-  return hash_of({file.bytes()});
+  Hasher hasher;
+  hasher.add(quant::InputFile(path));
+  return hasher.digest();
 }
 
-std::string bytes_hash(const std::vector<std::span<const std::byte>>& parts) { return hash_of(parts); }
+std::string bytes_hash(const std::vector<std::span<const std::byte>>& parts) {
+  Hasher hasher;
+  for (const std::span<const std::byte> part : parts) hasher.add(part);
+  return hasher.digest();
+}
 
 }  // namespace qfid::eval

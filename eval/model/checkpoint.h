@@ -39,7 +39,7 @@ class Checkpoint {
 };
 
 /// weight_map of a model.safetensors.index.json: tensor -> shard, a plain file name. Error{input}.
-std::map<std::string, std::string> read_shard_index(const quant::MappedFile& file);
+std::map<std::string, std::string> read_shard_index(const quant::FileContent& file);
 
 /// XXH3-128 of a file's bytes as 32 hex digits.
 std::string file_hash(const std::filesystem::path& path);

@@ -4,7 +4,7 @@
 #include "eval/json/json_file.h"
 #include "eval/model/decoder_weights.h"
 #include "quant/core/error.h"
-#include "quant/core/mapped_file.h"
+#include "quant/core/input_file.h"
 #include "quant/core/nearest.h"
 
 namespace qfid::eval {
@@ -170,10 +170,10 @@ void read_bert_config(ConfigReader& reader, ModelConfig& config) {
 }  // namespace
 
 ModelConfig read_config(const std::filesystem::path& directory) {
-  return read_config(quant::MappedFile(directory / "config.json"));
+  return read_config(quant::FileContent(directory / "config.json"));
 }
 
-ModelConfig read_config(const quant::MappedFile& file) {
+ModelConfig read_config(const quant::FileContent& file) {
   const std::string path = file.path().string();
   const json object = parse_strict_json(file.text(), path);
   if (!object.is_object()) throw quant::Error(quant::ErrorKind::input, path + ": expected an object");

@@ -9,7 +9,7 @@
 
 #include "kernels/attention.h"
 #include "kernels/backend.h"
-#include "quant/core/mapped_file.h"
+#include "quant/core/input_file.h"
 #include "quant/core/tensor.h"
 
 namespace qfid::eval {
@@ -34,7 +34,7 @@ struct ModelConfig {
 
 /// Reads DIRECTORY/config.json. Error{input} with every problem at once, each "PATH: key: what, expected ..., found ...".
 ModelConfig read_config(const std::filesystem::path& directory);
-ModelConfig read_config(const quant::MappedFile& file);
+ModelConfig read_config(const quant::FileContent& file);
 
 /// Linear weights are [out, in]; an absent tensor (no bias, no gate, tied head) is empty.
 struct DecoderWeights {

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstring>
 #include <limits>
+#include <span>
 #include <utility>
 
 #include "eval/json/json_file.h"
@@ -94,23 +95,25 @@ std::string shape_text(const std::vector<std::int64_t>& shape) {
   return text + "]";
 }
 
-SafetensorsFile::SafetensorsFile(quant::MappedFile file) : file_(std::move(file)) {
+SafetensorsFile::SafetensorsFile(quant::InputFile file) : file_(std::move(file)) {
   read_header();
   check_tiling();
 }
 
 void SafetensorsFile::read_header() {
   const std::string path = file_.path().string();
-  const auto bytes = file_.bytes();
-  if (bytes.size() < 8)
-    fail(path, "too short for a safetensors header: " + std::to_string(bytes.size()) + " bytes, expected at least 8");
+  if (file_.size() < 8)
+    fail(path, "too short for a safetensors header: " + std::to_string(file_.size()) + " bytes, expected at least 8");
+  std::array<std::byte, 8> length{};
+  file_.read(0, length, "size of the header");
   std::uint64_t size = 0;
-  for (int i = 7; i >= 0; --i) size = size << 8 | std::to_integer<std::uint64_t>(bytes[static_cast<std::size_t>(i)]);
+  for (std::size_t i = 8; i-- > 0;) size = size << 8 | std::to_integer<std::uint64_t>(length[i]);
   if (size > largest_header) fail(path, "header size " + std::to_string(size) + " is above the format's limit of 100000000");
-  if (size > bytes.size() - 8)
+  if (size > file_.size() - 8)
     fail(path,
-         "header size " + std::to_string(size) + " reaches beyond the file of " + std::to_string(bytes.size()) + " bytes");
-  const std::string_view text = file_.text().substr(8, size);
+         "header size " + std::to_string(size) + " reaches beyond the file of " + std::to_string(file_.size()) + " bytes");
+  std::string text(static_cast<std::size_t>(size), '\0');
+  file_.read(8, std::as_writable_bytes(std::span(text)), "header");
   if (text.empty() || text.front() != '{') fail(path, "header must begin with '{'");
   const json header = parse_strict_json(text, path, 8);
   for (const auto& [name, entry] : header.items()) {
@@ -132,7 +135,7 @@ void SafetensorsFile::check_tiling() const {
   std::sort(order.begin(), order.end(), [](const auto& a, const auto& b) {
     return std::pair(a.second->begin, a.second->end) < std::pair(b.second->begin, b.second->end);
   });
-  const std::uint64_t size = file_.bytes().size() - data_begin_;
+  const std::uint64_t size = file_.size() - data_begin_;
   std::uint64_t at = 0;
   for (const auto& [name, info] : order) {
     if (info->begin != at)
@@ -164,13 +167,15 @@ void SafetensorsFile::check_f32(const std::string& name) const {
          "dtype " + dtype + " can't be read as f32, expected F32, BF16 or F16");
 }
 
+std::string SafetensorsFile::place_of(const std::string& name) { return "tensor \"" + name.substr(0, 200) + "\""; }
+
 quant::Tensor SafetensorsFile::load_bytes(const std::string& name) const {
   check_rank(name);
   const TensorInfo& info = tensors_.at(name);
   if (info.dtype != "BOOL" && info.dtype != "U8")
     fail(file_.path().string() + ": tensor \"" + name + "\"", "dtype " + info.dtype + ", expected BOOL or U8");
   quant::Tensor tensor(quant::DType::u8, quant::Shape(std::span<const std::int64_t>(info.shape)));
-  if (!tensor.empty()) std::memcpy(tensor.raw(), file_.bytes().data() + data_begin_ + info.begin, tensor.bytes());
+  file_.read(data_begin_ + info.begin, {tensor.raw(), tensor.bytes()}, place_of(name));
   return tensor;
 }
 
@@ -178,20 +183,21 @@ quant::Tensor SafetensorsFile::load_f32(const std::string& name) const {
   check_f32(name);
   const TensorInfo& info = tensors_.at(name);
   quant::Tensor tensor(quant::DType::f32, quant::Shape(std::span<const std::int64_t>(info.shape)));
-  const std::byte* data = file_.bytes().data() + data_begin_ + info.begin;
-  const auto out = tensor.view<float>().span();
-  // Offsets need not be aligned for the type: go through bytes.
+  const std::uint64_t begin = data_begin_ + info.begin;
   if (info.dtype == "F32") {
-    if (!out.empty()) std::memcpy(out.data(), data, out.size() * 4);
-  } else {
-    std::vector<std::uint16_t> codes(out.size());
-    if (!out.empty()) std::memcpy(codes.data(), data, out.size() * 2);
-    if (info.dtype == "BF16") {
-      quant::expand(std::span(reinterpret_cast<const quant::bf16*>(codes.data()), codes.size()), out);
-    } else {
-      quant::expand(std::span(reinterpret_cast<const quant::f16*>(codes.data()), codes.size()), out);
-    }
+    file_.read(begin, {tensor.raw(), tensor.bytes()}, place_of(name));
+    return tensor;
   }
+  std::span<float> out = tensor.view<float>().span();
+  file_.read_in_pieces(begin, out.size() * 2, place_of(name), [&](std::span<const std::byte> bytes) {
+    const std::size_t n = bytes.size() / 2;
+    if (info.dtype == "BF16") {
+      quant::expand(std::span(reinterpret_cast<const quant::bf16*>(bytes.data()), n), out.first(n));
+    } else {
+      quant::expand(std::span(reinterpret_cast<const quant::f16*>(bytes.data()), n), out.first(n));
+    }
+    out = out.subspan(n);
+  });
   return tensor;
 }
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "quant/core/mapped_file.h"
+#include "quant/core/input_file.h"
 #include "quant/core/tensor.h"
 
 namespace qfid::eval {
@@ -22,11 +22,12 @@ std::string shape_text(const std::vector<std::int64_t>& shape);  ///< "[2, 3]"
 class SafetensorsFile {
  public:
   /// Error{input} naming path, tensor, what was expected and found.
-  explicit SafetensorsFile(quant::MappedFile file);
+  explicit SafetensorsFile(quant::InputFile file);
 
   const std::map<std::string, TensorInfo>& tensors() const { return tensors_; }
   const std::filesystem::path& path() const { return file_.path(); }
-  std::span<const std::byte> bytes() const { return file_.bytes(); }
+  /// The file itself, as it was opened.
+  const quant::InputFile& file() const { return file_; }
   /// Error{input} by name unless load_f32 can load it; reads no data.
   void check_f32(const std::string& name) const;
   /// F32, BF16 or F16 as f32; any other dtype is Error{input} by name. Dimensions of size 1 are kept; a scalar has rank 0.
@@ -38,8 +39,9 @@ class SafetensorsFile {
   void check_rank(const std::string& name) const;
   void read_header();
   void check_tiling() const;
+  static std::string place_of(const std::string& name);
 
-  quant::MappedFile file_;
+  quant::InputFile file_;
   std::map<std::string, TensorInfo> tensors_;
   std::size_t data_begin_ = 0;
 };

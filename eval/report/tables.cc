@@ -10,7 +10,7 @@
 #include "eval/report/quality.h"
 #include "eval/report/report.h"
 #include "quant/core/error.h"
-#include "quant/core/mapped_file.h"
+#include "quant/core/input_file.h"
 
 namespace qfid::eval {
 
@@ -167,7 +167,7 @@ std::vector<std::filesystem::path> read_token_files(ExperimentRecord& record, co
       missing.push_back(path);
       continue;
     }
-    const quant::MappedFile file(path);
+    const quant::FileContent file(path);
     const auto runs = static_cast<std::int64_t>(scored.size());
     const std::string header = npy_header(table.dtype, {runs, tokens});
     const std::size_t entries = file.text().starts_with(header) ? (file.text().size() - header.size()) / table.bytes : 0;

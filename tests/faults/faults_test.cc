@@ -133,3 +133,39 @@ TEST_CASE("short writes change nothing") {
   CHECK(qfid_process(x.run_arguments("o"), with_fault(x, "o", "short", 1)).code == 0);
   CHECK(x.files("o") == x.files("whole"));
 }
+
+TEST_CASE(
+    "files that end early or can't be read, at every read: exit code 3, the file, the place; then the run is as ever") {
+  const TinyExperiment x;
+  REQUIRE(again(x, "whole").code == 0);
+  const std::string log = (x.dir.path() / "reads").string();
+  const auto everything = [&](const std::string& kind, int at, const std::string& log_to = "") {
+    ProcessOptions options = with_fault(x, "", kind, at, log_to);
+    options.before_exec = [inner = options.before_exec, under = fs::canonical(x.dir.path()).string()] {
+      inner();
+      setenv("QFID_FAULT_UNDER", under.c_str(), 1);
+    };
+    return options;
+  };
+  REQUIRE(qfid_process(x.run_arguments("counted"), everything("read-none", 0, log)).code == 0);
+  const std::string lines = read_file(log);
+  const int reads = static_cast<int>(std::count(lines.begin(), lines.end(), '\n'));
+  CHECK(reads > 50);
+  int faults = 0;
+  for (const auto& [kind, reason] : std::map<std::string, std::string>{{"read-end", "cut short while being read"},
+                                                                       {"read-eio", "can't read: Input/output error"}})
+    for (int at = 1; at <= reads; at += step()) {
+      CAPTURE(kind, at);
+      fs::remove_all(x.out("o"));
+      const Outcome outcome = qfid_process(x.run_arguments("o"), everything(kind, at));
+      CHECK(outcome.code == (outcome.err.find("x.yaml") == std::string::npos ? 3 : 2));  // of the configuration as ever
+      CHECK(outcome.err.find(reason) != std::string::npos);
+      CHECK(outcome.err.find(x.dir.path().string()) != std::string::npos);
+      CHECK(outcome.err.find("byte ") != std::string::npos);
+      require_no_partial_file(x.files("o"), x.files("whole"));
+      CHECK(again(x, "o").code == 0);
+      CHECK(x.files("o") == x.files("whole"));
+      ++faults;
+    }
+  std::cout << faults << " faults injected in " << reads << " reads\n";
+}

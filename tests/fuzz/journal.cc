@@ -79,13 +79,13 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const auto [mend, file] = tests::choice_of(tests::text_of(data, size), 2);
   const std::string bytes = mend == 1 ? mended(file) : std::string(file);
   tests::refuses_with(quant::ErrorKind::input, [&] {
-    const eval::JournalRecords found = eval::scan_journal(quant::MappedFile("run.journal", bytes));
-    const std::optional<eval::JournalContent> content = eval::content_of(found.records, "run.journal");
+    const eval::JournalRecords records(quant::InputFile("run.journal", bytes));
+    const std::optional<eval::JournalContent> content = eval::content_of(records);
     if (!content) return;
     eval::difference(content->identity, {});
     if (content->units.empty()) return;
     Run run;
-    for (const auto& [unit, kept] : content->units) run.take(unit, kept);
+    for (const auto& [unit, record] : content->units) run.take(unit, eval::unit_content(records, record));
     run.finish();
   });
   return 0;

@@ -8,7 +8,7 @@ using namespace qfid;
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const auto [reader, content] = tests::choice_of(tests::text_of(data, size), 6);
-  const quant::MappedFile file("f", content);
+  const quant::FileContent file("f", content);
   tests::refuses_with(quant::ErrorKind::input, [&] {
     if (reader == 5) {
       eval::read_baseline(file);

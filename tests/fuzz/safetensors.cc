@@ -7,7 +7,7 @@ using namespace qfid;
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   tests::refuses_with(quant::ErrorKind::input, [&] {
-    const eval::SafetensorsFile file(quant::MappedFile("f", tests::text_of(data, size)));
+    const eval::SafetensorsFile file(quant::InputFile("f", tests::text_of(data, size)));
     for (const auto& [name, info] : file.tensors()) {
       std::int64_t elements = 1;  // as a checkpoint counts its parameters
       for (const std::int64_t dim : info.shape) elements *= dim;

@@ -8,6 +8,8 @@
 //                      enospc, eio, erofs: the call isn't made and fails with this
 //                      enospc-on, eio-on, erofs-on: so do all that follow; half of the write that finds the disk full is
 //                      made short: this write and all that follow are made byte by byte, up to 3 at a time
+//                      read-end, read-eio: reads are what is counted; this one and all that follow find the file's end, or
+//                      fail: a file that was cut short, a disk that fails
 //   QFID_FAULT_LOG     a file that gets a line for each counted call
 //
 // Left out: calls through memory (mmap), which the program writes nothing with.
@@ -53,7 +55,7 @@ bool is_under(int file) {
   return size > 0 && is_under(std::string_view(path, static_cast<std::size_t>(size)));
 }
 
-enum class Fate { none, kill, kill_after, fail, shorten };
+enum class Fate { none, kill, kill_after, fail, shorten, end };
 struct Verdict {
   Fate fate = Fate::none;
   int error = 0;
@@ -71,15 +73,23 @@ void log_call(long number, const char* name) {
   close(file);
 }
 
+bool counts_reads() {
+  static const bool reads = setting("QFID_FAULT").starts_with("read-");
+  return reads;
+}
+
 /// Counts a call that concerns us.
 Verdict next_call(const char* name) {
   static std::atomic<long> calls{0};
   static const long at = std::atol(setting("QFID_FAULT_AT").c_str());
   static const std::string kind = setting("QFID_FAULT");
+  if (counts_reads() != (std::string_view(name) == "pread")) return {};
   const long number = ++calls;
   log_call(number, name);
   if (at == 0 || number < at) return {};
   if (kind == "short") return {Fate::shorten};
+  if (kind == "read-end") return {Fate::end};
+  if (kind == "read-eio") return {Fate::fail, EIO};
   const bool on = kind.ends_with("-on");
   if (number > at && !on) return {};
   if (kind == "kill") return {Fate::kill};
@@ -111,6 +121,7 @@ ssize_t write_some(const char* name, size_t size, const Make& make) {
       return -1;
     case Fate::shorten:
       return make(size > 3 ? 3 : size);
+    case Fate::end:
     case Fate::none:
       break;
   }
@@ -143,6 +154,20 @@ ssize_t pwrite(int file, const void* bytes, size_t size, off_t at) {
   const auto make = [&](size_t n) { return real<ssize_t(int, const void*, size_t, off_t)>("pwrite")(file, bytes, n, at); };
   return is_under(file) ? write_some("pwrite", size, make) : make(size);
 }
+
+ssize_t pread(int file, void* bytes, size_t size, off_t at) {
+  if (counts_reads() && is_under(file)) {
+    const Verdict verdict = next_call("pread");
+    if (verdict.fate == Fate::end) return 0;
+    if (verdict.fate == Fate::fail) {
+      errno = verdict.error;
+      return -1;
+    }
+  }
+  return real<ssize_t(int, void*, size_t, off_t)>("pread")(file, bytes, size, at);
+}
+
+ssize_t pread64(int file, void* bytes, size_t size, off64_t at) { return pread(file, bytes, size, at); }
 
 ssize_t pwrite64(int file, const void* bytes, size_t size, off64_t at) { return pwrite(file, bytes, size, at); }
 

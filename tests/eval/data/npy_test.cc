@@ -78,7 +78,7 @@ TEST_CASE("headers we write are NumPy's: version 1.0, aligned to 64 bytes, endin
   const TemporaryDirectory dir;
   const std::string file = npy_header("'<u2'", {2}) + little_endian(std::vector<std::uint16_t>{3, 4});
   CHECK(read_tokens(dir.write("t.npy", file)) == std::vector<std::int32_t>{3, 4});
-  CHECK(read_tokens(quant::MappedFile("t.npy", file)) ==
+  CHECK(read_tokens(quant::InputFile("t.npy", file)) ==
         std::vector<std::int32_t>{3, 4});  // bytes in memory are read as a file
 }
 

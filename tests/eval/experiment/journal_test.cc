@@ -107,7 +107,7 @@ TEST_CASE("units are found by the next process, which is told how many", "[journ
   CHECK(said.texts.empty());
   {
     const JournalFile file(dir.path() / Journal::file_name, JournalFile::Access::read);
-    const auto content = content_of(file);
+    const auto content = content_of(file.records());
     REQUIRE(content);
     CHECK(content->origin == "origin");
     REQUIRE(content->shard);
@@ -170,8 +170,8 @@ TEST_CASE("a run without a unit goes on in silence, a restart forgets, a shard o
         "elsewhere");
   {
     const JournalFile file(dir.path() / Journal::file_name, JournalFile::Access::read);
-    CHECK_FALSE(content_of(file)->shard);
-    CHECK(content_of(file)->units.size() == 1);
+    CHECK_FALSE(content_of(file.records())->shard);
+    CHECK(content_of(file.records())->units.size() == 1);
   }
   Journal restarted(dir.path(), said.options({true, true, {}, "", {}}));
   CHECK(restarted.begin(run));
@@ -205,12 +205,12 @@ TEST_CASE("a record with more behind its content is refused", "[journal]") {
   std::string first;
   {
     const JournalFile file(path, JournalFile::Access::read);
-    first = std::string(file.records()[0]) + "x";
+    first = file.records().record(0) + "x";
   }
   fs::remove(path);
   JournalFile(path, JournalFile::Access::append).append(first);
   const JournalFile file(path, JournalFile::Access::read);
-  const Failure failure = failure_of([&] { content_of(file); });
+  const Failure failure = failure_of([&] { content_of(file.records()); });
   CHECK(failure.code == 3);
   CHECK(failure.message.starts_with(path.string() + ": "));
 }

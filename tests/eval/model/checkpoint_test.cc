@@ -13,6 +13,7 @@ using namespace qfid;
 using namespace qfid::eval;
 using namespace qfid::tests;
 using nlohmann::json;
+namespace fs = std::filesystem;
 
 namespace {
 
@@ -171,4 +172,26 @@ TEST_CASE("the content hash names config and tensors") {
   CHECK(hash("a").size() == 32);
   CHECK(hash("a") == hash("b"));
   CHECK(hash("a") != hash("c"));
+}
+
+TEST_CASE("a file cut short between opening and loading: exit code 3, the tensor and the byte; what is before it loads") {
+  const TemporaryDirectory dir;
+  write_model(dir, "m");
+  const fs::path path = dir.path() / "m/model.safetensors";
+  const auto size = fs::file_size(path);
+  Checkpoint checkpoint = Checkpoint::open(dir.path() / "m");
+  fs::resize_file(path, size - 4);
+  int failed = 0;
+  for (const std::string& name : checkpoint.names()) {
+    CAPTURE(name);
+    const Failure failure = failure_of([&] { checkpoint.load_f32(name, checkpoint.info(name).shape); });
+    if (failure.code == 0) continue;
+    ++failed;
+    CHECK(failure.code == 3);
+    CHECK(dir.shown(failure.message) == "DIR/m/model.safetensors: tensor \"" + name + "\", byte " +
+                                            std::to_string(size - 4) + ": the file ends here, it had " +
+                                            std::to_string(size) + " bytes when it was opened: cut short while being read");
+  }
+  CHECK(failed == 1);
+  CHECK(failure_of([&] { checkpoint.content_hash(); }).code == 3);
 }

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <cmath>
 #include <cstring>
@@ -14,7 +15,7 @@
 #include "quant/core/byte_stream.h"
 #include "quant/core/counter_random.h"
 #include "quant/core/dispatch.h"
-#include "quant/core/mapped_file.h"
+#include "quant/core/input_file.h"
 #include "quant/core/nearest.h"
 #include "quant/core/random.h"
 #include "quant/core/tensor.h"
@@ -242,32 +243,72 @@ TEST_CASE("errors: kinds are exit codes; a NUL in a message is shown") {
         }) == "nothing");
 }
 
-TEST_CASE("mapped files: content, emptiness, what isn't a file") {
+TEST_CASE("files and bytes under a file's name: content, pieces, emptiness, what isn't a file") {
   const qfid::tests::TemporaryDirectory folder;
-  const auto path = folder.path() / "numbers";
+  const auto path = folder.path() / "numbers", other = folder.path() / "empty";
   std::ofstream(path) << "0123456789";
-  MappedFile file(path);
-  CHECK(file.text() == "0123456789");
-  CHECK(file.bytes().size() == 10);
-  CHECK(file.path() == path);
-  MappedFile moved(std::move(file));
-  CHECK(moved.text() == "0123456789");
-  const auto other = folder.path() / "empty";
   std::ofstream(other).flush();
-  MappedFile empty(other);
-  CHECK(empty.text().empty());
-  empty = std::move(moved);
-  CHECK(empty.text() == "0123456789");
-  CHECK(empty.path() == path);
+  const std::string memory = "0123456789";
+  InputFile on_disk(path);
+  const InputFile moved(std::move(on_disk)), in_memory(path, memory);
+  for (const InputFile* of : {&moved, &in_memory}) {
+    const InputFile& file = *of;
+    CHECK(file.size() == 10);
+    CHECK(file.path() == path);
+    std::string part(4, ' ');
+    file.read(3, std::as_writable_bytes(std::span(part)));
+    CHECK(part == "3456");
+    file.read(10, {});
+    CHECK(said([&] {
+            file.read(7, std::as_writable_bytes(std::span(part)));
+            return 0;
+          }) == "5 input file: read beyond the size it was opened with");
+    CHECK(said([&] {
+            file.read(11, {});
+            return 0;
+          }) == "5 input file: read beyond the size it was opened with");
+    std::string all;
+    file.read_in_pieces(1, 9, "", [&](std::span<const std::byte> bytes) {
+      all.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    });
+    CHECK(all == "123456789");
+  }
+  const FileContent read(path), given(path, memory);
+  for (const FileContent* of : {&read, &given}) {
+    const FileContent& content = *of;
+    CHECK(content.text() == memory);
+    CHECK(content.bytes().size() == 10);
+    CHECK(content.path() == path);
+  }
+  CHECK(FileContent(other).text().empty());
+  CHECK(InputFile(other).size() == 0);
+  InputFile assigned(other);
+  assigned = InputFile(path);
+  CHECK(assigned.size() == 10);
+  CHECK(assigned.path() == path);
   const std::string name = folder.path().string();
-  CHECK(said([&] { return MappedFile(folder.path() / "none").text(); }) ==
-        "3 " + name + "/none: can't open: No such file or directory");
-  CHECK(said([&] { return MappedFile(folder.path()).text(); }) ==
-        "3 " + name + ": expected a regular file, found a directory");
+  const auto refusal = [](const std::filesystem::path& of) { return said([&] { return InputFile(of).size(); }); };
+  CHECK(refusal(folder.path() / "none") == "3 " + name + "/none: can't open: No such file or directory");
+  CHECK(refusal(folder.path()) == "3 " + name + ": expected a regular file, found a directory");
   REQUIRE(::mkfifo((folder.path() / "pipe").c_str(), 0600) == 0);
-  CHECK(said([&] { return MappedFile(folder.path() / "pipe").text(); }) ==
-        "3 " + name + "/pipe: expected a regular file, found a pipe");
-  CHECK(said([] { return MappedFile("/dev/null").text(); }) == "3 /dev/null: expected a regular file, found a device");
+  CHECK(refusal(folder.path() / "pipe") == "3 " + name + "/pipe: expected a regular file, found a pipe");
+  CHECK(refusal("/dev/null") == "3 /dev/null: expected a regular file, found a device");
+}
+
+TEST_CASE("files that come in pieces: every byte once, in order") {
+  const qfid::tests::TemporaryDirectory folder;
+  const auto path = folder.path() / "long";
+  std::string content(2 * InputFile::piece + 12345, ' ');
+  for (std::size_t i = 0; i < content.size(); ++i) content[i] = static_cast<char>(counter_random(1, i));
+  std::ofstream(path, std::ios::binary) << content;
+  std::string all;
+  std::size_t largest = 0;
+  InputFile(path).read_in_pieces(5, content.size() - 5, "", [&](std::span<const std::byte> bytes) {
+    largest = std::max(largest, bytes.size());
+    all.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  });
+  CHECK(all == content.substr(5));
+  CHECK(largest == InputFile::piece);
 }
 
 TEST_CASE("instruction sets: never a better one than the machine has") {
