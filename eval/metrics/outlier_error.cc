@@ -48,7 +48,7 @@ class Cells {
 struct Places {
   std::vector<double> outlier, error;
   void add(std::optional<double> x, std::optional<double> y) {
-    if (!x || !y) return;
+    if (!x || !y || std::isnan(*x) || std::isnan(*y)) return;
     outlier.push_back(*x);
     error.push_back(*y);
   }
@@ -64,7 +64,8 @@ struct Places {
 
 std::optional<double> rank_correlation(std::span<const double> x, std::span<const double> y) {
   quant::require(x.size() == y.size(), "rank_correlation: unequal lengths");
-  if (x.size() < 3) return std::nullopt;
+  const auto nan = [](double v) { return std::isnan(v); };
+  if (x.size() < 3 || std::ranges::any_of(x, nan) || std::ranges::any_of(y, nan)) return std::nullopt;  // NaN has no rank
   const std::vector<double> a = ranks(x), b = ranks(y);
   const double middle = static_cast<double>(x.size() - 1) / 2;
   double aa = 0, bb = 0, ab = 0;

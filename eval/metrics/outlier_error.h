@@ -11,7 +11,7 @@
 
 namespace qfid::eval {
 
-/// Spearman's correlation, ties by mean rank; null below 3 places, or where either side is constant.
+/// Spearman's correlation, ties by mean rank; null below 3 places, or where either side is constant or has a NaN.
 std::optional<double> rank_correlation(std::span<const double> x, std::span<const double> y);
 
 /// Rows of the baseline's own tables and of the target's. Empty without local errors.
