@@ -5,6 +5,7 @@
 #include <limits>
 #include <vector>
 
+#include "quant/core/first_error.h"
 #include "quant/quantize.h"
 
 namespace qfid::eval {
@@ -86,9 +87,13 @@ struct HostAttention {
   /// Calls f(window, head, query) for all, in parallel over heads.
   template <class F>
   void each_row(const F& f) const {
+    quant::FirstError error;
 #pragma omp parallel for schedule(static)
     for (std::int64_t n = 0; n < batch * p.q_heads; ++n)
-      for (std::int64_t i = 0; i < q_len; ++i) f(n / p.q_heads, n % p.q_heads, i);
+      error.guard([&] {
+        for (std::int64_t i = 0; i < q_len; ++i) f(n / p.q_heads, n % p.q_heads, i);
+      });
+    error.rethrow();
   }
   float* row(Tensor& s, std::int64_t b, std::int64_t h, std::int64_t i) const {
     return s.view<float>().data() + ((b * p.q_heads + h) * q_len + i) * kv_len;

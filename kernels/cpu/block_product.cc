@@ -40,9 +40,8 @@ BlockProduct::BlockProduct(const BlockShape& shape, bool amx) : shape_(shape), a
     kernel_ = made(shape);
     scratch_ = kernel_.get_scratchpad_size();
   } catch (const dnnl::error& error) {
-    throw quant::Error(quant::ErrorKind::unavailable, "oneDNN has no block product for M=" + std::to_string(shape.M) +
-                                                          " N=" + std::to_string(shape.N) + " K=" + std::to_string(shape.K) +
-                                                          ": " + error.what());
+    fail(error, "oneDNN has no block product for M=" + std::to_string(shape.M) + " N=" + std::to_string(shape.N) +
+                    " K=" + std::to_string(shape.K));
   }
 }
 
@@ -69,13 +68,14 @@ void BlockProduct::release(bool amx) {
 
 const BlockProduct* BlockCache::get(const BlockShape& shape, bool amx) {
   const std::scoped_lock lock(mutex_);
-  const auto [entry, is_new] = made_.try_emplace(shape);
-  if (is_new) try {
-      entry->second = std::make_unique<BlockProduct>(shape, amx);
-    } catch (const quant::Error&) {
-      // stays null: asked once
-    }
-  return entry->second.get();
+  if (const auto known = made_.find(shape); known != made_.end()) return known->second.get();
+  std::unique_ptr<BlockProduct> made;
+  try {
+    made = std::make_unique<BlockProduct>(shape, amx);
+  } catch (const OutOfOneDnnMemory&) { throw; } catch (const quant::Error&) {
+    // stays null: asked once
+  }
+  return made_.emplace(shape, std::move(made)).first->second.get();
 }
 
 std::string block_name(BlockType type) {

@@ -22,6 +22,10 @@ class OneThread {
   int before_;
 };
 
+std::string sizes(const GemmShape& s) {
+  return "M=" + std::to_string(s.M) + " N=" + std::to_string(s.N) + " K=" + std::to_string(s.K);
+}
+
 dnnl::matmul::primitive_desc describe(const GemmShape& s) {
   dnnl::primitive_attr attr;
   attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
@@ -31,14 +35,15 @@ dnnl::matmul::primitive_desc describe(const GemmShape& s) {
   try {
     if (s.bias) return {cpu_engine(), src, wei, memory::desc({1, s.N}, DataType::f32, memory::format_tag::ab), dst, attr};
     return {cpu_engine(), src, wei, dst, attr};
-  } catch (const dnnl::error& error) {
-    throw quant::Error(quant::ErrorKind::unavailable, "oneDNN has no matmul for M=" + std::to_string(s.M) +
-                                                          " N=" + std::to_string(s.N) + " K=" + std::to_string(s.K) + ": " +
-                                                          error.what());
-  }
+  } catch (const dnnl::error& error) { fail(error, "oneDNN has no matmul for " + sizes(s)); }
 }
 
 }  // namespace
+
+void fail(const dnnl::error& error, const std::string& what) {
+  if (error.status == dnnl_out_of_memory) throw OutOfOneDnnMemory(what);
+  throw quant::Error(quant::ErrorKind::unavailable, what + ": " + error.what());
+}
 
 dnnl::engine& cpu_engine() {
   static dnnl::engine engine(dnnl::engine::kind::cpu, 0);
@@ -80,26 +85,31 @@ bool has_fp8_products() {
     try {
       GemmCache().get({DataType::f8_e4m3, DataType::f8_e4m3, DataType::f32, 1, 16, 32});
       return true;
-    } catch (const quant::Error&) { return false; }
+    } catch (const OutOfOneDnnMemory&) { throw; } catch (const quant::Error&) {
+      return false;
+    }
   }();
   return has;
 }
 
-GemmContext::GemmContext() : stream_(cpu_engine()) {}
+GemmContext::GemmContext() try : stream_(cpu_engine()) {
+} catch (const dnnl::error& error) { fail(error, "oneDNN can't make a stream"); }
 
 void* GemmContext::scratch(std::size_t bytes) {
   if (scratch_.bytes() < bytes) scratch_ = quant::Tensor(quant::DType::u8, quant::Shape{static_cast<std::int64_t>(bytes)});
   return scratch_.raw();
 }
 
-Gemm::Gemm(const GemmShape& shape) {
+Gemm::Gemm(const GemmShape& shape) : shape_(shape) {
   const OneThread one;
   pd_ = describe(shape);
-  primitive_ = dnnl::matmul(pd_);
-  name_ = pd_.impl_info_str();
+  try {
+    primitive_ = dnnl::matmul(pd_);
+    name_ = pd_.impl_info_str();
+  } catch (const dnnl::error& error) { fail(error, "oneDNN can't make a matmul for " + sizes(shape)); }
 }
 
-void Gemm::run(GemmContext& context, const void* src, const void* wei, const void* bias, void* dst) const {
+void Gemm::run(GemmContext& context, const void* src, const void* wei, const void* bias, void* dst) const try {
   const auto at = [](const memory::desc& desc, const void* data) {
     return memory(desc, cpu_engine(), const_cast<void*>(data));
   };
@@ -110,7 +120,7 @@ void Gemm::run(GemmContext& context, const void* src, const void* wei, const voi
       {DNNL_ARG_SCRATCHPAD, at(pd_.scratchpad_desc(), context.scratch(pd_.scratchpad_desc().get_size()))}};
   if (bias != nullptr) args.emplace(DNNL_ARG_BIAS, at(pd_.bias_desc(), bias));
   primitive_.execute(context.stream(), args);
-}
+} catch (const dnnl::error& error) { fail(error, "oneDNN can't run a matmul for " + sizes(shape_)); }
 
 const Gemm& GemmCache::get(const GemmShape& shape) {
   const std::scoped_lock lock(mutex_);
@@ -120,12 +130,14 @@ const Gemm& GemmCache::get(const GemmShape& shape) {
 }
 
 PackedWeights::PackedWeights(const void* plain, DataType type, DataType src, DataType dst, std::int64_t N, std::int64_t K,
-                             std::int64_t rows, bool bias)
+                             std::int64_t rows, bool bias) try
     : product_(GemmShape{src, type, dst, rows, N, K, false, true, bias}), memory_(product_.weights_layout(), cpu_engine()) {
   memory from(memory::desc({K, N}, type, memory::format_tag::ba), cpu_engine(), const_cast<void*>(plain));
   dnnl::stream stream(cpu_engine());
   dnnl::reorder(from, memory_).execute(stream, from, memory_);
   stream.wait();
+} catch (const dnnl::error& error) {
+  fail(error, "oneDNN can't pack weights of " + std::to_string(N) + " x " + std::to_string(K));
 }
 
 }  // namespace qfid::kernels::cpu

@@ -37,6 +37,14 @@ struct GemmShape {
   bool operator<(const GemmShape& other) const { return key() < other.key(); }
 };
 
+/// oneDNN's own want of memory: its primitives, packed weights.
+class OutOfOneDnnMemory : public quant::Error {
+ public:
+  explicit OutOfOneDnnMemory(const std::string& what) : Error(quant::ErrorKind::unavailable, "out of memory: " + what) {}
+};
+/// An error of oneDNN as one of ours: OutOfOneDnnMemory, or Error{unavailable}.
+[[noreturn]] void fail(const dnnl::error& error, const std::string& what);
+
 /// Per-thread needs of a product: a stream and scratch memory.
 class GemmContext {
  public:
@@ -57,6 +65,7 @@ class Gemm {
   dnnl::memory::desc weights_layout() const { return pd_.weights_desc(); }
 
  private:
+  GemmShape shape_;
   dnnl::matmul::primitive_desc pd_;
   dnnl::matmul primitive_;
   std::string name_;

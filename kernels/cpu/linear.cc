@@ -4,11 +4,13 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 #include <vector>
 
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/host/operands.h"
 #include "quant/core/dispatch.h"
+#include "quant/core/first_error.h"
 
 namespace qfid::kernels::cpu {
 
@@ -199,14 +201,19 @@ DeviceTensor CpuBackend::linear(PreparedLinear& prepared, const DeviceTensor& sr
   Tensor result(DType::f32, Shape{s[0], s[1], p.out});
   float* dst = result.view<float>().data();
   const std::int64_t rows = s[0] * s[1], blocks = (rows + row_block - 1) / row_block;
+  quant::FirstError error;
 #pragma omp parallel
   {
-    Workspace work;
+    std::optional<Workspace> work;
+    error.guard([&] { work.emplace(); });
 #pragma omp for schedule(dynamic)
     for (std::int64_t i = 0; i < blocks; ++i)
-      one_block(w, work, x, raw, s[1], i * row_block, std::min(row_block, rows - i * row_block),
-                dst + i * row_block * p.out);
+      error.guard([&] {
+        one_block(w, *work, x, raw, s[1], i * row_block, std::min(row_block, rows - i * row_block),
+                  dst + i * row_block * p.out);
+      });
   }
+  error.rethrow();
   return host::adopt(std::move(result));
 }
 

@@ -8,6 +8,7 @@
 
 #include "kernels/cpu/attention_state.h"
 #include "kernels/cpu/softmax.h"
+#include "quant/core/first_error.h"
 
 namespace qfid::kernels::cpu {
 
@@ -274,7 +275,7 @@ class HeadTask {
   std::int64_t b_, h_, kv_head_;
 };
 
-/// Makes every product of this problem before the parallel region (an exception must not leave one) and names them.
+/// Makes every product of this problem before the parallel region and names them.
 std::string make_products(const CpuAttention& a, const host::AttentionOperands& o, GemmCache& cache) {
   std::vector<std::string> qk, pv;
   const auto note = [](std::vector<std::string>& names, const std::string& name) {
@@ -304,14 +305,19 @@ void attention_by_matmul(const AttentionCall& call, GemmCache& cache) {
   CpuAttention& a = call.prepared;
   const AttentionProblem& p = a.problem();
   a.name = make_products(a, call.operands, cache);
+  quant::FirstError error;
 #pragma omp parallel
   {
-    Workspace work;
+    std::optional<Workspace> work;
+    error.guard([&] { work.emplace(); });
 #pragma omp for schedule(dynamic)
     for (std::int64_t i = 0; i < call.operands.batch * p.q_heads; ++i)
-      HeadTask(a, call.operands, cache, work, call.taps, i / p.q_heads, i % p.q_heads)
-          .run(call.context, call.probs[static_cast<std::size_t>(i)]);
+      error.guard([&] {
+        HeadTask(a, call.operands, cache, *work, call.taps, i / p.q_heads, i % p.q_heads)
+            .run(call.context, call.probs[static_cast<std::size_t>(i)]);
+      });
   }
+  error.rethrow();
 }
 
 }  // namespace qfid::kernels::cpu

@@ -14,6 +14,7 @@
 #include "kernels/cpu/row_blocks.h"
 #include "kernels/cpu/softmax.h"
 #include "quant/codec.h"
+#include "quant/core/first_error.h"
 
 namespace qfid::kernels::cpu {
 
@@ -306,18 +307,22 @@ void run_tasks(const AttentionCall& call, const Plan& plan, const PanelOperands&
   std::vector<ProbCounts> counts(static_cast<std::size_t>(tasks));
   const auto head_of = [&](std::int64_t i) { return i / per_head % p.kv_heads * group + i % group; };
   memory.threads.resize(std::max(memory.threads.size(), static_cast<std::size_t>(omp_get_max_threads())));
+  quant::FirstError error;
 #pragma omp parallel
   {
     PanelWorkspace& work = memory.threads[static_cast<std::size_t>(omp_get_thread_num())];
-    prepare_workspace(work, plan, x);
+    error.guard([&] { prepare_workspace(work, plan, x); });
     const BlockProduct* tiles = nullptr;
 #pragma omp for schedule(dynamic)
     for (std::int64_t i = 0; i < tasks; ++i)
-      counts[static_cast<std::size_t>(i)] =
-          BlockTask(call, plan, x, work, tiles, i / (per_head * p.kv_heads), head_of(i), i % per_head / group * plan.rows)
-              .run();
+      error.guard([&] {
+        counts[static_cast<std::size_t>(i)] =
+            BlockTask(call, plan, x, work, tiles, i / (per_head * p.kv_heads), head_of(i), i % per_head / group * plan.rows)
+                .run();
+      });
     BlockProduct::release(plan.amx);
   }
+  error.rethrow();
   for (std::int64_t i = 0; i < tasks; ++i) {
     ProbCounts& sum = call.probs[static_cast<std::size_t>(i / (per_head * p.kv_heads) * p.q_heads + head_of(i))];
     const ProbCounts& part = counts[static_cast<std::size_t>(i)];

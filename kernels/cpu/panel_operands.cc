@@ -5,6 +5,7 @@
 
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/row_blocks.h"
+#include "quant/core/first_error.h"
 
 namespace qfid::kernels::cpu {
 
@@ -72,12 +73,15 @@ PanelOperands::PanelOperands(const AttentionProblem& problem, const host::Attent
     excess_ = memory.excess.as<std::int32_t>();
   }
   one_scale_.resize(static_cast<std::size_t>(heads));
+  quant::FirstError error;
 #pragma omp parallel for schedule(static)
-  for (std::int64_t i = 0; i < heads * blocks_; ++i) {
-    const std::int64_t h = i / blocks_;
-    pack_keys(h / problem.kv_heads, h % problem.kv_heads, i % blocks_);
-    pack_values(h / problem.kv_heads, h % problem.kv_heads, i % blocks_);
-  }
+  for (std::int64_t i = 0; i < heads * blocks_; ++i)
+    error.guard([&] {
+      const std::int64_t h = i / blocks_;
+      pack_keys(h / problem.kv_heads, h % problem.kv_heads, i % blocks_);
+      pack_values(h / problem.kv_heads, h % problem.kv_heads, i % blocks_);
+    });
+  error.rethrow();
   for (std::int64_t h = 0; h < heads; ++h) {
     for (std::int64_t c = 0; c < problem.v_head_dim; ++c)
       value_scales_[h * problem.v_head_dim + c] = o.v.scale_at(h / problem.kv_heads, 0, h % problem.kv_heads, c);

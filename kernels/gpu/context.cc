@@ -28,9 +28,34 @@ int attribute(cudaDeviceAttr attr, int device) {
 Support no_device(cudaError_t status) {
   if (status == cudaErrorInsufficientDriver)
     return {false, "no NVIDIA driver, or one older than CUDA 13 (libcuda.so.1: driver 580 or newer is needed)"};
-  if (status == cudaErrorNoDevice)
-    return {false, "the NVIDIA driver sees no device (CUDA_VISIBLE_DEVICES is respected)"};
+  if (status == cudaErrorNoDevice) return {false, "the NVIDIA driver sees no device (CUDA_VISIBLE_DEVICES is respected)"};
   return {false, std::string("CUDA can't be started: ") + cudaGetErrorString(status)};
+}
+
+}  // namespace
+
+namespace {
+
+/// Memory, or the device itself, isn't there any more; otherwise what went wrong is ours.
+bool is_gone(cudaError_t status) {
+  switch (status) {
+    case cudaErrorMemoryAllocation:
+    case cudaErrorNoDevice:
+    case cudaErrorDevicesUnavailable:
+    case cudaErrorInitializationError:
+    case cudaErrorECCUncorrectable:
+    case cudaErrorNvlinkUncorrectable:
+    case cudaErrorHardwareStackError:
+    case cudaErrorContextIsDestroyed:
+    case cudaErrorMpsConnectionFailed:
+    case cudaErrorMpsServerNotReady:
+    case cudaErrorMpsRpcFailure:
+    case cudaErrorOperatingSystem:
+    case cudaErrorUnknown:
+      return true;
+    default:
+      return false;
+  }
 }
 
 }  // namespace
@@ -38,7 +63,7 @@ Support no_device(cudaError_t status) {
 void check(cudaError_t status, const char* call, const std::string& subject) {
   if (status == cudaSuccess) return;
   cudaGetLastError();  // not sticky: the next call starts clean
-  const auto kind = status == cudaErrorMemoryAllocation ? ErrorKind::unavailable : ErrorKind::internal;
+  const auto kind = is_gone(status) ? ErrorKind::unavailable : ErrorKind::internal;
   throw Error(kind, std::string("gpu: ") + call + (subject.empty() ? "" : " (" + subject + ")") + " on " + here() + ": " +
                         cudaGetErrorString(status));
 }
@@ -59,7 +84,8 @@ Support probe(int device) {
   if (device < 0 || device >= count)
     return {false, "device " + std::to_string(device) + " was asked for, CUDA shows " + std::to_string(count)};
   cudaDeviceProp properties{};
-  if (const cudaError_t status = cudaGetDeviceProperties(&properties, device); status != cudaSuccess) return no_device(status);
+  if (const cudaError_t status = cudaGetDeviceProperties(&properties, device); status != cudaSuccess)
+    return no_device(status);
   if (properties.major < 8)
     return {false, std::string(properties.name) + " has compute capability " + std::to_string(properties.major) + "." +
                        std::to_string(properties.minor) + ", 8.0 (Ampere) or newer is needed"};

@@ -6,6 +6,7 @@
 #include "kernels/host/reductions.h"
 #include "kernels/host/vector_math.h"
 #include "quant/core/dispatch.h"
+#include "quant/core/first_error.h"
 
 namespace qfid::kernels::host {
 
@@ -79,9 +80,11 @@ std::vector<AttentionSummary> HostReductions::attention_summary(const DeviceTens
   quant::require(s.rank() == 4 && s[3] > 0, "attention_summary: probabilities must be [B, H, Tq, Tk]");
   const float* p = view<float>(probs).data();
   std::vector<AttentionSummary> all(static_cast<std::size_t>(s[0] * s[1]));
+  quant::FirstError error;
 #pragma omp parallel for schedule(static)
   for (std::int64_t h = 0; h < s[0] * s[1]; ++h)
-    all[static_cast<std::size_t>(h)] = summary_of(p + h * s[2] * s[3], s[2], s[3], causal);
+    error.guard([&] { all[static_cast<std::size_t>(h)] = summary_of(p + h * s[2] * s[3], s[2], s[3], causal); });
+  error.rethrow();
   return all;
 }
 

@@ -11,6 +11,7 @@
 #include "kernels/host/vector_math.h"
 #include "quant/codec.h"
 #include "quant/core/dispatch.h"
+#include "quant/core/first_error.h"
 
 namespace qfid::kernels::host {
 
@@ -245,11 +246,14 @@ std::vector<OutputSplit> HostReductions::output_split(const DeviceTensor& base, 
   const float *p = view<float>(base).data(), *w = view<float>(weights).data();
   const float *x = view<float>(v).data(), *y = view<float>(coded_v).data();
   std::vector<OutputSplit> all(static_cast<std::size_t>(s[0] * heads));
+  quant::FirstError error;
 #pragma omp parallel for schedule(static)
-  for (std::int64_t i = 0; i < s[0] * heads; ++i) {
-    const std::int64_t at = i / heads * s[3] * stride + i % heads / group * values[3], row = i * s[2] * s[3];
-    all[static_cast<std::size_t>(i)] = split_head(p + row, w + row, x + at, y + at, s[2], s[3], stride, values[3]);
-  }
+  for (std::int64_t i = 0; i < s[0] * heads; ++i)
+    error.guard([&] {
+      const std::int64_t at = i / heads * s[3] * stride + i % heads / group * values[3], row = i * s[2] * s[3];
+      all[static_cast<std::size_t>(i)] = split_head(p + row, w + row, x + at, y + at, s[2], s[3], stride, values[3]);
+    });
+  error.rethrow();
   return all;
 }
 

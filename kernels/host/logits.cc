@@ -7,6 +7,7 @@
 #include "kernels/host/reductions.h"
 #include "kernels/host/vector_math.h"
 #include "quant/core/dispatch.h"
+#include "quant/core/first_error.h"
 
 namespace qfid::kernels::host {
 
@@ -171,15 +172,19 @@ std::vector<TokenComparison> HostReductions::compare_logits(const DeviceTensor& 
   const std::int64_t n = x.columns(), rows = x.rows();
   const bool seen = !base_rows_.empty() && base_.storage == base.storage && base_.shape == base.shape;
   if (!seen) {
+    base_rows_.clear();  // should what follows fail, nothing is known of the new ones
     base_ = base;
     base_rows_.assign(static_cast<std::size_t>(rows), {});
   }
   std::vector<TokenComparison> all(static_cast<std::size_t>(rows));
+  quant::FirstError error;
 #pragma omp parallel
   {
-    std::vector<double> e(static_cast<std::size_t>(n));
+    std::vector<double> e;
+    error.guard([&] { e.resize(static_cast<std::size_t>(n)); });
 #pragma omp for schedule(static)
     for (std::int64_t i = 0; i < rows; ++i) {
+      if (error.failed()) continue;
       const float* b = x.data() + i * n;
       const float* t = y.data() + i * n;
       LogitRow& base_row = base_rows_[static_cast<std::size_t>(i)];
@@ -199,6 +204,8 @@ std::vector<TokenComparison> HostReductions::compare_logits(const DeviceTensor& 
       if (b != t) divergences(b, t, e.data(), n, base_row, test_row, out);
     }
   }
+  if (error.failed()) base_rows_.clear();
+  error.rethrow();
   return all;
 }
 

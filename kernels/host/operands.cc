@@ -1,4 +1,5 @@
 #include "kernels/host/operands.h"
+#include "quant/core/first_error.h"
 
 #include <algorithm>
 #include <cmath>
@@ -116,8 +117,8 @@ Operand quantize_operand(View<const float> x, const quant::QuantScheme& scheme, 
   const std::int64_t token = s[2] * s[3],
                      width = static_cast<std::int64_t>(quant::info(quant::storage(scheme.format)).bytes);
   std::vector<quant::CodeCounts> counts(static_cast<std::size_t>(batch * parts));
-#pragma omp parallel for schedule(static)
-  for (std::int64_t i = 0; i < batch * parts; ++i) {
+  quant::FirstError error;
+  const auto one_part = [&](std::int64_t i) {
     const std::int64_t b = i / parts, first = i % parts * part, n = std::min(part, s[1] - first);
     const std::int64_t at = b * window + first * token;
     const std::int64_t a_step = result.count[2] * result.count[3];  // granules of one step of tokens; none without scales
@@ -127,7 +128,10 @@ Operand quantize_operand(View<const float> x, const quant::QuantScheme& scheme, 
         View<const float>(x.data() + at, Shape{1, n, s[2], s[3]}), scheme, Role::activation, ranges,
         result.codes.raw() + static_cast<std::size_t>(at * width), View<float>(result.scale.data() + granule, Shape{own}),
         scheme.affine ? View<std::int32_t>(result.zero_point.data() + granule, Shape{own}) : View<std::int32_t>());
-  }
+  };
+#pragma omp parallel for schedule(static)
+  for (std::int64_t i = 0; i < batch * parts; ++i) error.guard([&] { one_part(i); });
+  error.rethrow();
   for (const quant::CodeCounts& share : counts) result.counts += share;
   return result;
 }

@@ -5,6 +5,7 @@
 #include "kernels/host/host_memory.h"
 #include "kernels/host/reductions.h"
 #include "quant/core/dispatch.h"
+#include "quant/core/first_error.h"
 
 namespace qfid::kernels::host {
 
@@ -109,8 +110,11 @@ std::vector<Magnitudes> HostReductions::magnitudes(const DeviceTensor& x) {
   const std::int64_t windows = x.shape[0], n = windows == 0 ? 0 : x.shape.elements() / windows;
   const float* data = view<float>(x).data();
   std::vector<Magnitudes> all(static_cast<std::size_t>(windows));
+  quant::FirstError error;
 #pragma omp parallel for schedule(static)
-  for (std::int64_t b = 0; b < windows; ++b) all[static_cast<std::size_t>(b)] = magnitudes_of(data + b * n, n);
+  for (std::int64_t b = 0; b < windows; ++b)
+    error.guard([&] { all[static_cast<std::size_t>(b)] = magnitudes_of(data + b * n, n); });
+  error.rethrow();
   return all;
 }
 
@@ -122,9 +126,11 @@ std::vector<OutlierSplit> HostReductions::outlier_split(const DeviceTensor& x, c
   const std::int64_t n = windows * rows == 0 ? 0 : x.shape.elements() / (windows * rows);
   const float *a = view<float>(x).data(), *b = view<float>(y).data();
   std::vector<OutlierSplit> all(static_cast<std::size_t>(windows));
+  quant::FirstError error;
 #pragma omp parallel for schedule(static)
   for (std::int64_t w = 0; w < windows; ++w)
-    all[static_cast<std::size_t>(w)] = split_window(a + w * rows * n, b + w * rows * n, rows, n);
+    error.guard([&] { all[static_cast<std::size_t>(w)] = split_window(a + w * rows * n, b + w * rows * n, rows, n); });
+  error.rethrow();
   return all;
 }
 

@@ -7,6 +7,7 @@
 #include "kernels/host/operands.h"
 #include "kernels/reference/backend.h"
 #include "kernels/reference/products.h"
+#include "quant/core/first_error.h"
 
 namespace qfid::kernels::reference {
 
@@ -234,9 +235,11 @@ AttentionResult ReferenceBackend::attention(PreparedAttention& prepared, const A
   Taps taps = Taps::wanted(sink, Shape{o.batch, p.q_heads, o.q_len, o.kv_len}, p);
   Tensor context(DType::f32, Shape{o.batch, o.q_len, p.q_heads, p.v_head_dim});
   const HeadLoop loop(p, o);
+  quant::FirstError error;
 #pragma omp parallel for schedule(dynamic)
   for (std::int64_t i = 0; i < o.batch * p.q_heads; ++i)
-    loop.run(i / p.q_heads, i % p.q_heads, taps, context, result.probs[static_cast<std::size_t>(i)]);
+    error.guard([&] { loop.run(i / p.q_heads, i % p.q_heads, taps, context, result.probs[static_cast<std::size_t>(i)]); });
+  error.rethrow();
   for (const ProbCounts& counts : result.probs) {
     result.p.elements += counts.visible;
     result.p.flushed += counts.zero_codes;

@@ -4,6 +4,7 @@
 #include "kernels/host/operands.h"
 #include "kernels/reference/backend.h"
 #include "kernels/reference/products.h"
+#include "quant/core/first_error.h"
 
 namespace qfid::kernels::reference {
 
@@ -103,8 +104,11 @@ DeviceTensor ReferenceBackend::linear(PreparedLinear& prepared, const DeviceTens
   const float* x = numbers.view<float>().data();
   float* out = result.view<float>().data();
   const std::int64_t rows = s[0] * s[1];
+  quant::FirstError error;
 #pragma omp parallel for schedule(static)
-  for (std::int64_t r = 0; r < rows; ++r) one_row(w, x + r * p.in, operand, r / s[1], r % s[1], out + r * p.out);
+  for (std::int64_t r = 0; r < rows; ++r)
+    error.guard([&] { one_row(w, x + r * p.in, operand, r / s[1], r % s[1], out + r * p.out); });
+  error.rethrow();
   return host::adopt(std::move(result));
 }
 

@@ -4,6 +4,8 @@
 #include <new>
 #include <string>
 
+#include "quant/core/out_of_memory.h"
+
 namespace qfid::quant {
 namespace {
 constexpr std::align_val_t alignment{64};
@@ -16,9 +18,7 @@ Tensor::Tensor(DType dtype, const Shape& shape) : dtype_(dtype), shape_(shape) {
   const std::size_t size = (bytes() + 63) / 64 * 64;
   if (size == 0) return;
   data_.reset(static_cast<std::byte*>(::operator new(size, alignment, std::nothrow)));
-  if (!data_)
-    throw Error(ErrorKind::unavailable, "out of memory: " + std::to_string(size) + " bytes for a " +
-                                            std::string(info(dtype).name) + " tensor of " + shape.to_string());
+  if (!data_) throw OutOfMemory(size, "a " + std::string(info(dtype).name) + " tensor of " + shape.to_string());
 }
 
 Tensor Tensor::zeros(DType dtype, const Shape& shape) {
