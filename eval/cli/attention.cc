@@ -87,7 +87,7 @@ int command_attention(const AttentionOptions& options) {
   if (study.record.interrupted) return 130;
   int code = 0;
   for (const RunRecord& run : study.record.runs) {
-    if (run.status == RunStatus::failed) code = std::max(code, run.message.starts_with("out of memory") ? 4 : 5);
+    if (run.status == RunStatus::failed) code = std::max(code, study.record.unfinished ? 4 : 5);
     if (run.status == RunStatus::skipped && !options.skip_unavailable) code = std::max(code, 4);
   }
   return code;

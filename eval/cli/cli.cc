@@ -19,6 +19,7 @@
 #include "eval/experiment/version.h"
 #include "quant/core/error.h"
 #include "quant/core/nearest.h"
+#include "quant/core/out_of_memory.h"
 
 namespace qfid::eval {
 
@@ -123,8 +124,10 @@ using Complain = std::function<int(const std::string& message, int code)>;
 int guarded(const std::function<int()>& work, const Complain& say = complain) {
   try {
     return flushed(work());
-  } catch (const quant::Error& error) { return say(error.what(), error.exit_code()); } catch (const std::bad_alloc&) {
-    return say("out of memory", 4);
+  } catch (const quant::Error& error) {
+    return say(error.what(), error.exit_code());
+  } catch (const std::bad_alloc& error) {
+    return say(quant::message_of(error), 4);
   } catch (const std::exception& error) { return say(std::string("internal error: ") + error.what(), 5); }
 }
 

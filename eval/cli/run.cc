@@ -68,8 +68,9 @@ std::string origin_of(const RunOptions& options) {
 
 int exit_code_of(const ExperimentRecord& record) {
   if (record.interrupted) return 128 + (stop_signal() != 0 ? stop_signal() : SIGINT);
+  if (record.unfinished) return 4;
   for (const RunRecord& run : record.runs)
-    if (run.status == RunStatus::failed) return run.message.starts_with("out of memory") ? 4 : 5;
+    if (run.status == RunStatus::failed) return 5;
   for (const GateRecord& gate : record.gates)
     if (gate.blocks()) return 1;
   return 0;
@@ -90,6 +91,11 @@ void complain_about(const ExperimentRecord& record, bool quiet) {
   for (const RunRecord& run : record.runs)
     if (run.status == RunStatus::failed)
       std::cerr << "qfid: " << run.model << " / " << run.target << " failed: " << run.message << "\n";
+  if (record.unfinished) {
+    for (const std::string& warning : record.warnings)
+      if (warning.find(": no ") != std::string::npos) std::cerr << "qfid: " << warning << "\n";
+    std::cerr << "qfid: what failed for want of memory or a device isn't finished: the same command tries it again\n";
+  }
   if (!quiet) return;
   for (const GateRecord& gate : record.gates)
     if (gate.blocks())
@@ -119,11 +125,15 @@ std::filesystem::path directory_of(const RunOptions& options, const Spec& spec, 
 int end_of_shard(Journal& journal, const Shard& shard, const ExperimentRecord& record, const std::filesystem::path& out,
                  bool quiet) {
   const int code = exit_code_of(record);
-  if (!record.interrupted) journal.finish({code, "", ""});
+  if (!record.interrupted && !record.unfinished) journal.finish({code, "", ""});
   complain_about(record, quiet);
   if (!quiet)
     note(std::format("{}: shard {}/{} {}, {} units; qfid merge makes the run of all shards", out.string(), shard.index + 1,
-                     shard.count, record.interrupted ? "interrupted" : "finished", journal.kept()));
+                     shard.count,
+                     record.interrupted  ? "interrupted"
+                     : record.unfinished ? "unfinished"
+                                         : "finished",
+                     journal.kept()));
   return code;
 }
 
@@ -210,7 +220,7 @@ int command_run(const RunOptions& options, const RunExecutor& execute) {
   if (shard) return end_of_shard(journal, *shard, record, out, options.quiet);
   if (options.no_timings) leave_out_timings(record);
   const RunOutcome outcome = deliver(record, spec.gates, saved, out, options.junit, options.quiet);
-  if (!record.interrupted) {
+  if (!record.interrupted && !record.unfinished) {
     // Of an interruption in the first of several models, which named its tokens as those of the only one.
     std::error_code ignored;
     if (record.models.size() > 1) std::filesystem::remove(out / "tokens.npy", ignored);

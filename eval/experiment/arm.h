@@ -4,9 +4,10 @@
 #include <algorithm>
 #include <exception>
 #include <functional>
+#include <map>
 #include <memory>
-#include <new>
 #include <string>
+#include <vector>
 
 #include "eval/experiment/attention_heads.h"
 #include "eval/experiment/footprint.h"
@@ -21,6 +22,7 @@
 #include "eval/metrics/layer_tables.h"
 #include "eval/metrics/token_metrics.h"
 #include "eval/model/decoder.h"
+#include "quant/core/out_of_memory.h"
 
 namespace qfid::eval {
 
@@ -50,6 +52,25 @@ class TapCollector : public kernels::TapSink {
   Wants wants_;
 };
 
+/// Where an arm is, for what goes wrong there.
+struct Place {
+  const char* step = "";
+  int layer = -1;                       ///< -1: none
+  std::int64_t window = -1, last = -1;  ///< the chunk's; -1: none
+  void at(const char* now, int of_layer = -1) {
+    step = now;
+    layer = of_layer;
+  }
+  std::string text() const;  ///< " (local errors of layer 3, windows 8-11)"
+};
+
+/// NaN and infinite values of one window at a tap.
+struct NonFinite {
+  int layer;  ///< -1: of none
+  const char* tap;
+  std::int64_t values, elements;
+};
+
 struct Arm {
   Arm(const TargetSpec& spec, kernels::Backend& on, const ModelConfig& config, const MetricsSpec& metrics)
       : target(&spec),
@@ -61,9 +82,10 @@ struct Arm {
     tokens.confidence = hidden_states.confidence = metrics.confidence;
   }
   bool alive() const { return status == RunStatus::ok; }
-  void fail(RunStatus why, std::string what) {
+  void fail(RunStatus why, std::string what, bool may_pass = false) {
     status = why;
     message = std::move(what);
+    passing = may_pass;
     decoder.reset();
     emulated.reset();
     simulated.reset();
@@ -89,6 +111,14 @@ struct Arm {
   std::optional<TensorHasher> hasher;  ///< where an exact gate asks for hashes
   RunStatus status = RunStatus::ok;
   std::string message;
+  bool passing = false;  ///< failed for want of memory or a device: nothing is kept of that, another time it may succeed
+  Place place;
+  std::map<std::int64_t, NonFinite> non_finite;  ///< of the chunk under way: where each window's first ones are
+  /// Looks for NaN and infinite values among the windows from `first` on of a tap (layer -1: of none). Taps come in the
+  /// order in which a layer makes them, so that the first one found is where they come from.
+  void look_at(int layer, const char* tap, const std::vector<kernels::RowStats>& windows, std::int64_t first);
+  /// "; the first ones are in ffn_out of layer 3: 17 of 2048 values", or that every tap of that window is finite.
+  std::string origin_of(std::int64_t window) const;
   double forward_seconds = 0, metric_seconds = 0, local_seconds = 0;
 };
 
@@ -98,8 +128,9 @@ void attempt(AnyArm& arm, Work&& work) {
   if (!arm.alive()) return;
   try {
     work();
-  } catch (const std::bad_alloc&) { arm.fail(RunStatus::failed, "out of memory"); } catch (const std::exception& error) {
-    arm.fail(RunStatus::failed, error.what());
+  } catch (const std::exception& error) {
+    const bool passing = quant::is_passing(error);
+    arm.fail(RunStatus::failed, quant::message_of(error) + (passing ? arm.place.text() : ""), passing);
   }
 }
 

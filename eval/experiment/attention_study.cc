@@ -72,12 +72,15 @@ struct StudyArm {
       : target(&spec), tables(t.q.shape()[0], t.q.shape()[1]), sinks(1, static_cast<int>(t.q.shape()[2]), sink_threshold) {}
 
   bool alive() const { return status == RunStatus::ok; }
-  void fail(RunStatus why, std::string what) {
+  void fail(RunStatus why, std::string what, bool may_pass = false) {
     status = why;
     message = std::move(what);
+    passing = may_pass;
   }
 
   const TargetSpec* target;
+  bool passing = false;
+  Place place;
   kernels::Backend* backend = nullptr;
   kernels::Backend* twin_backend = nullptr;
   std::unique_ptr<kernels::PreparedAttention> kernel, twin;
@@ -281,6 +284,7 @@ class Study {
     const std::vector<bool> sinks = arms_[0].sinks.sink_heads();
     for (StudyArm& arm : arms_) {
       record_.runs.push_back(record_of(arm, sinks));
+      record_.unfinished = record_.unfinished || arm.passing;
       if (!arm.output.empty()) study.outputs[arm.target->name] = std::move(arm.output);
     }
     study.record = std::move(record_);

@@ -17,7 +17,7 @@ using quant::ErrorKind;
 
 namespace {
 
-enum class Kind : std::uint8_t { identity, unit, outcome };
+enum class Kind : std::uint8_t { identity, unit, outcome, part };
 
 void write(ByteWriter& to, const Provenance& machine) {
   for (const std::string* text :
@@ -91,10 +91,12 @@ std::optional<JournalContent> content_of(const JournalRecords& records) {
       ByteReader::check((kind == Kind::identity) == (i == 0) && !content.outcome);
       if (kind == Kind::identity) {
         read_identity(from, content);
-      } else if (kind == Kind::unit) {
+      } else if (kind == Kind::unit || kind == Kind::part) {
         const std::string unit = from.text();
         from.view();
-        ByteReader::check(content.units.emplace(unit, i).second);
+        const auto before = content.units.find(unit);
+        ByteReader::check(before == content.units.end() || !before->second.whole);
+        content.units[unit] = {i, kind == Kind::unit};
       } else {
         ByteReader::check(kind == Kind::outcome);
         const int code = from.number<int>();
@@ -194,7 +196,7 @@ bool Journal::begin(RunIdentity& identity) {
   identity_ = identity = found->identity;
   units_ = found->units;
   outcome_ = found->outcome;
-  kept_ = static_cast<std::int64_t>(units_.size());
+  kept_ = std::count_if(units_.begin(), units_.end(), [](const auto& unit) { return unit.second.whole; });
   if (!over) {
     if (kept_ > 0 && options_.say)
       options_.say(std::format("{}: going on after {} finished units", directory_.string(), kept_), false);
@@ -213,13 +215,13 @@ bool Journal::begin(RunIdentity& identity) {
 std::optional<std::string> Journal::find(const std::string& unit) const {
   const auto found = units_.find(unit);
   if (found == units_.end()) return std::nullopt;
-  return unit_content(file_.records(), found->second);
+  return unit_content(file_.records(), found->second.record);
 }
 
-bool Journal::keep(const std::string& unit, std::string_view content) {
+bool Journal::keep(const std::string& unit, std::string_view content, bool whole) {
   if (options_.forgets) return true;
   ByteWriter to;
-  to.number(Kind::unit);
+  to.number(whole ? Kind::unit : Kind::part);
   to.text(unit);
   to.text(content);
   try {
@@ -228,7 +230,7 @@ bool Journal::keep(const std::string& unit, std::string_view content) {
     failure_ = error.what();
     return false;
   }
-  ++kept_;
+  if (whole) ++kept_;
   return true;
 }
 

@@ -26,12 +26,18 @@ struct RunOutcome {
   std::string message;       ///< what was wrong, where something was
 };
 
+/// A unit in a journal: the number of its record, and whether nothing of it has to be tried again.
+struct KeptUnit {
+  std::size_t record = 0;
+  bool whole = true;
+};
+
 /// What a journal holds, read back.
 struct JournalContent {
   RunIdentity identity;
   std::string origin;  ///< as Journal::Options has it
   std::optional<Shard> shard;
-  std::map<std::string, std::size_t> units;  ///< name -> number of its record
+  std::map<std::string, KeptUnit> units;
   std::optional<RunOutcome> outcome;
 };
 /// Error{input} naming the file for what a sound file can't hold. Nothing when there is not even an identity.
@@ -58,9 +64,12 @@ class Journal : public UnitStore {
   Journal(const std::filesystem::path& directory, Options options);
 
   bool begin(RunIdentity& identity) override;
-  bool has(const std::string& unit) const override { return units_.contains(unit); }
+  bool has(const std::string& unit) const override {
+    const auto found = units_.find(unit);
+    return found != units_.end() && found->second.whole;
+  }
   std::optional<std::string> find(const std::string& unit) const override;
-  bool keep(const std::string& unit, std::string_view content) override;
+  bool keep(const std::string& unit, std::string_view content, bool whole) override;
   bool keeps() const override { return !options_.forgets; }
   bool takes(std::int64_t index) override {
     return !options_.shard || index % options_.shard->count == options_.shard->index;
@@ -85,7 +94,7 @@ class Journal : public UnitStore {
   Options options_;
   JournalFile file_;
   RunIdentity identity_;
-  std::map<std::string, std::size_t> units_;
+  std::map<std::string, KeptUnit> units_;
   std::optional<RunOutcome> outcome_;
   std::string failure_;
   std::int64_t kept_ = 0;

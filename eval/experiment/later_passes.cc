@@ -45,12 +45,17 @@ void LaterPasses::attempt_pass(const std::string& unit, const std::string& what,
   if (record_.interrupted || !units_.take(unit)) return;
   const Clock::time_point start = Clock::now();
   const PassLog log(record_);
+  bool passing = false;
   try {
     work();
-  } catch (const std::exception& error) { record_.warnings.push_back(what + ": " + error.what()); }
+  } catch (const std::exception& error) {
+    passing = quant::is_passing(error);
+    record_.warnings.push_back(what + ": " + quant::message_of(error));
+  }
   seconds += seconds_since(start);
-  if (!record_.interrupted && units_.keeps() && !units_.keep(unit, log.content(seconds_since(start))))
-    record_.interrupted = true;
+  record_.unfinished = record_.unfinished || passing;
+  if (passing || record_.interrupted || !units_.keeps()) return;
+  if (!units_.keep(unit, log.content(seconds_since(start)), true)) record_.interrupted = true;
 }
 
 bool LaterPasses::go_on(const std::string& model, const std::string& pass, std::size_t done, std::size_t total,

@@ -57,12 +57,18 @@ void Lockstep::run(const Chunk& chunk) {
   const auto left = [&](std::int64_t sample) { return std::clamp<std::int64_t>(sample - chunk.first_window, 0, windows); };
   const Sample sample{windows, left(metrics_.sink_windows), left(metrics_.local_windows),
                       left(std::min(metrics_.kernel_windows, metrics_.local_windows)), chunk.first_window};
+  const auto begin = [&](Arm& arm) {
+    arm.non_finite.clear();
+    arm.place = {"embedding", -1, chunk.first_window, chunk.first_window + windows - 1};
+  };
+  begin(baseline_);
   {
     const Stopwatch watch(baseline_.forward_seconds, *baseline_.backend);
     embed(baseline_, chunk.inputs);
   }
   for (Arm& arm : arms_)
     attempt(arm, [&] {
+      begin(arm);
       const Stopwatch watch(arm.forward_seconds, *arm.backend);
       embed(arm, chunk.inputs);
     });
@@ -97,6 +103,7 @@ void Lockstep::dump(const Arm& arm, kernels::Backend& on, const std::string& pla
 }
 
 void Lockstep::run_layer(int l, const Sample& sample) {
+  baseline_.place.at("", l);
   const bool gated = config_.gate.has_value();
   TapCollector taps({.probs = sample.attention > 0 || sample.local > 0,
                      .gate = gated,
@@ -120,6 +127,7 @@ void Lockstep::run_layer(int l, const Sample& sample) {
 
 void Lockstep::run_arm_layer(int l, Arm& arm, const BaselineLayer& base, const Sample& sample) {
   const bool sampled = sample.attention > 0;
+  arm.place.at("", l);
   TapCollector taps({.probs = sampled,
                      .gate = config_.gate.has_value(),
                      .v_gated = config_.gate.has_value() && sampled,
@@ -130,6 +138,7 @@ void Lockstep::run_arm_layer(int l, Arm& arm, const BaselineLayer& base, const S
     trace = arm.decoder->layer(l, arm.hidden, &taps, arm.key_mask);
   }
   arm.hidden = trace.residual;
+  arm.place.at("comparison", l);
   if (arm.hasher) arm.hasher->add_layer(l, trace, *arm.backend, sample.local, config_.num_attention_heads);
   dump(arm, *arm.backend, std::format("layer{}", l), trace, taps, sample.attention);
   {
@@ -148,21 +157,29 @@ void Lockstep::run_arm_layer(int l, Arm& arm, const BaselineLayer& base, const S
   if (sample.local > 0) measure_local(l, arm, base, sample);
 }
 
+void Lockstep::add_rows(Arm& arm, int l, const char* tap, const DeviceTensor& x, std::int64_t first) {
+  const std::vector<kernels::RowStats> windows = arm.backend->reductions().row_stats(x);
+  arm.look_at(l, tap, windows, first);
+  arm.tables.add_rows(l, tap, windows);
+}
+
 void Lockstep::measure_self(int l, Arm& arm, const LayerTrace& trace, const TapCollector& taps, const Sample& sample) {
   const Stopwatch watch(arm.metric_seconds, *arm.backend);
   kernels::Backend& b = *arm.backend;
-  kernels::Reductions& reductions = b.reductions();
   const int n_heads = static_cast<int>(config_.num_attention_heads);
+  const auto add = [&](int layer, const char* tap, const DeviceTensor& x) {
+    if (x.defined()) add_rows(arm, layer, tap, x, sample.first);
+  };
   if (l == 0) {
-    arm.tables.add_rows(-1, "embedding", reductions.row_stats(trace.hidden_in));
+    add(-1, "embedding", trace.hidden_in);
     if (arm.dump) arm.dump("embedding", b.download(trace.hidden_in));
   }
-  arm.tables.add_rows(l, "attn_in", reductions.row_stats(trace.attn_in));
-  arm.tables.add_rows(l, "attn_out", reductions.row_stats(trace.attn_out));
-  arm.tables.add_rows(l, "ffn_in", reductions.row_stats(trace.ffn_in));
-  arm.tables.add_rows(l, "ffn_out", reductions.row_stats(trace.ffn_out));
-  arm.tables.add_rows(l, "residual", reductions.row_stats(trace.residual));
-  if (taps.gate.defined()) arm.tables.add_rows(l, "gate", reductions.row_stats(taps.gate));
+  add(l, "attn_in", trace.attn_in);
+  add(l, "gate", taps.gate);
+  add(l, "attn_out", trace.attn_out);
+  add(l, "ffn_in", trace.ffn_in);
+  add(l, "ffn_out", trace.ffn_out);
+  add(l, "residual", trace.residual);
   arm.tables.add_prob_counts(l, trace.probs, n_heads);
   for (const auto& [site, counts] : trace.codes) arm.tables.add_codes(l, site, counts);
 
@@ -171,6 +188,7 @@ void Lockstep::measure_self(int l, Arm& arm, const LayerTrace& trace, const TapC
 
 void Lockstep::measure_local(int l, Arm& arm, const BaselineLayer& base, const Sample& sample) {
   const Stopwatch watch(arm.local_seconds, *arm.backend);
+  arm.place.at("local errors", l);
   kernels::Backend& b = *arm.backend;
   const LayerTrace inputs = transferred(first_windows(*baseline_.backend, base.trace, sample.local), *baseline_.backend, b);
   const bool coded = codes_attention(l, arm);
@@ -244,6 +262,7 @@ std::int64_t Lockstep::windows_at_once(std::int64_t windows, std::int64_t length
 void Lockstep::score(const Chunk& chunk) {
   const std::int64_t windows = chunk.inputs.shape()[0], step = windows_at_once(windows, chunk.inputs.shape()[1]);
   const quant::Tensor& targets = chunk.targets;
+  baseline_.place.at("logits");
   if (baseline_.dump) {
     baseline_.dump("targets", targets);
     quant::Tensor scored(quant::DType::u8, targets.shape());
@@ -262,13 +281,14 @@ void Lockstep::score(const Chunk& chunk) {
     const auto upload_targets = [&](kernels::Backend& backend) { return backend.slice(backend.upload(targets), b, end); };
     {
       const Stopwatch watch(baseline_.metric_seconds, *baseline_.backend);
-      measure_final_norm(baseline_, b, end);
+      measure_final_norm(baseline_, chunk.first_window, b, end);
       targets_ = upload_targets(*baseline_.backend);
       score_arm(baseline_, chunk, b, base_logits, base_logits);
     }
     if (!baseline_.alive()) return;
     for (Arm& arm : arms_)
       attempt(arm, [&] {
+        arm.place.at("logits");
         DeviceTensor logits;
         NamedCounts counts;
         {
@@ -281,7 +301,7 @@ void Lockstep::score(const Chunk& chunk) {
           arm.hasher->add_last("logits", logits, *arm.backend, std::clamp<std::int64_t>(left, 0, end - b));
         }
         const Stopwatch watch(arm.metric_seconds, *arm.backend);
-        measure_final_norm(arm, b, end);
+        measure_final_norm(arm, chunk.first_window, b, end);
         targets_ = upload_targets(*arm.backend);
         score_arm(arm, chunk, b, transferred(base_logits, *baseline_.backend, *arm.backend), logits);
       });
@@ -289,10 +309,10 @@ void Lockstep::score(const Chunk& chunk) {
 }
 
 /// The norm that lm_head reads, of windows [begin, end): made again, as it is small beside the logits.
-void Lockstep::measure_final_norm(Arm& arm, std::int64_t begin, std::int64_t end) {
+void Lockstep::measure_final_norm(Arm& arm, std::int64_t first, std::int64_t begin, std::int64_t end) {
   NamedCounts counted;  // already, with the logits
   const DeviceTensor norm = arm.decoder->final_hidden(arm.backend->slice(arm.hidden, begin, end), counted);
-  arm.tables.add_rows(-1, "final_norm", arm.backend->reductions().row_stats(norm));
+  add_rows(arm, -1, "final_norm", norm, first + begin);
   if (arm.dump) arm.dump("final_norm", arm.backend->download(norm));
 }
 
@@ -304,13 +324,14 @@ void Lockstep::score_arm(Arm& arm, const Chunk& chunk, std::int64_t b, const Dev
   const std::size_t length = static_cast<std::size_t>(logits.shape[1]);
   for (std::int64_t w = 0; w < logits.shape[0]; ++w) {
     WindowTokens scored;
+    const std::int64_t window = chunk.first_window + b + w;
     const std::vector<bool>& mask = chunk.scored[static_cast<std::size_t>(b + w)];
     for (std::size_t t = 0; t < length; ++t) {
       const kernels::TokenComparison& token = all[static_cast<std::size_t>(w) * length + t];
       if (!mask[t]) continue;
       if (!std::isfinite(token.nll_test) || !std::isfinite(token.kl))
-        return arm.fail(RunStatus::failed, std::format("non-finite logits: window {}, position {}: NLL {}, KL {}",
-                                                       chunk.first_window + b + w, t, token.nll_test, token.kl));
+        return arm.fail(RunStatus::failed, std::format("non-finite logits: window {}, position {}: NLL {}, KL {}{}", window,
+                                                       t, token.nll_test, token.kl, arm.origin_of(window)));
       scored.push_back(token);
     }
     arm.tokens.windows.push_back(std::move(scored));

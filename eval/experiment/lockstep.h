@@ -41,6 +41,8 @@ class Lockstep {
   static void embed(Arm& arm, const quant::Tensor& ids);
   void run_layer(int l, const Sample& sample);
   void run_arm_layer(int l, Arm& arm, const BaselineLayer& base, const Sample& sample);
+  /// Statistics of a tap's rows; `first`: the number of its first window.
+  static void add_rows(Arm& arm, int l, const char* tap, const kernels::DeviceTensor& x, std::int64_t first);
   void measure_self(int l, Arm& arm, const LayerTrace& trace, const TapCollector& taps, const Sample& sample);
   // On samples of windows (lockstep_samples.cc).
   void sample_self(int l, Arm& arm, const LayerTrace& trace, const TapCollector& taps, const Sample& sample);
@@ -69,7 +71,7 @@ class Lockstep {
   void score(const Chunk& chunk);
   void compare_hidden_states(const Chunk& chunk);  // lockstep_hidden.cc
   static void add_hidden_windows(Arm& arm, const Chunk& chunk, const quant::Tensor& base, const quant::Tensor& test);
-  void measure_final_norm(Arm& arm, std::int64_t begin, std::int64_t end);
+  void measure_final_norm(Arm& arm, std::int64_t first, std::int64_t begin, std::int64_t end);
   std::int64_t windows_at_once(std::int64_t windows, std::int64_t length) const;
   void score_arm(Arm& arm, const Chunk& chunk, std::int64_t b, const kernels::DeviceTensor& base_logits,
                  const kernels::DeviceTensor& logits);

@@ -17,7 +17,7 @@ void Lockstep::compare_hidden_states(const Chunk& chunk) {
     return arm.decoder->last_hidden(arm.hidden);
   };
   const auto measure = [&](Arm& arm, const quant::Tensor& base, const DeviceTensor& last, const quant::Tensor& test) {
-    arm.tables.add_rows(-1, "last_hidden", arm.backend->reductions().row_stats(last));
+    add_rows(arm, -1, "last_hidden", last, chunk.first_window);
     if (arm.dump) arm.dump("last_hidden", test);
     if (arm.hasher)
       arm.hasher->add_last("last_hidden", last, *arm.backend,
@@ -45,7 +45,8 @@ void Lockstep::add_hidden_windows(Arm& arm, const Chunk& chunk, const quant::Ten
     try {
       add_hidden_window(arm.hidden_states, base, test, w, chunk.scored[static_cast<std::size_t>(w)]);
     } catch (const quant::Error& error) {
-      return arm.fail(RunStatus::failed, std::format("window {}: {}", chunk.first_window + w, error.what()));
+      return arm.fail(RunStatus::failed, std::format("window {}: {}{}", chunk.first_window + w, error.what(),
+                                                     arm.origin_of(chunk.first_window + w)));
     }
   }
 }

@@ -23,8 +23,9 @@ MergedUnits::MergedUnits(const std::vector<std::filesystem::path>& directories) 
     if (const std::string differs = difference(contents_[0].identity, contents_[i].identity); !differs.empty())
       throw Error(ErrorKind::usage, std::format("{} and {} hold shards of different runs: {}", directories_[0].string(),
                                                 directories_[i].string(), differs));
-    for (const auto& [unit, record] : contents_[i].units)
-      if (const auto [at, added] = units_.try_emplace(unit, record, i); !added)
+    for (const auto& [unit, kept] : contents_[i].units)
+      if (const auto [at, added] = kept.whole ? units_.try_emplace(unit, kept.record, i) : std::pair(units_.end(), true);
+          !added)
         throw Error(ErrorKind::usage, std::format("{} and {} both hold unit {}", directories_[at->second.second].string(),
                                                   directories_[i].string(), unit));
   }

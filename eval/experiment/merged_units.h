@@ -25,7 +25,7 @@ class MergedUnits : public UnitStore {
   bool begin(RunIdentity& identity) override;
   bool has(const std::string& unit) const override { return units_.contains(unit); }
   std::optional<std::string> find(const std::string& unit) const override;
-  bool keep(const std::string&, std::string_view) override { return true; }
+  bool keep(const std::string&, std::string_view, bool) override { return true; }
   bool keeps() const override { return false; }
   bool computes() const override { return false; }
   bool takes(std::int64_t) override { return false; }

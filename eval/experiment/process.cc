@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <ctime>
+#include <mutex>
 #include <thread>
+#include <vector>
 
 #include "kernels/registry/registry.h"
 #include "quant/core/error.h"
@@ -27,6 +29,24 @@ double peak_memory() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   return static_cast<double>(usage.ru_maxrss) * 1024;
+}
+
+void require_threads(int count) {
+  std::mutex held;
+  std::vector<std::thread> threads;
+  std::string problem;
+  {
+    const std::scoped_lock all_at_once(held);
+    try {
+      while (static_cast<int>(threads.size()) + 1 < count)
+        threads.emplace_back([&held] { const std::scoped_lock wait(held); });
+    } catch (const std::exception& error) { problem = error.what(); }
+  }
+  for (std::thread& thread : threads) thread.join();
+  if (!problem.empty())
+    throw Error(ErrorKind::unavailable, "out of memory: " + std::to_string(count) + " threads asked for, " +
+                                            std::to_string(threads.size() + 1) + " could be started: " + problem +
+                                            " (run.threads, OMP_NUM_THREADS)");
 }
 
 /// Far more threads than processors spin against each other for ever: refused, as any other mistake.

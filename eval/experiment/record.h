@@ -140,6 +140,7 @@ struct ExperimentRecord {
   std::vector<ScoredChange> interventions;  ///< of every run that was scored, where asked for
   std::vector<std::string> warnings;
   bool interrupted = false;
+  bool unfinished = false;        ///< parts failed for want of memory or a device: another process may try them again
   std::string reference_group{};  ///< of claims over training seeds; "" = the first. A reader's choice, not in results.json
   Timings timings;
 

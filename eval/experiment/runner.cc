@@ -39,6 +39,7 @@ class Runner {
     const Clock::time_point start = Clock::now();
     record_.timings.started = utc_now();
     set_threads(spec_);
+    require_threads(backends_.of(spec_.baseline).info().threads);
     corpus_ = load_corpus(spec_.data);
     prepare();
     provenance();
@@ -170,6 +171,7 @@ class Runner {
     record_.timings.load_seconds += seconds_since(load_start);
 
     std::vector<SiteRanges> ranges(spec_.targets.size());
+    baseline.place.at("calibration");
     if (computes) attempt(baseline, [&] { ranges = calibration(config, size.context, *baseline.decoder); });
     std::vector<Arm> arms;
     arms.reserve(spec_.targets.size());
@@ -185,10 +187,13 @@ class Runner {
         arm.fail(RunStatus::skipped, why);
         continue;
       }
+      arm.place.at("packing its weights");
       attempt(arm, [&] { pack(arm, weights, ranges[i], size.context, resources_on); });
     }
     if (corpus_.backcopy) task_ = backcopy_windows(*corpus_.backcopy, windows);
     evaluate(model, weights, windows, chunks, units, baseline, arms);
+    record_.unfinished = record_.unfinished || baseline.passing ||
+                         std::any_of(arms.begin(), arms.end(), [](const Arm& arm) { return arm.passing; });
     if (!store_.computes() && partial_) return;
     if (partial_)
       note_failures(model, baseline, arms);
@@ -260,7 +265,7 @@ class Runner {
         record_.interrupted = true;
         return;
       }
-      if (const auto known = units.find(unit))
+      if (const auto known = units.find(unit); known && (units.whole(unit) || serves(*known, arms)))
         earlier_seconds_ += replay_chunk(unit, *known, chunk.end - chunk.begin, baseline, arms);
       else if (units.take(unit))
         compute(unit, chunk_of(windows, chunk.begin, chunk.end), lockstep, units, baseline, arms);
@@ -269,7 +274,7 @@ class Runner {
       if (record_.interrupted) return;
       if (!baseline.alive()) {
         for (Arm& arm : arms)
-          if (arm.alive()) arm.fail(RunStatus::failed, "the baseline failed: " + baseline.message);
+          if (arm.alive()) arm.fail(RunStatus::failed, "the baseline failed: " + baseline.message, baseline.passing);
         return;
       }
       done_windows_ += static_cast<std::int64_t>(chunk.end - chunk.begin);
@@ -289,7 +294,8 @@ class Runner {
     };
     note_implementations(baseline);
     for (Arm& arm : arms) note_implementations(arm);
-    if (log && !units.keep(unit, log->content(seconds_since(start)))) record_.interrupted = true;
+    if (!log || baseline.passing) return;
+    if (!units.keep(unit, log->content(seconds_since(start)), log->whole())) record_.interrupted = true;
   }
 
   void finish(const ModelSpec& model, Arm& baseline, std::vector<Arm>& arms) {
@@ -336,10 +342,8 @@ class Runner {
     run.seconds = arm.forward_seconds;
     run.metric_seconds = arm.metric_seconds;
     run.local_seconds = arm.local_seconds;
-    if (arm.decoder)
-      run.implementations = arm.decoder->implementations();
-    else if (arm.alive())
-      run.implementations = arm.implementations;
+    // Of the chunks, which may all be another process's: this one's decoder has run nothing then.
+    if (arm.alive()) run.implementations = arm.implementations;
     add_measures(run, arm, sinks,
                  {spec_.data.protocol, corpus_, task_,
                   arm.target == &spec_.baseline ? nullptr : record_.find(model.name, "baseline")});
@@ -379,7 +383,12 @@ ExperimentRecord run_experiment(const Spec& spec, const ProgressCallback& progre
 ExperimentRecord run_experiment(const Spec& spec, const ProgressCallback& progress, const std::atomic<bool>& stop,
                                 const BackendMaker& make) {
   NoStore nowhere;
-  return Runner(spec, progress, stop, Backends(make), nowhere).run();
+  return run_experiment(spec, progress, stop, nowhere, make);
+}
+
+ExperimentRecord run_experiment(const Spec& spec, const ProgressCallback& progress, const std::atomic<bool>& stop,
+                                UnitStore& store, const BackendMaker& make) {
+  return Runner(spec, progress, stop, Backends(make), store).run();
 }
 
 }  // namespace qfid::eval

@@ -56,5 +56,7 @@ ExperimentRecord run_experiment(const Spec& spec, const ProgressCallback& progre
 /// The same on backends of the caller's making: tests plant faults in them.
 ExperimentRecord run_experiment(const Spec& spec, const ProgressCallback& progress, const std::atomic<bool>& stop,
                                 const BackendMaker& make);
+ExperimentRecord run_experiment(const Spec& spec, const ProgressCallback& progress, const std::atomic<bool>& stop,
+                                UnitStore& store, const BackendMaker& make);
 
 }  // namespace qfid::eval

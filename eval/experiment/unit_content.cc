@@ -1,5 +1,6 @@
 #include "eval/experiment/unit_content.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "quant/core/error.h"
@@ -164,6 +165,7 @@ std::string ChunkLog::content(double seconds) {
   to.number(seconds);
   for (const Entry& entry : entries_) {
     to.number(entry.arm->status);
+    to.number<std::uint8_t>(entry.arm->passing ? 1 : 0);
     to.text(entry.arm->message);
     ByteWriter section;
     if (entry.arm->alive()) write(entry, section);
@@ -172,21 +174,50 @@ std::string ChunkLog::content(double seconds) {
   return to.take();
 }
 
+bool ChunkLog::whole() const {
+  return std::none_of(entries_.begin(), entries_.end(), [](const Entry& entry) { return entry.arm->passing; });
+}
+
+namespace {
+
+/// What a chunk says of one arm, and what the arm got.
+struct Part {
+  RunStatus status;
+  bool passing;
+  std::string message;
+  std::string_view content;
+};
+
+Part read_part(ByteReader& from) {
+  const auto status = from.number<RunStatus>();
+  ByteReader::check(status <= RunStatus::failed);
+  const bool passing = from.number<std::uint8_t>() != 0;
+  const std::string message = from.text();
+  return {status, passing, message, from.view()};
+}
+
+}  // namespace
+
+bool serves(std::string_view content, const std::vector<Arm>& arms) {
+  ByteReader from(content);
+  from.number<double>();
+  read_part(from);  // the baseline's
+  return std::all_of(arms.begin(), arms.end(), [&](const Arm& arm) { return !read_part(from).passing || !arm.alive(); });
+}
+
 double replay_chunk(const std::string& unit, std::string_view content, std::size_t windows, Arm& baseline,
                     std::vector<Arm>& arms) {
   try {
     ByteReader from(content);
     const auto seconds = from.number<double>();
     const auto apply = [&](Arm& arm) {
-      const auto status = from.number<RunStatus>();
-      ByteReader::check(status <= RunStatus::failed);
-      const std::string message = from.text();
-      ByteReader section(from.view());
+      const Part part = read_part(from);
       if (!arm.alive()) return;  // it dropped out in an earlier chunk, which another process didn't know
-      if (status == RunStatus::ok)
+      ByteReader section(part.content);
+      if (part.status == RunStatus::ok)
         replay_arm(section, windows, arm);
       else
-        arm.fail(status, message);
+        arm.fail(part.status, part.message);
     };
     apply(baseline);
     for (Arm& arm : arms) apply(arm);

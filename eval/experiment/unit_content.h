@@ -21,6 +21,8 @@ class ChunkLog {
 
   /// `seconds`: what the chunk took.
   std::string content(double seconds);
+  /// Whether it is all there: no arm failed that may succeed another time.
+  bool whole() const;
 
  private:
   struct Entry {
@@ -32,6 +34,9 @@ class ChunkLog {
   static void write(const Entry& entry, quant::ByteWriter& to);
   std::vector<Entry> entries_;
 };
+
+/// Whether a chunk that isn't whole is of use to these arms: what it lacks they lack too, as those arms failed here again.
+bool serves(std::string_view content, const std::vector<Arm>& arms);
 
 /// Adds a chunk of `windows` windows to arms that have everything before it. Returns what it took, in seconds. Error{input}
 /// naming the unit.

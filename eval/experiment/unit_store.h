@@ -39,13 +39,14 @@ class UnitStore {
   /// of a run that began earlier, or elsewhere, puts that run's machine and start into `identity`. Error{usage} naming what
   /// differs.
   virtual bool begin(RunIdentity& identity) = 0;
-  /// Whether a unit is finished.
+  /// Whether a unit is finished, and whole.
   virtual bool has(const std::string& unit) const = 0;
-  /// What was kept of a unit; nothing when it isn't finished. Error{input} when it can't be read any more.
+  /// What was kept of a unit, whole or not; nothing when it isn't finished. Error{input} when it can't be read any more.
   virtual std::optional<std::string> find(const std::string& unit) const = 0;
-  /// Keeps a finished unit, which survives the process when this returns. False when it can't: the run is to end here,
-  /// before more is lost.
-  virtual bool keep(const std::string& unit, std::string_view content) = 0;
+  /// Keeps a finished unit, which survives the process when this returns. `whole`: nothing of it has to be tried again;
+  /// otherwise a later one of the same name takes its place. False when it can't: the run is to end here, before more is
+  /// lost.
+  virtual bool keep(const std::string& unit, std::string_view content, bool whole) = 0;
   /// Whether begin() is to be told who runs what: it costs reading every model once.
   virtual bool identifies() const { return true; }
   /// Whether finished units are wanted at all.
@@ -65,7 +66,7 @@ class NoStore : public UnitStore {
   bool begin(RunIdentity&) override { return true; }
   bool has(const std::string&) const override { return false; }
   std::optional<std::string> find(const std::string&) const override { return std::nullopt; }
-  bool keep(const std::string&, std::string_view) override { return true; }
+  bool keep(const std::string&, std::string_view, bool) override { return true; }
   bool identifies() const override { return false; }
   bool keeps() const override { return false; }
   bool takes(std::int64_t) override { return true; }
@@ -86,6 +87,7 @@ class ModelUnits {
       if (mine(id) && !store_.has(id)) return true;
     return false;
   }
+  bool whole(const std::string& id) const { return store_.has(id); }
   std::optional<std::string> find(const std::string& id) const { return store_.find(id); }
   /// Whether an unfinished unit is computed here; the store is told when it isn't.
   bool take(const std::string& id) {
@@ -94,7 +96,7 @@ class ModelUnits {
     return false;
   }
   bool keeps() const { return store_.keeps(); }
-  bool keep(const std::string& id, std::string_view content) { return store_.keep(id, content); }
+  bool keep(const std::string& id, std::string_view content, bool whole) { return store_.keep(id, content, whole); }
 
  private:
   bool mine(const std::string& id) const { return store_.computes() && store_.takes(numbers_.at(id)); }

@@ -9,7 +9,7 @@
 
 #include "eval/json/json_file.h"
 #include "quant/codec.h"
-#include "quant/core/error.h"
+#include "quant/core/out_of_memory.h"
 
 namespace qfid::eval {
 
@@ -169,12 +169,20 @@ void SafetensorsFile::check_f32(const std::string& name) const {
 
 std::string SafetensorsFile::place_of(const std::string& name) { return "tensor \"" + name.substr(0, 200) + "\""; }
 
+quant::Tensor SafetensorsFile::room_for(const std::string& name, quant::DType dtype) const {
+  try {
+    return {dtype, quant::Shape(std::span<const std::int64_t>(tensors_.at(name).shape))};
+  } catch (const quant::OutOfMemory& error) {
+    throw Error(ErrorKind::unavailable, error.what() + std::string(", ") + place_of(name) + " of " + file_.path().string());
+  }
+}
+
 quant::Tensor SafetensorsFile::load_bytes(const std::string& name) const {
   check_rank(name);
   const TensorInfo& info = tensors_.at(name);
   if (info.dtype != "BOOL" && info.dtype != "U8")
     fail(file_.path().string() + ": tensor \"" + name + "\"", "dtype " + info.dtype + ", expected BOOL or U8");
-  quant::Tensor tensor(quant::DType::u8, quant::Shape(std::span<const std::int64_t>(info.shape)));
+  quant::Tensor tensor = room_for(name, quant::DType::u8);
   file_.read(data_begin_ + info.begin, {tensor.raw(), tensor.bytes()}, place_of(name));
   return tensor;
 }
@@ -182,7 +190,7 @@ quant::Tensor SafetensorsFile::load_bytes(const std::string& name) const {
 quant::Tensor SafetensorsFile::load_f32(const std::string& name) const {
   check_f32(name);
   const TensorInfo& info = tensors_.at(name);
-  quant::Tensor tensor(quant::DType::f32, quant::Shape(std::span<const std::int64_t>(info.shape)));
+  quant::Tensor tensor = room_for(name, quant::DType::f32);
   const std::uint64_t begin = data_begin_ + info.begin;
   if (info.dtype == "F32") {
     file_.read(begin, {tensor.raw(), tensor.bytes()}, place_of(name));

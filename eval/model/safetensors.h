@@ -39,6 +39,7 @@ class SafetensorsFile {
   void check_rank(const std::string& name) const;
   void read_header();
   void check_tiling() const;
+  quant::Tensor room_for(const std::string& name, quant::DType dtype) const;
   static std::string place_of(const std::string& name);
 
   quant::InputFile file_;

@@ -26,6 +26,7 @@ struct FaultyAttention final : kernels::PreparedAttention {
 
 struct FaultyLinear final : kernels::PreparedLinear {
   std::unique_ptr<kernels::PreparedLinear> inner;
+  bool spoiled = false;
   Tensor weight, bias;  ///< dequantized, where sums are cut
   const kernels::LinearProblem& problem() const override { return inner->problem(); }
   std::string implementation() const override { return inner->implementation(); }
@@ -81,6 +82,7 @@ std::unique_ptr<kernels::PreparedLinear> FaultyBackend::prepare(const kernels::L
   std::copy(weights.weight.data(), weights.weight.data() + weights.weight.size(), stale.view<float>().data());
   const bool here =
       quantized && index / 6 == place_.layer && place_.linear == prepared_order[static_cast<std::size_t>(index % 6)];
+  linear->spoiled = fault_ == Fault::not_finite && here;
   if (fault_ == Fault::stale_scale && here)
     for (std::int64_t i = 0; i < problem.in; ++i) stale.view<float>().data()[place_.channel * problem.in + i] *= 1.05F;
   linear->inner = inner_->prepare(problem, {std::as_const(stale).view<float>(), weights.bias, weights.activation_ranges});
@@ -95,7 +97,20 @@ std::unique_ptr<kernels::PreparedLinear> FaultyBackend::prepare(const kernels::L
 
 DeviceTensor FaultyBackend::linear(kernels::PreparedLinear& prepared, const DeviceTensor& src, quant::CodeCounts* counts) {
   auto& faulty = static_cast<FaultyLinear&>(prepared);
+  const bool quantized =
+      faulty.problem().weights != quant::QuantScheme{} || faulty.problem().activations != quant::QuantScheme{};
+  if (const int before = quantized ? runs_++ : -1; before >= place_.calls) {
+    if (fault_ == Fault::gone)
+      throw quant::Error(quant::ErrorKind::unavailable, "gpu: cudaLaunchKernel on Test GPU: uncorrectable ECC error");
+    if (fault_ == Fault::no_memory && before == place_.calls)
+      throw quant::Error(quant::ErrorKind::unavailable, "out of memory on Test GPU: 12.0 MiB asked for, 3.0 MiB free");
+  }
   DeviceTensor right = inner_->linear(*faulty.inner, src, counts);
+  if (faulty.spoiled) {
+    Tensor output = inner_->download(right);
+    output.view<float>().data()[place_.channel] = INFINITY;
+    return inner_->upload(output);
+  }
   if (faulty.weight.empty()) return right;
   const std::int64_t windows = src.shape[0], length = src.shape[1], in = src.shape[2], outs = right.shape[2];
   const Tensor x = inner_->download(src);

@@ -16,6 +16,9 @@ enum class Fault : std::uint8_t {
   k_transposed,  ///< one head's K is read as [d, T] instead of [T, d], in one layer
   p_scale,       ///< P is coded at scale 1, whatever was asked for
   fast_accum,    ///< linears keep 14 bits of a sum, cut after every 32 products
+  not_finite,    ///< one value of one linear's output is infinite, in each chunk's first window
+  gone,          ///< the device is lost: from some linear on, every one of them fails
+  no_memory,     ///< one linear's result doesn't fit into memory
   stale_scale,   ///< one output channel of one linear is multiplied by the scale of other weights, 5 % off
 };
 
@@ -25,6 +28,7 @@ struct FaultPlace {
   int layer = 0, head = 0;
   std::string linear = "q_proj";  ///< stale_scale: which, and which output channel
   int channel = 0;
+  int calls = 0;  ///< gone, no_memory: so many quantized linears run before
 };
 
 class FaultyBackend final : public kernels::Backend {
@@ -73,6 +77,7 @@ class FaultyBackend final : public kernels::Backend {
   Fault fault_;
   FaultPlace place_;
   int linears_ = 0, attentions_ = 0;  ///< quantized ones prepared so far
+  int runs_ = 0;                      ///< quantized linears
 };
 
 }  // namespace qfid::tests

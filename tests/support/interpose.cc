@@ -10,6 +10,8 @@
 //                      made short: this write and all that follow are made byte by byte, up to 3 at a time
 //                      read-end, read-eio: reads are what is counted; this one and all that follow find the file's end, or
 //                      fail: a file that was cut short, a disk that fails
+//                      oom: allocations of QFID_FAULT_BYTES (64 KiB) or more are what is counted; this one fails
+//                      oom-on: so do all that follow
 //   QFID_FAULT_LOG     a file that gets a line for each counted call
 //
 // Left out: calls through memory (mmap), which the program writes nothing with.
@@ -53,6 +55,41 @@ bool is_under(int file) {
   std::snprintf(link, sizeof link, "/proc/self/fd/%d", file);
   const ssize_t size = readlink(link, path, sizeof path);
   return size > 0 && is_under(std::string_view(path, static_cast<std::size_t>(size)));
+}
+
+/// Set before anything of the program runs; memory isn't asked for in between.
+struct MemoryFaults {
+  bool counts = false, on = false;
+  long at = 0;
+  std::size_t bytes = 0;
+  int log = -1;
+  std::atomic<long> calls{0};
+} memory_faults;
+
+__attribute__((constructor)) void begin_memory_faults() {
+  const std::string kind = setting("QFID_FAULT"), bytes = setting("QFID_FAULT_BYTES"), log = setting("QFID_FAULT_LOG");
+  if (!kind.starts_with("oom")) return;
+  memory_faults.on = kind == "oom-on";
+  memory_faults.at = std::atol(setting("QFID_FAULT_AT").c_str());
+  memory_faults.bytes = bytes.empty() ? 65536 : static_cast<std::size_t>(std::atol(bytes.c_str()));
+  if (!log.empty())
+    memory_faults.log =
+        real<int(const char*, int, ...)>("open")(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+  memory_faults.counts = true;
+}
+
+bool fails(std::size_t bytes) {
+  if (!memory_faults.counts || bytes < memory_faults.bytes) return false;
+  const long number = ++memory_faults.calls;
+  if (memory_faults.log >= 0) {
+    char line[64];
+    const int size = std::snprintf(line, sizeof line, "%ld %zu\n", number, bytes);
+    [[maybe_unused]] const ssize_t written =
+        real<ssize_t(int, const void*, size_t)>("write")(memory_faults.log, line, static_cast<size_t>(size));
+  }
+  const bool fail = memory_faults.at > 0 && (number == memory_faults.at || (memory_faults.on && number > memory_faults.at));
+  if (fail) errno = ENOMEM;
+  return fail;
 }
 
 enum class Fate { none, kill, kill_after, fail, shorten, end };
@@ -144,6 +181,24 @@ int whole_call(const char* name, const Make& make) {
 }  // namespace
 
 extern "C" {
+
+void* __libc_malloc(size_t);
+void* __libc_calloc(size_t, size_t);
+void* __libc_realloc(void*, size_t);
+void* __libc_memalign(size_t, size_t);
+
+void* malloc(size_t bytes) { return fails(bytes) ? nullptr : __libc_malloc(bytes); }
+void* calloc(size_t n, size_t bytes) { return fails(n * bytes) ? nullptr : __libc_calloc(n, bytes); }
+void* realloc(void* old, size_t bytes) { return fails(bytes) ? nullptr : __libc_realloc(old, bytes); }
+void* aligned_alloc(size_t alignment, size_t bytes) { return fails(bytes) ? nullptr : __libc_memalign(alignment, bytes); }
+void* memalign(size_t alignment, size_t bytes) { return fails(bytes) ? nullptr : __libc_memalign(alignment, bytes); }
+int posix_memalign(void** memory, size_t alignment, size_t bytes) {
+  if (fails(bytes)) return ENOMEM;
+  void* const found = __libc_memalign(alignment, bytes);
+  if (found == nullptr) return ENOMEM;
+  *memory = found;
+  return 0;
+}
 
 ssize_t write(int file, const void* bytes, size_t size) {
   const auto make = [&](size_t n) { return real<ssize_t(int, const void*, size_t)>("write")(file, bytes, n); };
