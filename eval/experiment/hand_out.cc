@@ -58,10 +58,10 @@ bool HandedUnits::takes(std::int64_t index) {
   return unit_ && *unit_ == index;
 }
 
-bool HandedUnits::keep(const std::string&, std::string_view content) {
+bool HandedUnits::keep(const std::string&, std::string_view content, bool whole) {
   const std::optional<std::int64_t> unit = std::exchange(unit_, std::nullopt);
   quant::require(unit.has_value(), "hand-out: a unit that this worker doesn't have");
-  return desk_.keep(*unit, content);
+  return desk_.keep(*unit, content, whole);
 }
 
 GatheredUnits::GatheredUnits(UnitStore& store, RunIdentity identity, const std::vector<std::string>& ids, bool complete)
@@ -79,8 +79,8 @@ bool GatheredUnits::begin(RunIdentity& identity) {
   return true;
 }
 
-std::optional<std::string_view> GatheredUnits::find(const std::string& unit) const {
-  const std::optional<std::string_view> found = store_.find(unit);
+std::optional<std::string> GatheredUnits::find(const std::string& unit) const {
+  std::optional<std::string> found = store_.find(unit);
   if (!complete_ && (unit == last_ || !found)) stop_ = true;
   return found;
 }

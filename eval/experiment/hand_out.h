@@ -61,8 +61,8 @@ class UnitDesk {
   virtual bool begin(RunIdentity& identity) = 0;
   /// A unit for this worker from `first` on; nothing when none is free there now.
   virtual std::optional<std::int64_t> next(std::int64_t first) = 0;
-  /// False: the run is to end here.
-  virtual bool keep(std::int64_t unit, std::string_view content) = 0;
+  /// As UnitStore's. False: the run is to end here.
+  virtual bool keep(std::int64_t unit, std::string_view content, bool whole) = 0;
 };
 
 /// One walk of a worker through a run's units: it takes those that the desk gives it.
@@ -74,8 +74,9 @@ class HandedUnits : public UnitStore {
     if (first_walk_) desk_.plan(ids);
   }
   bool begin(RunIdentity& identity) override { return !first_walk_ || desk_.begin(identity); }
-  std::optional<std::string_view> find(const std::string&) const override { return std::nullopt; }
-  bool keep(const std::string& unit, std::string_view content) override;
+  bool has(const std::string&) const override { return false; }
+  std::optional<std::string> find(const std::string&) const override { return std::nullopt; }
+  bool keep(const std::string& unit, std::string_view content, bool whole) override;
   bool keeps() const override { return true; }
   bool takes(std::int64_t index) override;
   void skipped(const std::string&) override {}
@@ -94,8 +95,11 @@ class GatheredUnits : public UnitStore {
   GatheredUnits(UnitStore& store, RunIdentity identity, const std::vector<std::string>& ids, bool complete);
 
   bool begin(RunIdentity& identity) override;
-  std::optional<std::string_view> find(const std::string& unit) const override;
-  bool keep(const std::string& unit, std::string_view content) override { return store_.keep(unit, content); }
+  bool has(const std::string& unit) const override { return store_.has(unit); }
+  std::optional<std::string> find(const std::string& unit) const override;
+  bool keep(const std::string& unit, std::string_view content, bool whole) override {
+    return store_.keep(unit, content, whole);
+  }
   bool keeps() const override { return store_.keeps(); }
   bool takes(std::int64_t) override { return complete_; }
   void skipped(const std::string&) override {}

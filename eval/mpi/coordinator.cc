@@ -104,7 +104,8 @@ void Coordinator::hear(Desk& desk, const Letter& letter) {
       break;
     case Word::result: {
       const auto unit = from.number<std::int64_t>();
-      desk.keep_of(unit, from.view());
+      const bool whole = from.number<std::uint8_t>() != 0;
+      desk.keep_of(unit, from.view(), whole);
       break;
     }
     case Word::left:

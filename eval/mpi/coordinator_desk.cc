@@ -18,7 +18,7 @@ bool Coordinator::Desk::begin(RunIdentity& identity) {
   std::unique_lock lock(mutex_);
   units_ = HandOut(ids_);
   for (std::int64_t unit = 0; unit < units_.size(); ++unit)
-    if (journal_.find(units_.id(unit))) units_.finish(unit);
+    if (journal_.has(units_.id(unit))) units_.finish(unit);
   identity_ = identity;
   while (!gate_ && !stop_.load()) changed_.wait_for(lock, look_again);
   if (gate_ && !gate_->empty()) throw quant::Error(quant::ErrorKind::usage, *gate_);
@@ -41,11 +41,11 @@ std::optional<std::int64_t> Coordinator::Desk::next(int rank, std::int64_t first
   return stopping() ? std::nullopt : units_.next(rank, first);
 }
 
-bool Coordinator::Desk::keep_of(std::int64_t unit, std::string_view content) {
+bool Coordinator::Desk::keep_of(std::int64_t unit, std::string_view content, bool whole) {
   const std::lock_guard lock(mutex_);
   if (failed_ || gathering_) return false;
   if (units_.is_finished(unit)) return true;  // of a rank that was lost and came back
-  failed_ = !journal_.keep(units_.id(unit), content);
+  failed_ = !journal_.keep(units_.id(unit), content, whole);
   if (!failed_) units_.finish(unit);
   changed_.notify_all();
   return !failed_;

@@ -20,7 +20,7 @@ class Coordinator::Desk : public UnitDesk {
   /// Returns when every rank has said what its run is made of. Error{usage} when they differ.
   bool begin(RunIdentity& identity) override;
   std::optional<std::int64_t> next(std::int64_t first) override { return next(0, first); }
-  bool keep(std::int64_t unit, std::string_view content) override { return keep_of(unit, content); }
+  bool keep(std::int64_t unit, std::string_view content, bool whole) override { return keep_of(unit, content, whole); }
   /// At the end of a walk: whether another is needed. Waits until every unit is finished, or those under way are when the
   /// run is to stop.
   bool again(bool interrupted);
@@ -33,7 +33,7 @@ class Coordinator::Desk : public UnitDesk {
   const RunIdentity* identity();  ///< null = not known yet
   void open(const std::string& refusal);
   std::optional<std::int64_t> next(int rank, std::int64_t first);
-  bool keep_of(std::int64_t unit, std::string_view content);
+  bool keep_of(std::int64_t unit, std::string_view content, bool whole);
   void pass(int rank);
   /// What `rank` had, in words; "" = nothing.
   std::string release(int rank, bool lost);

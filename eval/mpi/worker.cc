@@ -25,10 +25,11 @@ class Worker::Desk : public UnitDesk {
   void plan(const std::vector<std::string>&) override {}
   bool begin(RunIdentity& identity) override { return answer_to(written_identity(identity)).has_value(); }
   std::optional<std::int64_t> next(std::int64_t first) override { return found(answer_to(written(Word::ask, first))); }
-  bool keep(std::int64_t unit, std::string_view content) override {
+  bool keep(std::int64_t unit, std::string_view content, bool whole) override {
     quant::ByteWriter to;
     to.number(Word::result);
     to.number(unit);
+    to.number<std::uint8_t>(whole ? 1 : 0);
     to.text(content);
     const std::lock_guard lock(mutex_);
     outgoing_.push_back(to.take());

@@ -17,7 +17,7 @@ struct Desk : UnitDesk {
     asked.push_back(first);
     return units.next(1, first);
   }
-  bool keep(std::int64_t unit, std::string_view) override { return units.finish(unit); }
+  bool keep(std::int64_t unit, std::string_view, bool) override { return units.finish(unit); }
 
   HandOut units;
   std::vector<std::int64_t> asked;
@@ -75,11 +75,11 @@ TEST_CASE("a walk takes what the desk gives it, and asks once for each") {
   CHECK(desk.units.finish(1));
   CHECK(walk.takes(0));
   CHECK(walk.takes(0));
-  CHECK(walk.keep(ids[0], ""));
+  CHECK(walk.keep(ids[0], "", true));
   CHECK_FALSE(walk.takes(1));  // gives it 2
   CHECK(walk.takes(2));
   CHECK(walk.takes(3));  // it came by 2
-  CHECK(walk.keep(ids[3], ""));
+  CHECK(walk.keep(ids[3], "", true));
   CHECK(desk.asked == std::vector<std::int64_t>{0, 1, 3});
   CHECK_FALSE(desk.units.is_free(2));
 }
