@@ -123,6 +123,8 @@ Position position_of(const std::string& text, std::size_t byte) {
 
 namespace {
 
+constexpr std::size_t longest_plain_key = 1000;  // YAML allows 1,024 characters
+
 /// A scalar that needs no quotes in block YAML, whatever stands around it.
 bool is_plain(const YamlNode& node) {
   const auto good = [](unsigned char c) { return std::isalnum(c) != 0 || std::strchr("._/()+-*=", c) != nullptr; };
@@ -160,7 +162,8 @@ void write_node(std::string& out, const YamlNode& node, const std::string& inden
   if (node.kind == YamlNode::Kind::map) {
     out += node.entries.empty() ? " {}\n" : "\n";
     for (const auto& [key, value] : node.entries) {
-      out += indent + scalar_text(key) + ":";
+      const std::string text = scalar_text(key);  // a key that says where it begins may be as long as it likes
+      out += indent + (text.size() > longest_plain_key ? "? " + text + "\n" + indent : text) + ":";
       write_node(out, value, indent + "  ");
     }
   }

@@ -21,6 +21,7 @@ void write_again(const std::string& text) {
   try {
     read = eval::parse_yaml(text);
   } catch (const eval::YamlProblem&) { return; }
+  if (read.kind != eval::YamlNode::Kind::map) return;  // no configuration
   try {
     tests::must_hold(same(read, eval::parse_yaml(eval::write_yaml(read))), "what was written reads as another tree");
   } catch (const eval::YamlProblem& problem) { tests::must_hold(false, problem.message.c_str()); }
