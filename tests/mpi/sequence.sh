@@ -65,11 +65,11 @@ start() {
   rm -f pids/*
   mpirun -n 4 "$@" ./rank.sh run run.yaml --out "$out" --quiet --lost-after 3 >$out.log 2>&1 &
   job=$!
-  for _ in $(seq 600); do
+  for _ in $(seq 2400); do
     [ "$(stat -c %s "$out/run.journal" 2>/dev/null || echo 0)" -gt 100000 ] && return
     sleep 0.05
   done
-  fail "$out: no unit in 30 s"
+  fail "$out: no unit in 120 s"
   cat $out.log
 }
 kept() { stat -c %s "$1/run.journal"; }
