@@ -180,6 +180,21 @@ TEST_CASE("a run without a unit goes on in silence, a restart forgets, a shard o
   CHECK(said.texts.empty());
 }
 
+TEST_CASE("a run that keeps nothing is made again, over one without units and over a finished one", "[journal]") {
+  const TemporaryDirectory dir;
+  RunIdentity run = identity();
+  Journal(dir.path(), {}).begin(run);
+  for (int round = 0; round < 2; ++round) {
+    Journal forgetful(dir.path(), {false, true, {}, "", {}});
+    RunIdentity later = identity();
+    later.started = "later";
+    CHECK(forgetful.begin(later));
+    CHECK(later.started == "later");
+    CHECK_FALSE(forgetful.outcome());
+    forgetful.finish({0, "hash", ""});
+  }
+}
+
 TEST_CASE("a finished run that left no results has its outcome, and is not made again", "[journal]") {
   const TemporaryDirectory dir;
   RunIdentity run = identity();

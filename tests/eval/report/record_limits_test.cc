@@ -33,7 +33,7 @@ ExperimentRecord everything() {
   all.gates.back().statistics = {16, 1.0, Interval{0.5, 2.0}, 1, 1, GateOutcome::fail, 0.25, 17};
   all.attention = {{"m", 1, 3, "why", 8, {{"baseline", {{1000}, {1, 0, 999}}}}}};
   all.runs[1].documents = {{1, 7, 40}, {0, 0, 0}};
-  all.runs[1].hashes = {16, {{"backend", "cpu"}}, {{"embedding", {"ab"}}, {"layer0.q", {"cd", "ef"}}}};
+  all.runs[1].hashes = {16, {{"backend", "cpu"}}, {{"embedding", {"ab"}}, {"layer0.q", {"cd", "ef", "gh"}}}};
   all.noise = {change("backend reference")};
   all.interventions = {change("zero_v_0")};
   all.timings = {"2026-01-02T03:04:05Z", 1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
