@@ -1,6 +1,8 @@
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstdlib>
+#include <new>
 
 #include "eval/cli/cli.h"
 
@@ -10,5 +12,10 @@ int main(int argc, char** argv) {
   if (std::getenv("OMP_WAIT_POLICY") == nullptr && std::getenv("GOMP_SPINCOUNT") == nullptr &&
       ::setenv("OMP_WAIT_POLICY", "passive", 1) == 0)
     ::execv("/proc/self/exe", argv);  // returns only where that isn't possible: then go on spinning
-  return qfid::eval::run_cli(argc, argv);
+  try {
+    return qfid::eval::run_cli(argc, argv);
+  } catch (const std::bad_alloc&) {  // before a command has begun
+    std::fputs("qfid: out of memory\n", stderr);
+    return 4;
+  }
 }

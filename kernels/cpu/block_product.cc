@@ -14,11 +14,17 @@ DataType a_type(BlockType type) {
 dnnl::ukernel::brgemm made(const BlockShape& s) {
   const DataType a = a_type(s.type), b = s.type == BlockType::u8s8 ? DataType::s8 : a;
   const DataType c = s.type == BlockType::u8s8 ? DataType::s32 : DataType::f32;
-  dnnl::ukernel::brgemm kernel(s.M, s.N, s.K, 1, s.lda, s.N, s.ldc, a, b, c);
-  kernel.set_add_C(s.add);
-  kernel.finalize();
-  kernel.generate();
-  return kernel;
+  auto kernel = std::make_unique<dnnl::ukernel::brgemm>(s.M, s.N, s.K, 1, s.lda, s.N, s.ldc, a, b, c);
+  kernel->set_add_C(s.add);
+  kernel->finalize();
+  try {
+    kernel->generate();
+  } catch (const dnnl::error&) {
+    // oneDNN 3.6 can't destroy a kernel whose code it had no memory for: it stays.
+    [[maybe_unused]] const auto* const kept = kernel.release();
+    throw;
+  }
+  return *kernel;
 }
 
 }  // namespace
