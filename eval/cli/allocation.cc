@@ -5,14 +5,18 @@
 
 #include "quant/core/out_of_memory.h"
 
+namespace qfid::eval {
 namespace {
 
 void* allocated(std::size_t bytes) {
   if (void* const memory = std::malloc(bytes == 0 ? 1 : bytes)) return memory;
-  throw qfid::quant::AllocationFailed(bytes);
+  throw quant::AllocationFailed(bytes);
 }
 
 }  // namespace
+}  // namespace qfid::eval
+
+using qfid::eval::allocated;
 
 void* operator new(std::size_t bytes) { return allocated(bytes); }
 void* operator new[](std::size_t bytes) { return allocated(bytes); }
