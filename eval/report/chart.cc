@@ -223,7 +223,8 @@ std::vector<double> linear_ticks(double low, double high, int wanted) {
   double step = power;
   for (const double m : {1.0, 2.0, 5.0, 10.0})
     if (power * m <= rough * 1.5) step = power * m;
-  for (double i = std::ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; ++i) ticks.push_back(i * step);
+  const double first = std::ceil(low / step - 1e-9);  // far from 0, first + 1 may be first
+  for (int i = 0; i <= 4 * wanted && (first + i) * step <= high + 1e-9 * step; ++i) ticks.push_back((first + i) * step);
   return ticks;
 }
 

@@ -84,6 +84,12 @@ KernelLimits limits_of(const RunRecord& run) {
   return run.backend == "gpu" && (has("e4m3") || has("e5m2") || has("bf16")) ? narrow_accumulator : KernelLimits{};
 }
 
+/// What a note says behind its last colon.
+std::string place_of(const Metric& metric) {
+  const std::size_t colon = metric.note.rfind(": ");
+  return colon == std::string::npos ? metric.note : metric.note.substr(colon + 2);
+}
+
 std::string place_in_words(const BlamedPlace& place) {
   std::string text = place.layer == -1 ? "every layer" : std::format("layer {}", place.layer);
   if (place.head != -1) text += std::format(", head {}", place.head);
@@ -122,7 +128,7 @@ std::string kernel_suspicion(const RunRecord& run) {
   const Metric* deviation = find_metric(run, "kernel.gain.deviation.max");
   if (deviation == nullptr || !deviation->value || *deviation->value <= kernel_gain_limit) return "";
   return std::format("{}: its gain against the emulated twin, fed the same inputs, is off by {:.1e} (limit {:.0e})",
-                     deviation->note.substr(deviation->note.rfind(": ") + 2), *deviation->value, kernel_gain_limit);
+                     place_of(*deviation), *deviation->value, kernel_gain_limit);
 }
 
 std::string format_or_kernel(const ExperimentRecord& record, const std::string& model) {
@@ -146,8 +152,7 @@ std::string format_or_kernel(const ExperimentRecord& record, const std::string& 
   return std::format(
       "format or kernel: the format. Fed the same inputs, real kernels keep the emulated ones' gain to {:.1e} ({}), and add "
       "at most {:.2g} % to the format's error",
-      deviation->value.value_or(0), worst->target + ", " + deviation->note.substr(deviation->note.rfind(": ") + 2),
-      100 * share);
+      deviation->value.value_or(0), worst->target + ", " + place_of(*deviation), 100 * share);
 }
 
 std::optional<double> time_ratio(const ExperimentRecord& record, const RunRecord& run) {
