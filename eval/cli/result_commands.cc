@@ -112,12 +112,12 @@ int command_baseline_save(const BaselineOptions& options) {
 }
 
 int command_baseline_show(const std::string& file) {
-  print_baseline(read_baseline(file));
+  print_baseline(read_baseline(fs::path(file)));
   return 0;
 }
 
 int command_baseline_update(const BaselineOptions& options) {
-  SavedBaseline saved = read_baseline(options.file);
+  SavedBaseline saved = read_baseline(fs::path(options.file));
   const ExperimentRecord record = read_results(results_path(options.results));
   const SavedBaseline fresh = baseline_of(record, gates_to_save(record, options.gates));
   require_comparable(fresh.data, options.results, saved.data, saved.path);

@@ -25,7 +25,7 @@ std::vector<float> values_of(const quant::Tensor& tensor) {
 }
 
 std::vector<float> golden(const std::string& name) {
-  const std::string path = std::string(QFID_SOURCE_DIR) + "/tests/eval/model/golden/bert.safetensors";
+  const std::filesystem::path path = std::string(QFID_SOURCE_DIR) + "/tests/eval/model/golden/bert.safetensors";
   return values_of(SafetensorsFile(path).load_f32(name));
 }
 
