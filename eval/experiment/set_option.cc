@@ -16,6 +16,15 @@ void mark_origin(YamlNode& node, const std::string& origin) {
   }
 }
 
+/// Every node of the value keeps it: a long one, whole, would take the square of its length.
+std::string shown(const std::string& text) {
+  constexpr std::size_t most = 200;
+  if (text.size() <= most) return text;
+  std::size_t end = most;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;  // whole characters
+  return text.substr(0, end) + "...";
+}
+
 std::size_t depth_of(const YamlNode& node) {
   std::size_t below = 0;
   for (const YamlNode& item : node.items) below = std::max(below, depth_of(item));
@@ -26,7 +35,7 @@ std::size_t depth_of(const YamlNode& node) {
 }  // namespace
 
 void apply_set(YamlNode& root, const std::string& text, Problems& problems) {
-  const std::string origin = "--set " + text;
+  const std::string origin = "--set " + shown(text);
   const std::size_t equals = text.find('=');
   if (equals == std::string::npos || equals == 0) return problems.add({}, origin, "expected KEY=VALUE, e.g. data.windows=8");
   YamlNode value;
