@@ -22,6 +22,7 @@ std::string shape_text(const std::vector<std::int64_t>& shape);  ///< "[2, 3]"
 class SafetensorsFile {
  public:
   /// Error{input} naming path, tensor, what was expected and found.
+  explicit SafetensorsFile(const std::filesystem::path& path) : SafetensorsFile(quant::InputFile(path)) {}
   explicit SafetensorsFile(quant::InputFile file);
 
   const std::map<std::string, TensorInfo>& tensors() const { return tensors_; }

@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "quant/core/error.h"
-#include "quant/core/mapped_file.h"
+#include "quant/core/input_file.h"
 
 /// libFuzzer's entry, once in each target.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);

@@ -85,7 +85,7 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     eval::difference(content->identity, {});
     if (content->units.empty()) return;
     Run run;
-    for (const auto& [unit, record] : content->units) run.take(unit, eval::unit_content(records, record));
+    for (const auto& [unit, kept] : content->units) run.take(unit, eval::unit_content(records, kept.record));
     run.finish();
   });
   return 0;

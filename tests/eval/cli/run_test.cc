@@ -153,7 +153,10 @@ TEST_CASE("a target that fails alone doesn't lose the others") {
       "e4m3/tensor/fixed(0.001)/static/nosat}}\n  after: {backend: reference}\n");
   const Outcome outcome = qfid_here({"run", config, "--out", x.out("o")});
   CHECK(outcome.code == 5);
-  CHECK(outcome.err.starts_with("qfid: m / narrow failed: non-finite logits: window 0, position 0: NLL nan, KL nan\n"));
+  CAPTURE(outcome.err);
+  CHECK(outcome.err.starts_with(
+      "qfid: m / narrow failed: non-finite logits: window 0, position 0: NLL nan, KL nan; the first ones "
+      "are in attn_out of layer 0: 64 of 64 values\n"));
   const json all = x.results("o");
   for (const json& run : all["runs"]) {
     CAPTURE(run["target"]);

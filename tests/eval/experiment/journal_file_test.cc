@@ -34,13 +34,13 @@ TEST_CASE("records come back, also after the next process appended") {
   {
     JournalFile file(path, JournalFile::Access::append);
     CHECK(file.torn_bytes() == 0);
-    REQUIRE(file.size() == three.size());
-    for (std::size_t i = 0; i < three.size(); ++i) CHECK(file.record(i) == three[i]);
+    REQUIRE(file.records().size() == three.size());
+    for (std::size_t i = 0; i < three.size(); ++i) CHECK(file.records().record(i) == three[i]);
     file.append("fourth");
   }
   const JournalFile file(path, JournalFile::Access::read);
-  REQUIRE(file.size() == 4);
-  CHECK(file.record(3) == "fourth");
+  REQUIRE(file.records().size() == 4);
+  CHECK(file.records().record(3) == "fourth");
 }
 
 TEST_CASE("cut at every byte: whole records stay, the rest is cut off and written again") {
@@ -53,8 +53,8 @@ TEST_CASE("cut at every byte: whole records stay, the rest is cut off and writte
     std::size_t had = 0;
     {
       JournalFile file(path, JournalFile::Access::append);
-      had = file.size();
-      for (std::size_t i = 0; i < had; ++i) CHECK(file.record(i) == three[i]);
+      had = file.records().size();
+      for (std::size_t i = 0; i < had; ++i) CHECK(file.records().record(i) == three[i]);
       CHECK((file.torn_bytes() > 0) == (fs::file_size(path) < size));
       for (std::size_t i = had; i < three.size(); ++i) file.append(three[i]);
     }
@@ -75,8 +75,8 @@ TEST_CASE("any byte changed: an error that names the place, or the last record i
     CAPTURE(at);
     const Failure failure = failure_of([&] {
       const JournalFile file(path, JournalFile::Access::read);
-      CHECK(file.size() == 2);
-      for (std::size_t i = 0; i < file.size(); ++i) CHECK(file.record(i) == three[i]);
+      CHECK(file.records().size() == 2);
+      for (std::size_t i = 0; i < file.records().size(); ++i) CHECK(file.records().record(i) == three[i]);
       ++shorter;
     });
     if (failure.code != 0) {
@@ -111,7 +111,7 @@ TEST_CASE("changed or cut short while it is open: an error that names the place"
   std::string bytes = written(path);
   const JournalFile file(path, JournalFile::Access::read);
   const auto failure = [&](std::size_t i) {
-    const Failure found = failure_of([&] { file.record(i); });
+    const Failure found = failure_of([&] { file.records().record(i); });
     return std::to_string(found.code) + " " + dir.shown(found.message);
   };
   bytes[16 + 32 + 2] = '!';
@@ -156,9 +156,9 @@ TEST_CASE("replace: all at once, and still locked") {
   const std::string bytes = read_file(path);
   put(dir.path() / "copy", bytes);
   const JournalFile copy(dir.path() / "copy", JournalFile::Access::read);
-  REQUIRE(copy.size() == 3);
-  CHECK(copy.record(0) == three[1]);
-  CHECK(copy.record(2) == "more");
+  REQUIRE(copy.records().size() == 3);
+  CHECK(copy.records().record(0) == three[1]);
+  CHECK(copy.records().record(2) == "more");
 }
 
 TEST_CASE("what isn't a journal is refused by name") {

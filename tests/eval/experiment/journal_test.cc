@@ -99,8 +99,8 @@ TEST_CASE("units are found by the next process, which is told how many", "[journ
     CHECK(journal.kept() == 0);
     CHECK(journal.takes(4));
     CHECK_FALSE(journal.takes(3));
-    CHECK(journal.keep("a", "first"));
-    CHECK(journal.keep("b", ""));
+    CHECK(journal.keep("a", "first", true));
+    CHECK(journal.keep("b", "", true));
     CHECK(journal.kept() == 2);
     CHECK(journal.failure().empty());
   }
@@ -151,7 +151,7 @@ TEST_CASE("a run without a unit goes on in silence, a restart forgets, a shard o
     Journal again(dir.path(), said.options());
     CHECK(again.begin(run));
     CHECK(again.kept() == 0);
-    CHECK(again.keep("a", "1"));
+    CHECK(again.keep("a", "1", true));
   }
   CHECK(said.texts.empty());
   {
@@ -159,7 +159,7 @@ TEST_CASE("a run without a unit goes on in silence, a restart forgets, a shard o
     CHECK(anew.begin(run));
     CHECK(anew.kept() == 0);
     CHECK_FALSE(anew.find("a"));
-    CHECK(anew.keep("b", "2"));
+    CHECK(anew.keep("b", "2", true));
   }
   const Failure dump = failure_of([&] {
     Journal forgetful(dir.path(), said.options({false, true, {}, "", {}}));
@@ -175,7 +175,7 @@ TEST_CASE("a run without a unit goes on in silence, a restart forgets, a shard o
   }
   Journal restarted(dir.path(), said.options({true, true, {}, "", {}}));
   CHECK(restarted.begin(run));
-  CHECK(restarted.keep("c", "3"));
+  CHECK(restarted.keep("c", "3", true));
   CHECK(restarted.kept() == 0);  // it keeps nothing
   CHECK(said.texts.empty());
 }
@@ -201,7 +201,7 @@ TEST_CASE("a finished run that left no results has its outcome, and is not made 
   {
     Journal journal(dir.path(), {});
     journal.begin(run);
-    CHECK(journal.keep("a", "1"));
+    CHECK(journal.keep("a", "1", true));
     journal.finish({3, "", "why"});
   }
   Journal again(dir.path(), {});
@@ -236,13 +236,13 @@ TEST_CASE("a full disk: the unit isn't kept, the file is as before, and why is k
   const fs::path path = dir.path() / Journal::file_name;
   Journal journal(dir.path(), {});
   journal.begin(run);
-  CHECK(journal.keep("a", "1"));
+  CHECK(journal.keep("a", "1", true));
   const std::string before = read_file(path);
   bool kept = true;
   for (const std::uint64_t room : {0, 1, 31, 32, 40}) {
     {
       const FullDisk full(before.size() + room);
-      kept = journal.keep("b", std::string(100, 'x'));
+      kept = journal.keep("b", std::string(100, 'x'), true);
     }
     CAPTURE(room);
     CHECK_FALSE(kept);
@@ -250,7 +250,7 @@ TEST_CASE("a full disk: the unit isn't kept, the file is as before, and why is k
     CHECK(journal.kept() == 1);
     CHECK(read_file(path) == before);
   }
-  CHECK(journal.keep("b", "2"));
+  CHECK(journal.keep("b", "2", true));
   CHECK(journal.kept() == 2);
   Failure failure;
   {
