@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <format>
 
+#include "eval/experiment/identity_entries.h"
 #include "eval/model/checkpoint.h"
 #include "quant/core/byte_stream.h"
 #include "quant/core/error.h"
@@ -44,11 +45,7 @@ Provenance read_machine(ByteReader& from) {
 }
 
 void read_identity(ByteReader& from, JournalContent& content) {
-  for (const auto entries : {&RunIdentity::entries, &RunIdentity::machine_entries})
-    for (auto left = from.number<std::uint64_t>(); left > 0; --left) {
-      std::string name = from.text();
-      (content.identity.*entries).emplace_back(std::move(name), from.text());
-    }
+  read_entries(from, content.identity);
   content.identity.machine = read_machine(from);
   content.identity.started = from.text();
   content.origin = from.text();
@@ -149,13 +146,7 @@ Journal::Journal(const fs::path& directory, Options options)
 std::string Journal::header(const RunIdentity& identity) const {
   ByteWriter to;
   to.number(Kind::identity);
-  for (const RunIdentity::Entries* entries : {&identity.entries, &identity.machine_entries}) {
-    to.number<std::uint64_t>(entries->size());
-    for (const auto& [name, value] : *entries) {
-      to.text(name);
-      to.text(value);
-    }
-  }
+  write_entries(to, identity);
   write(to, identity.machine);
   to.text(identity.started);
   to.text(options_.origin);

@@ -10,8 +10,10 @@
 #include "quant/core/error.h"
 #include "quant/core/random.h"
 #include "quant/distortion.h"
+#include "tests/support/said.h"
 
 using namespace qfid::quant;
+using qfid::tests::said;
 
 namespace {
 
@@ -89,13 +91,6 @@ Pairs pairs(std::size_t n, std::uint64_t seed) {
     if (random.below(40) == 0) (random.below(2) == 0 ? p.x : p.y)[i] = std::numeric_limits<float>::quiet_NaN();
   }
   return p;
-}
-
-std::string said(const auto& call) {
-  try {
-    (void)call();
-  } catch (const Error& error) { return std::to_string(error.exit_code()) + " " + error.what(); }
-  return "nothing";
 }
 
 }  // namespace

@@ -19,20 +19,10 @@
 #include "quant/core/nearest.h"
 #include "quant/core/random.h"
 #include "quant/core/tensor.h"
-#include "tests/support/temporary_directory.h"
+#include "tests/support/said.h"
 
 using namespace qfid::quant;
-
-namespace {
-
-std::string said(const auto& call) {
-  try {
-    (void)call();
-  } catch (const Error& error) { return std::to_string(error.exit_code()) + " " + error.what(); }
-  return "nothing";
-}
-
-}  // namespace
+using qfid::tests::said;
 
 TEST_CASE("shapes: elements, names, what is refused") {
   CHECK(Shape{}.elements() == 1);
