@@ -19,6 +19,23 @@ constexpr std::size_t largest_file = 1 << 20;
 
 Position position(const YAML::Mark& mark) { return {mark.line + 1, mark.column + 1}; }
 
+/// Position of the first byte that is not part of valid UTF-8 text, NUL included; npos when all is well.
+std::size_t first_bad_byte(const std::string& text) {
+  for (std::size_t i = 0; i < text.size();) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    const std::size_t length = c < 0x80                ? 1
+                               : c >= 0xC2 && c < 0xE0 ? 2
+                               : c >= 0xE0 && c < 0xF0 ? 3
+                               : c >= 0xF0 && c < 0xF5 ? 4
+                                                       : 0;
+    if (c == 0 || length == 0 || i + length > text.size()) return i;
+    for (std::size_t j = 1; j < length; ++j)
+      if ((static_cast<unsigned char>(text[i + j]) & 0xC0) != 0x80) return i;
+    i += length;
+  }
+  return std::string::npos;
+}
+
 class TreeBuilder : public YAML::EventHandler {
  public:
   void OnDocumentStart(const YAML::Mark&) override {}
@@ -34,6 +51,11 @@ class TreeBuilder : public YAML::EventHandler {
     refuse_anchor(mark, anchor);
     if (tag != "?" && tag != "!" && !tag.empty())
       throw YamlProblem{position(mark), "tags are not supported, found " + tag.substr(0, 60)};
+    // yaml-cpp writes the escapes \N and \_ as Latin-1. NUL bytes are for whoever reads the value.
+    std::string seen = value;
+    std::replace(seen.begin(), seen.end(), '\0', ' ');
+    if (first_bad_byte(seen) != std::string::npos)
+      throw YamlProblem{position(mark), "an escape (\\N or \\_) that isn't text here, write the character itself"};
     put({YamlNode::Kind::scalar, position(mark), value, tag == "!", "", {}, {}});
   }
   void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
@@ -94,23 +116,6 @@ class TreeBuilder : public YAML::EventHandler {
 
   std::vector<Frame> stack_;
 };
-
-/// Position of the first byte that is not part of valid UTF-8 text, NUL included; npos when all is well.
-std::size_t first_bad_byte(const std::string& text) {
-  for (std::size_t i = 0; i < text.size();) {
-    const auto c = static_cast<unsigned char>(text[i]);
-    const std::size_t length = c < 0x80                ? 1
-                               : c >= 0xC2 && c < 0xE0 ? 2
-                               : c >= 0xE0 && c < 0xF0 ? 3
-                               : c >= 0xF0 && c < 0xF5 ? 4
-                                                       : 0;
-    if (c == 0 || length == 0 || i + length > text.size()) return i;
-    for (std::size_t j = 1; j < length; ++j)
-      if ((static_cast<unsigned char>(text[i + j]) & 0xC0) != 0x80) return i;
-    i += length;
-  }
-  return std::string::npos;
-}
 
 Position position_of(const std::string& text, std::size_t byte) {
   const auto end = text.begin() + static_cast<std::ptrdiff_t>(byte);

@@ -39,6 +39,15 @@ TEST_CASE("every length of UTF-8 is text, and every way not to be is refused at 
   CHECK(problem_of("a: 1\nbc: \xff\nb: 2\n") == "2:5: invalid UTF-8");
 }
 
+TEST_CASE("an escape that yaml-cpp makes no text of is refused", "[yaml]") {
+  const std::string wanted = "1:4: an escape (\\N or \\_) that isn't text here, write the character itself";
+  for (const char* escape : {"\\N", "\\_", "a\\_b", "\\0\\_"}) {
+    CAPTURE(std::string(escape));
+    CHECK(problem_of(std::string("a: \"") + escape + "\"\n") == wanted);
+  }
+  CHECK(problem_of("a: \"\\u00a0\\x41\\L\\P\\e\\t\\0\"\n").empty());
+}
+
 TEST_CASE("anchors and tags are refused on whatever they stand", "[yaml]") {
   for (const char* value : {"", " x", " [1]", " {b: 1}"}) {
     CHECK(problem_of(std::string("a: &n") + value) == "1:4: anchors are not supported, write the value out");
