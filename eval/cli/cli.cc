@@ -41,7 +41,10 @@ void add_config(CLI::App& command, RunOptions& options) {
   command.add_option("CONFIG", options.config, "YAML configuration (see configs/README.md)")->required();
   // One value each time, so that the configuration may follow.
   const auto repeatable = [&](const char* name, std::vector<std::string>& values, const char* help) {
-    command.add_option(name, values, help)->type_size(1)->allow_extra_args(false);
+    const auto add = [&values](const std::vector<std::string>& more) {
+      values.insert(values.end(), more.begin(), more.end());
+    };
+    command.add_option_function<std::vector<std::string>>(name, add, help)->type_size(1)->allow_extra_args(false);
   };
   command
       .add_option_function<std::int64_t>(

@@ -55,10 +55,24 @@ TEST_CASE("help says what there is, on stdout, with exit code 0") {
   CHECK(qfid_here({"--version"}).out.starts_with("qfid "));
 }
 
+TEST_CASE("--windows and --set go together, in any order", "[cli]") {
+  const Experiment x;
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"--windows", "1", "--set", "name=a", "--set", "run.threads=1"},
+        {"--set", "name=a", "--windows", "1", "--set", "run.threads=1"},
+        {"--set", "name=a", "--set", "run.threads=1", "--windows", "1"}}) {
+    std::vector<std::string> arguments{"plan", x.config};
+    arguments.insert(arguments.end(), words.begin(), words.end());
+    const std::string plan = qfid_here(arguments).out;
+    for (const char* set : {"--set data.windows=1", "--set name=a", "--set run.threads=1"})
+      CHECK(plan.find(set) != std::string::npos);
+  }
+}
+
 TEST_CASE("usage errors: exit code 2, on stderr, with the nearest word") {
   const Experiment x;
   const std::string commands =
-      "expected one of run, merge, plan, validate, check, baseline, report, recommend, compare, attention, inspect, "
+      "expected one of run, merge, plan, validate, check, baseline, report, recommend, compare, attention, inspect, cache, "
       "tokenize, "
       "backends, metrics, schema, completion";
   CHECK(x.said({"rum"}) == "2||qfid: unknown command \"rum\", " + commands + ", did you mean \"run\"?\n");
