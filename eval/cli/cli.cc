@@ -186,6 +186,7 @@ int run_cli(int argc, const char* const* argv) {
     const std::string name = info.name;
     if (name == "run") {
       add_run(*command, options);
+      add_cache_options(*command, options.cache);
       command->callback([&] { work = [&] { return command_run(options); }; });
     } else if (name == "merge") {
       add_merge(*command, merge);

@@ -29,6 +29,7 @@ const std::vector<CommandInfo>& command_list() {
       {"compare", "Results of the same data side by side, paired"},
       {"attention", "Attention alone, on your tensors: every target's fidelity, format or kernel"},
       {"inspect", "Show a checkpoint: configuration, tensors, what each is to the model"},
+      {"cache", "What runs with --cache share: list it, make it smaller"},
       {"tokenize", "Text to a token file, by the model's tokenizer.json"},
       {"backends", "Show what is here: devices, ISA, library versions, or why not"},
       {"metrics", "Print every measure: key, meaning, unit, direction, gates, what it can't see"},
@@ -90,7 +91,8 @@ int command_completion(const std::string& shell) {
         << "_qfid() {\n  local cur=${COMP_WORDS[COMP_CWORD]}\n  if [ $COMP_CWORD -eq 1 ]; then COMPREPLY=($(compgen -W \""
         << names
         << " --help --version\" -- \"$cur\"))\n  elif [[ $cur == -* ]]; then COMPREPLY=($(compgen -W \"--set --model "
-           "--target --out --junit --dump --dump-limit --quiet --restart --shard --no-timings --baseline --gates --tokens "
+           "--target --out --junit --dump --dump-limit --quiet --restart --shard --no-timings --cache --cache-dir "
+           "--cache-size --no-cache --baseline --gates --tokens "
            "--html --markdown --pr "
            "--annotations --openmetrics --lm-eval --csv --layers --tokenizer --documents --protocol --help\" -- \"$cur\"))\n"
            "  else COMPREPLY=($(compgen -f -- \"$cur\")); fi\n}\ncomplete -o filenames -F _qfid qfid\n";

@@ -8,6 +8,13 @@
 
 namespace qfid::eval {
 
+/// What qfid run takes from other runs, and leaves for them (eval/experiment/part_cache.h).
+struct CacheOptions {
+  bool on = false, off = false;
+  std::string directory;  ///< "" = the standard one; named, it switches the cache on
+  double gib = 4;
+};
+
 struct RunOptions {
   std::string config, out;
   std::vector<std::string> sets, models, targets;
@@ -16,6 +23,7 @@ struct RunOptions {
   bool quiet = false;
   bool restart = false, no_timings = false;
   std::string shard;  ///< "I/N" or "slurm"; "" = the whole run
+  CacheOptions cache;
 };
 
 int command_run(const RunOptions& options);  // run_parts.h has it with another way to execute
@@ -64,6 +72,14 @@ struct ReportOptions {
   bool annotations = false;
 };
 int command_report(const ReportOptions& options);
+
+struct CacheCommandOptions {
+  std::string directory;
+  double gib = -1;  ///< to be left; below 0: the standard size
+  bool all = false;
+};
+int command_cache_ls(const CacheCommandOptions& options);
+int command_cache_prune(const CacheCommandOptions& options);
 
 struct RecommendOptions {
   std::string results, gates, json, proposal, objective = "speed";

@@ -171,6 +171,8 @@ bool add_result_command(CLI::App& command, const std::string& name, ResultOption
     command.callback([&] { work = [&] { return command_check(options.check); }; });
   } else if (name == "baseline") {
     add_baseline(command, options.baseline, work);
+  } else if (name == "cache") {
+    add_cache(command, options.cache, work);
   } else if (name == "attention") {
     add_attention(command, options.attention, work);
   } else if (name == "recommend") {

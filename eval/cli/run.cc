@@ -192,11 +192,16 @@ RunOutcome deliver(ExperimentRecord& record, const std::vector<GateSpec>& gates,
 }
 
 int command_run(const RunOptions& options) {
-  return command_run(options, [](const Spec& spec, const ProgressCallback& progress, const std::atomic<bool>& stop,
-                                 Journal& journal) { return run_experiment(spec, progress, stop, journal); });
+  const std::unique_ptr<PartCache> cache = open_cache(options.cache, note);
+  const RunExecutor execute = [](const Spec& spec, const ProgressCallback& progress, const std::atomic<bool>& stop,
+                                 Journal& journal) { return run_experiment(spec, progress, stop, journal); };
+  const int code = command_run(options, execute, cache.get());
+  if (cache && !options.quiet)
+    note(std::format("{}: {} parts taken, {} kept", cache->directory().string(), cache->found(), cache->kept()));
+  return code;
 }
 
-int command_run(const RunOptions& options, const RunExecutor& execute) {
+int command_run(const RunOptions& options, const RunExecutor& execute, PartCache* cache) {
   Spec spec = spec_of(options);
   spec.dump = {options.dump, options.dump_limit};
   const std::optional<Shard> shard = shard_of(options.shard);
@@ -209,7 +214,7 @@ int command_run(const RunOptions& options, const RunExecutor& execute) {
   const auto say = [&](const std::string& text, bool always) {
     if (always || !options.quiet) note(text);
   };
-  Journal journal(out, {options.restart, !options.dump.empty(), shard, origin_of(options), say});
+  Journal journal(out, {options.restart, !options.dump.empty(), shard, origin_of(options), say, cache});
   ExperimentRecord record = execute(spec, progress_line(options.quiet, stop), stop, journal);
   if (journal.outcome()) return finished_already(out, *journal.outcome(), options);
   if (!journal.failure().empty()) {

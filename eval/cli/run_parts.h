@@ -4,6 +4,7 @@
 #include <atomic>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -12,6 +13,7 @@
 #include "eval/cli/commands.h"
 #include "eval/experiment/gates.h"
 #include "eval/experiment/journal.h"
+#include "eval/experiment/part_cache.h"
 #include "eval/experiment/record.h"
 #include "eval/experiment/runner.h"
 #include "eval/experiment/saved_baseline.h"
@@ -31,7 +33,9 @@ std::optional<Shard> shard_of(const std::string& written);
 /// `progress` isn't callable where none is wanted.
 using RunExecutor = std::function<ExperimentRecord(const Spec& spec, const ProgressCallback& progress,
                                                    const std::atomic<bool>& stop, Journal& journal)>;
-int command_run(const RunOptions& options, const RunExecutor& execute);
+int command_run(const RunOptions& options, const RunExecutor& execute, PartCache* cache = nullptr);
+/// The cache that a run's options and environment ask for; none when they don't. Error{usage}/{input}.
+std::unique_ptr<PartCache> open_cache(const CacheOptions& options, const std::function<void(const std::string&)>& warn);
 /// Error{usage} for what can't be computed in parts; `by`: what asks for parts.
 void require_can_be_split(const Spec& spec, const std::string& by);
 

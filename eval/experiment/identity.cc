@@ -33,6 +33,24 @@ std::string corpus_hash(const DataSpec& data, const Corpus& corpus) {
   return bytes_hash({std::as_bytes(std::span(corpus.tokens)), std::as_bytes(std::span(corpus.documents))});
 }
 
+Provenance provenance_of(const Spec& spec, const Corpus& corpus, Backends& backends) {
+  Provenance p = provenance_of(backends.of(spec.baseline));
+  for (const TargetSpec& target : spec.targets)
+    if (backends.of(target).available()) p.libraries.merge(backends.of(target).info().libraries);
+  p.chunk_windows = spec.run.chunk_windows;
+  p.tokens_path = spec.data.written;
+  p.protocol = spec.data.protocol_spelling();
+  p.tokens_hash = corpus_hash(spec.data, corpus);
+  if (!spec.data.text.text.empty()) {
+    p.tokenizer = spec.data.tokenizer_written;
+    p.tokenizer_hash = file_hash(spec.data.text.tokenizer);
+    p.documents = to_string(spec.data.text.documents);
+  }
+  p.targets_path = spec.data.targets_written;
+  p.first_token = spec.data.first_token;
+  return p;
+}
+
 void take_machine(Provenance& into, const Provenance& from) {
   into.tool_version = from.tool_version;
   into.git_commit = from.git_commit;

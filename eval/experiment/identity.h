@@ -16,6 +16,9 @@ RunIdentity identity_of(const Spec& spec, const Provenance& provenance,
 /// its documents begin.
 std::string corpus_hash(const DataSpec& data, const Corpus& corpus);
 
+/// Of a run before its models are looked at.
+Provenance provenance_of(const Spec& spec, const Corpus& corpus, Backends& backends);
+
 /// What is the machine's and the build's in a provenance.
 void take_machine(Provenance& into, const Provenance& from);
 

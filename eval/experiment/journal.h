@@ -57,6 +57,7 @@ class Journal : public UnitStore {
     std::string origin;  ///< what a merge reads the configuration with; the caller's text
     /// Told of a torn tail and of where the run goes on; `surprise`: even those who want quiet should know.
     std::function<void(const std::string& text, bool surprise)> say;
+    PartCache* cache = nullptr;  ///< as UnitStore::cache
   };
   static constexpr const char* file_name = "run.journal";
 
@@ -75,6 +76,7 @@ class Journal : public UnitStore {
     return !options_.shard || index % options_.shard->count == options_.shard->index;
   }
   void skipped(const std::string&) override {}
+  PartCache* cache() override { return options_.cache; }
 
   /// From now on find() knows what was kept since begin(), too. What it returned before is no longer valid.
   void reread();

@@ -52,7 +52,8 @@ void Lockstep::embed(Arm& arm, const quant::Tensor& ids) {
   arm.key_mask = arm.decoder->key_mask(ids);
 }
 
-void Lockstep::run(const Chunk& chunk) {
+void Lockstep::run(const Chunk& chunk, std::vector<std::reference_wrapper<Arm>> running) {
+  running_ = std::move(running);
   const std::int64_t windows = chunk.inputs.shape()[0];
   const auto left = [&](std::int64_t sample) { return std::clamp<std::int64_t>(sample - chunk.first_window, 0, windows); };
   const Sample sample{windows, left(metrics_.sink_windows), left(metrics_.local_windows),
@@ -66,7 +67,7 @@ void Lockstep::run(const Chunk& chunk) {
     const Stopwatch watch(baseline_.forward_seconds, *baseline_.backend);
     embed(baseline_, chunk.inputs);
   }
-  for (Arm& arm : arms_)
+  for (Arm& arm : running_)
     attempt(arm, [&] {
       begin(arm);
       const Stopwatch watch(arm.forward_seconds, *arm.backend);
@@ -119,7 +120,7 @@ void Lockstep::run_layer(int l, const Sample& sample) {
   base.gate = taps.gate;
   base.v_gated = taps.v_gated;
   measure_self(l, baseline_, base.trace, taps, sample);
-  for (Arm& arm : arms_) {
+  for (Arm& arm : running_) {
     attempt(arm, [&] { run_arm_layer(l, arm, base, sample); });
   }
   baseline_.hidden = base.trace.residual;
@@ -286,7 +287,7 @@ void Lockstep::score(const Chunk& chunk) {
       score_arm(baseline_, chunk, b, base_logits, base_logits);
     }
     if (!baseline_.alive()) return;
-    for (Arm& arm : arms_)
+    for (Arm& arm : running_)
       attempt(arm, [&] {
         arm.place.at("logits");
         DeviceTensor logits;

@@ -3,6 +3,7 @@
 // layer l + 1. A target that fails drops out with its message; the others go on.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <vector>
 
@@ -24,9 +25,9 @@ class Lockstep {
         arms_(arms),
         task_(task) {}
 
-  /// What goes wrong in a target is recorded in its arm. The baseline's errors are thrown, but for logits that aren't
-  /// finite: its arm is dead afterwards.
-  void run(const Chunk& chunk);
+  /// `running`: those of the arms that take part. What goes wrong in a target is recorded in its arm. The baseline's errors
+  /// are thrown, but for logits that aren't finite: its arm is dead afterwards.
+  void run(const Chunk& chunk, std::vector<std::reference_wrapper<Arm>> running);
 
  private:
   struct Sample {
@@ -86,6 +87,7 @@ class Lockstep {
   bool hidden_states_;  ///< are compared, and no tokens are scored
   Arm& baseline_;
   std::vector<Arm>& arms_;
+  std::vector<std::reference_wrapper<Arm>> running_;  ///< on the chunk under way
   const std::vector<BackcopyWindow>* task_;
   kernels::DeviceTensor targets_;
   std::map<std::pair<kernels::Backend*, int>, kernels::DeviceTensor> projections_;

@@ -32,7 +32,7 @@ void Lockstep::compare_hidden_states(const Chunk& chunk) {
     measure(baseline_, base, last, base);
   }
   if (!baseline_.alive()) return;
-  for (Arm& arm : arms_)
+  for (Arm& arm : running_)
     attempt(arm, [&] {
       const DeviceTensor own = last_of(arm);
       const Stopwatch watch(arm.metric_seconds, *arm.backend);

@@ -5,10 +5,11 @@
 
 #include "eval/experiment/backcopy_windows.h"
 #include "eval/experiment/calibrate.h"
-#include "eval/experiment/chunk.h"
+#include "eval/experiment/chunk_work.h"
 #include "eval/experiment/elapsed.h"
 #include "eval/experiment/gates.h"
 #include "eval/experiment/identity.h"
+#include "eval/experiment/known_parts.h"
 #include "eval/experiment/later_passes.h"
 #include "eval/experiment/lockstep.h"
 #include "eval/experiment/process.h"
@@ -42,7 +43,7 @@ class Runner {
     require_threads(backends_.of(spec_.baseline).info().threads);
     corpus_ = load_corpus(spec_.data);
     prepare();
-    provenance();
+    head();
     if (!begin()) return std::move(record_);
     for (const ModelSpec& model : spec_.models)
       if (!record_.interrupted) run_model(model);
@@ -93,39 +94,44 @@ class Runner {
       planned_.push_back(std::move(id));
   }
 
-  void provenance() {
+  void head() {
     record_.name = spec_.name;
     record_.spec_file = spec_.file.string();
     record_.spec_text = spec_.text;
     record_.sets = spec_.sets;
     record_.confidence = spec_.metrics.confidence;
-    Provenance& p = record_.provenance = provenance_of(backends_.of(spec_.baseline));
-    for (const TargetSpec& target : spec_.targets)
-      if (backends_.of(target).available()) p.libraries.merge(backends_.of(target).info().libraries);
-    p.chunk_windows = spec_.run.chunk_windows;
-    p.tokens_path = spec_.data.written;
-    p.protocol = spec_.data.protocol_spelling();
-    p.tokens_hash = corpus_hash(spec_.data, corpus_);
-    if (!spec_.data.text.text.empty()) {
-      p.tokenizer = spec_.data.tokenizer_written;
-      p.tokenizer_hash = file_hash(spec_.data.text.tokenizer);
-      p.documents = to_string(spec_.data.text.documents);
-    }
-    p.targets_path = spec_.data.targets_written;
-    p.first_token = spec_.data.first_token;
+    record_.provenance = provenance_of(spec_, corpus_, backends_);
   }
 
   /// False when another process has finished all of it.
   bool begin() {
     if (!store_.identifies()) return true;
     for (const ModelSpec& model : spec_.models) model_hashes_[model.name] = Checkpoint::open(model.path).content_hash();
-    RunIdentity identity = identity_of(spec_, record_.provenance, model_hashes_, backends_);
-    identity.started = record_.timings.started;
+    identity_ = identity_of(spec_, record_.provenance, model_hashes_, backends_);
+    identity_.started = record_.timings.started;
     store_.plan(planned_);
-    const bool goes_on = store_.begin(identity);
-    record_.timings.started = identity.started;
-    take_machine(record_.provenance, identity.machine);
+    const bool goes_on = store_.begin(identity_);
+    record_.timings.started = identity_.started;
+    take_machine(record_.provenance, identity_.machine);
     return goes_on;
+  }
+
+  /// What a cache has of chunks that are to be computed here.
+  KnownParts known_parts(const ModelSpec& model, const ModelConfig& config, const std::vector<Window>& windows,
+                         const std::vector<WindowRange>& chunks, const ModelUnits& units) {
+    PartCache* const cache = corpus_.backcopy ? nullptr : store_.cache();
+    if (cache == nullptr) return KnownParts(spec_.targets.size() + 1);
+    std::int64_t at_once = backends_.of(spec_.baseline).logits_at_once();
+    std::vector<KnownParts::Use> uses{KnownParts::Use::cached};
+    for (const TargetSpec& target : spec_.targets) {
+      at_once = std::min(at_once, backends_.of(target).logits_at_once());
+      uses.push_back(!unsupported_reason(target, config, backends_.of(target)).empty() ? KnownParts::Use::none
+                     : hashed_for(model, target)                                       ? KnownParts::Use::computed
+                                                                                       : KnownParts::Use::cached);
+    }
+    KnownParts parts(*cache, {identity_, spec_, model.name, at_once}, windows, std::move(uses));
+    parts.hold(chunks, units.left());
+    return parts;
   }
 
   std::string content_hash(const std::string& model, const Checkpoint& checkpoint) const {
@@ -142,7 +148,8 @@ class Runner {
     const std::vector<Window> windows = evaluation_windows(spec_, known, corpus_, size);
     const std::vector<WindowRange> chunks = chunks_of(windows, spec_.run.chunk_windows);
     ModelUnits units(store_, unit_ids(spec_, model.name, chunks), next_unit_);
-    const bool computes = units.compute_any();
+    KnownParts parts = known_parts(model, known, windows, chunks, units);
+    const bool computes = units.compute_any() && !parts.holds_all();
     DecoderWeights weights;
     weights.config = known;
     if (computes)
@@ -172,7 +179,7 @@ class Runner {
 
     std::vector<SiteRanges> ranges(spec_.targets.size());
     baseline.place.at("calibration");
-    if (computes) attempt(baseline, [&] { ranges = calibration(config, size.context, *baseline.decoder); });
+    if (computes) attempt(baseline, [&] { ranges = calibration(config, size.context, *baseline.decoder, parts); });
     std::vector<Arm> arms;
     arms.reserve(spec_.targets.size());
     for (std::size_t i = 0; i < spec_.targets.size(); ++i) {
@@ -181,17 +188,18 @@ class Runner {
       arm.tokens.documents = baseline.tokens.documents;
       hash_for_gates(arm, model);
       dump_into(arm, model);
-      if (!computes) continue;  // what is kept says how it fared
+      if (!computes && !parts.holds_all()) continue;  // what is kept says how it fared
       const std::string why = unsupported_reason(target, config, *arm.backend);
       if (!why.empty()) {
         arm.fail(RunStatus::skipped, why);
         continue;
       }
+      if (parts.holds(i + 1)) continue;
       arm.place.at("packing its weights");
       attempt(arm, [&] { pack(arm, weights, ranges[i], size.context, resources_on); });
     }
     if (corpus_.backcopy) task_ = backcopy_windows(*corpus_.backcopy, windows);
-    evaluate(model, weights, windows, chunks, units, baseline, arms);
+    evaluate(model, weights, windows, chunks, units, parts, baseline, arms);
     record_.unfinished = record_.unfinished || baseline.passing ||
                          std::any_of(arms.begin(), arms.end(), [](const Arm& arm) { return arm.passing; });
     if (!store_.computes() && partial_) return;
@@ -209,6 +217,10 @@ class Runner {
     for (const GateSpec& gate : spec_.gates)
       if (!gate.exact.empty() && concerns(gate, model.name, arm.target->name) && (!arm.hasher || gate.exact == "taps"))
         arm.hasher.emplace(gate.exact == "taps");
+  }
+  bool hashed_for(const ModelSpec& model, const TargetSpec& target) const {
+    return std::any_of(spec_.gates.begin(), spec_.gates.end(),
+                       [&](const GateSpec& gate) { return !gate.exact.empty() && concerns(gate, model.name, target.name); });
   }
 
   void dump_into(Arm& arm, const ModelSpec& model) {
@@ -240,11 +252,13 @@ class Runner {
     record_.timings.calibration_seconds += seconds_since(start);
   }
 
-  std::vector<SiteRanges> calibration(const ModelConfig& config, std::int64_t context, Decoder& baseline) {
+  std::vector<SiteRanges> calibration(const ModelConfig& config, std::int64_t context, Decoder& baseline,
+                                      const KnownParts& parts) {
     std::vector<SiteRanges> none(spec_.targets.size());
     // A simulated target finds its ranges itself, with its quantizers on.
-    const bool needed = std::any_of(spec_.targets.begin(), spec_.targets.end(),
-                                    [](const TargetSpec& t) { return t.needs_calibration() && !t.simulated; });
+    bool needed = false;
+    for (std::size_t i = 0; i < none.size(); ++i)
+      needed = needed || (spec_.targets[i].needs_calibration() && !spec_.targets[i].simulated && !parts.holds(i + 1));
     if (!needed) return none;
     const Clock::time_point start = Clock::now();
     const std::vector<Window> windows = calibration_windows(spec_, config, corpus_, context);
@@ -257,7 +271,8 @@ class Runner {
   }
 
   void evaluate(const ModelSpec& model, const DecoderWeights& weights, const std::vector<Window>& windows,
-                const std::vector<WindowRange>& chunks, ModelUnits& units, Arm& baseline, std::vector<Arm>& arms) {
+                const std::vector<WindowRange>& chunks, ModelUnits& units, KnownParts& parts, Arm& baseline,
+                std::vector<Arm>& arms) {
     Lockstep lockstep(weights, spec_.metrics, spec_.data.protocol, baseline, arms, corpus_.backcopy ? &task_ : nullptr);
     for (const WindowRange& chunk : chunks) {
       const std::string unit = chunk_unit(model.name, chunk);
@@ -268,7 +283,7 @@ class Runner {
       if (const auto known = units.find(unit); known && (units.whole(unit) || serves(*known, arms)))
         earlier_seconds_ += replay_chunk(unit, *known, chunk.end - chunk.begin, baseline, arms);
       else if (units.take(unit))
-        compute(unit, chunk_of(windows, chunk.begin, chunk.end), lockstep, units, baseline, arms);
+        record_.interrupted = !compute_chunk(windows, chunk, lockstep, {unit, units, parts}, baseline, arms);
       else
         partial_ = true;
       if (record_.interrupted) return;
@@ -281,21 +296,6 @@ class Runner {
       done_tokens_ += static_cast<std::int64_t>((chunk.end - chunk.begin) * windows[chunk.begin].input.size());
       if (progress_) progress_({model.name, "", done_windows_, total_windows_, done_tokens_, seconds_since(start_)});
     }
-  }
-
-  void compute(const std::string& unit, const Chunk& chunk, Lockstep& lockstep, ModelUnits& units, Arm& baseline,
-               std::vector<Arm>& arms) {
-    const Clock::time_point start = Clock::now();
-    std::optional<ChunkLog> log;
-    if (units.keeps()) log.emplace(baseline, arms);
-    attempt(baseline, [&] { lockstep.run(chunk); });
-    const auto note_implementations = [](Arm& arm) {
-      if (arm.decoder) arm.implementations = arm.decoder->implementations();
-    };
-    note_implementations(baseline);
-    for (Arm& arm : arms) note_implementations(arm);
-    if (!log || baseline.passing) return;
-    if (!units.keep(unit, log->content(seconds_since(start)), log->whole())) record_.interrupted = true;
   }
 
   void finish(const ModelSpec& model, Arm& baseline, std::vector<Arm>& arms) {
@@ -358,6 +358,7 @@ class Runner {
   Backends backends_;
   UnitStore& store_;
   std::map<std::string, std::string> model_hashes_;  ///< where a store asks for them
+  RunIdentity identity_;                             ///< likewise
   std::vector<std::string> planned_;                 ///< units of all models
   std::int64_t next_unit_ = 0;
   bool partial_ = false;        ///< chunks are another process's: there is nothing to make runs of

@@ -91,8 +91,8 @@ void replay_windows(ByteReader& from, std::size_t windows, Arm& arm) {
   }
 }
 
-/// What an arm that is alive got. The mirror of ChunkLog::write.
-void replay_arm(ByteReader& from, std::size_t windows, Arm& arm) {
+/// What an arm that is alive got. The mirror of ChunkLog::part_of.
+void replay_arm(ByteReader from, std::size_t windows, Arm& arm) {
   arm.implementations = read_map(from);
   arm.forward_seconds += from.number<double>();
   arm.metric_seconds += from.number<double>();
@@ -124,6 +124,7 @@ ChunkLog::ChunkLog(Arm& baseline, std::vector<Arm>& arms) {
                                                arm.metric_seconds,
                                                arm.local_seconds,
                                                {},
+                                               {},
                                                {}});
     arm.tables.log_to(&entry.tables);
     arm.sinks.log_to(&entry.sinks);
@@ -139,8 +140,24 @@ ChunkLog::~ChunkLog() {
   }
 }
 
-void ChunkLog::write(const Entry& entry, ByteWriter& to) {
+void ChunkLog::take(Arm& arm, std::string part, std::size_t windows) {
+  arm.tables.log_to(nullptr);
+  arm.sinks.log_to(nullptr);
+  replay_arm(ByteReader(part), windows, arm);
+  for (Entry& entry : entries_)
+    if (entry.arm == &arm) entry.taken = std::move(part);
+}
+
+std::string ChunkLog::part_of(const Arm& arm) const {
+  for (const Entry& entry : entries_)
+    if (entry.arm == &arm) return part_of(entry);
+  throw quant::Error(quant::ErrorKind::internal, "an arm that isn't logged");
+}
+
+std::string ChunkLog::part_of(const Entry& entry) {
+  if (!entry.taken.empty()) return entry.taken;
   const Arm& arm = *entry.arm;
+  ByteWriter to;
   write_map(to, arm.implementations);
   to.number(arm.forward_seconds - entry.forward_seconds);
   to.number(arm.metric_seconds - entry.metric_seconds);
@@ -158,6 +175,7 @@ void ChunkLog::write(const Entry& entry, ByteWriter& to) {
   write_sketches(to, arm.sketches.size() > entry.sketches ? arm.sketches : AttentionSketches{});
   to.number<std::uint8_t>(arm.hasher ? 1 : 0);
   if (arm.hasher) write_hashes(to, arm.hasher->hashes());
+  return to.take();
 }
 
 std::string ChunkLog::content(double seconds) {
@@ -167,9 +185,7 @@ std::string ChunkLog::content(double seconds) {
     to.number(entry.arm->status);
     to.number<std::uint8_t>(entry.arm->passing ? 1 : 0);
     to.text(entry.arm->message);
-    ByteWriter section;
-    if (entry.arm->alive()) write(entry, section);
-    to.text(section.bytes());
+    to.text(entry.arm->alive() ? part_of(entry) : std::string());
   }
   return to.take();
 }
@@ -213,9 +229,8 @@ double replay_chunk(const std::string& unit, std::string_view content, std::size
     const auto apply = [&](Arm& arm) {
       const Part part = read_part(from);
       if (!arm.alive()) return;  // it dropped out in an earlier chunk, which another process didn't know
-      ByteReader section(part.content);
       if (part.status == RunStatus::ok)
-        replay_arm(section, windows, arm);
+        replay_arm(ByteReader(part.content), windows, arm);
       else
         arm.fail(part.status, part.message);
     };

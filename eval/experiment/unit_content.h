@@ -19,6 +19,11 @@ class ChunkLog {
   ChunkLog& operator=(const ChunkLog&) = delete;
   ~ChunkLog();
 
+  /// Adds to an arm what another run measured (part_of() there) on this chunk's `windows` windows; nothing else of the chunk
+  /// may come to it.
+  void take(Arm& arm, std::string part, std::size_t windows);
+  /// What an arm that is alive got so far.
+  std::string part_of(const Arm& arm) const;
   /// `seconds`: what the chunk took.
   std::string content(double seconds);
   /// Whether it is all there: no arm failed that may succeed another time.
@@ -30,8 +35,9 @@ class ChunkLog {
     std::size_t windows, hidden, backcopy, sketches;  ///< that it had before
     double forward_seconds, metric_seconds, local_seconds;
     quant::ByteWriter tables, sinks;
+    std::string taken;  ///< the part that another run measured, if any
   };
-  static void write(const Entry& entry, quant::ByteWriter& to);
+  static std::string part_of(const Entry& entry);
   std::vector<Entry> entries_;
 };
 

@@ -28,6 +28,8 @@ struct RunIdentity {
   std::string started;      ///< ISO 8601, UTC: when the run began
 };
 
+class PartCache;
+
 class UnitStore {
  public:
   virtual ~UnitStore() = default;
@@ -58,6 +60,8 @@ class UnitStore {
   virtual bool takes(std::int64_t index) = 0;
   /// Told of units that are neither finished nor this process's.
   virtual void skipped(const std::string& unit) = 0;
+  /// Where parts of units may be taken from, of whatever run; nullptr: nowhere. Only of a store that keeps units.
+  virtual PartCache* cache() { return nullptr; }
 };
 
 /// Units of a run that is kept nowhere: a library's, a test's.
@@ -86,6 +90,13 @@ class ModelUnits {
     for (const std::string& id : ids_)
       if (mine(id) && !store_.has(id)) return true;
     return false;
+  }
+  /// Those to be computed here, in order.
+  std::vector<std::string> left() const {
+    std::vector<std::string> ids;
+    for (const std::string& id : ids_)
+      if (mine(id) && !store_.has(id)) ids.push_back(id);
+    return ids;
   }
   bool whole(const std::string& id) const { return store_.has(id); }
   std::optional<std::string> find(const std::string& id) const { return store_.find(id); }
