@@ -34,6 +34,10 @@ TEST_CASE("a match has its bytes, and those of its first group", "[regex]") {
   CHECK(empty->begin == 0);
   CHECK(empty->end == 0);
   CHECK(UnicodeRegex("ab").find("zab", 0)->begin == 1);  // a pattern without groups
+  const UnicodeRegex start("^a");
+  REQUIRE(start.find("aa", 0));
+  CHECK(start.find("aa", 0)->end == 1);
+  CHECK_FALSE(start.find("aa", 1));  // what is before `from` counts
 }
 
 TEST_CASE("a pattern that is none is refused with its byte", "[regex]") {
@@ -58,6 +62,10 @@ TEST_CASE("a search that would take hours is given up, one that needs much memor
   const auto found = UnicodeRegex("(?:a|(b))*").find(letters, 0);  // a step back is kept for every letter
   REQUIRE(found);
   CHECK(found->end == letters.size());
+  const std::string many(4'000'000, 'a');  // for these it would be more than 512 MiB
+  const Failure memory = failure_of([&] { (void)UnicodeRegex("(?:a|(b))*").find(many, 0); });
+  CHECK(memory.code == 3);
+  CHECK(memory.message == "the text from byte 0 on can't be searched: heap limit exceeded");
 }
 
 TEST_CASE("the first byte that isn't UTF-8", "[regex]") {
