@@ -238,6 +238,45 @@ TEST_CASE("--set: its values' mistakes carry it, and come before the file's", "[
   CHECK(failure_of([] { configuration_tree("a: 1\n", {"a.b=1"}); }).code == 2);
 }
 
+TEST_CASE("--set: a long one is shown up to the last whole character that fits 200 bytes", "[spec]") {
+  const std::string good = text_of(tokens, "{}");
+  const std::string expected = ": expected KEY=VALUE, e.g. data.windows=8";
+  const auto shown = [&](const std::string& text) { return replaced(refused(good, {text}), expected, ""); };
+  const std::string whole(200, 'x'), before = whole.substr(1);
+  CHECK(shown(whole) == "--set " + whole);
+  CHECK(shown(whole + "x") == "--set " + whole + "...");
+  for (const char* letter : {"ä", "å", "€", "😀"}) {
+    CAPTURE(letter);
+    CHECK(shown(before + letter) == "--set " + before + "...");
+    CHECK(shown(before.substr(std::string(letter).size() - 1) + letter + "x") ==
+          "--set " + before.substr(std::string(letter).size() - 1) + letter + "...");
+  }
+  CHECK(shown(std::string(300, '\x80')) == "--set ...");  // no character at all
+}
+
+TEST_CASE("--set: its value may be as deep below the key as a file's may", "[spec]") {
+  const auto lists = [](std::size_t n, const std::string& inside) {
+    return std::string(n, '[') + inside + std::string(n, ']');
+  };
+  const auto maps = [](std::size_t n) {
+    std::string text = "x";
+    for (std::size_t i = 0; i < n; ++i) text.insert(0, "{k: ").append("}");
+    return text;
+  };
+  for (const auto& [key, levels] : {std::pair{"b", 31}, std::pair{"b.c", 30}, std::pair{"b.c.d", 29}})
+    for (const bool map : {false, true}) {
+      CAPTURE(key, levels, map);
+      const auto n = static_cast<std::size_t>(levels);
+      const auto set = [&](std::size_t depth) { return std::string(key) + "=" + (map ? maps(depth) : lists(depth, "x")); };
+      const std::string written = write_yaml(configuration_tree("a: 1\n", {set(n)}));
+      CHECK(write_yaml(parse_yaml(written)) == written);  // the deepest that a file may hold
+      CHECK(refused(text_of(tokens, "{}"), {set(n + 1)}) == "--set " + set(n + 1) + ": nested deeper than 32 levels");
+    }
+  // The deepest entry counts, wherever it stands.
+  for (const std::string& text : {"b={k: " + lists(31, "x") + ", l: x}", "b={k: x, l: " + lists(31, "x") + "}"})
+    CHECK(refused(text_of(tokens, "{}"), {text}) == "--set " + text + ": nested deeper than 32 levels");
+}
+
 TEST_CASE("targets alone: what is read and what is missed", "[spec]") {
   const auto said = [](const std::string& text) {
     return replaced(failure_of([&] { read_targets("/x/t.yaml", text); }).message, "/x/t.yaml:", "");
