@@ -1,5 +1,6 @@
 #include "eval/json/json_file.h"
 
+#include <optional>
 #include <set>
 #include <vector>
 
@@ -32,13 +33,13 @@ class StructureCheck : public nlohmann::json_sax<json> {
     return false;
   }
   bool parse_error(std::size_t at, const std::string&, const nlohmann::detail::exception& error) override {
-    byte = at > 0 ? at - 1 : 0;
+    byte = at - 1;  // `at` counts what was read, that byte too
     const std::string text = error.what();
     problem = text.find("ill-formed UTF-8") != std::string::npos ? "invalid UTF-8" : "not valid JSON";
     return false;
   }
   std::string problem;
-  std::size_t byte = 0;
+  std::optional<std::size_t> byte;  ///< of syntax errors
 
  private:
   bool open() {
@@ -57,7 +58,7 @@ class StructureCheck : public nlohmann::json_sax<json> {
 void check_structure(std::string_view text, const std::string& path, std::size_t offset) {
   StructureCheck check;
   if (json::sax_parse(text.begin(), text.end(), &check)) return;
-  const std::string where = check.byte > 0 ? "byte " + std::to_string(check.byte + offset) + ": " : "";
+  const std::string where = check.byte ? "byte " + std::to_string(*check.byte + offset) + ": " : "";
   throw quant::Error(quant::ErrorKind::input, path + ": " + where + check.problem);
 }
 

@@ -53,7 +53,7 @@ MalformedModel model_case(const std::string& name, const std::function<void(json
 
 std::vector<MalformedModel> malformed_indices() {
   std::vector<MalformedModel> all{
-      index_text("empty", "", "not valid JSON"),
+      index_text("empty", "", "byte 0: not valid JSON"),
       index_text("cut", "{\"weight_map\": {", "byte 16: not valid JSON"),
       index_text("invalid UTF-8", "{\"weight_map\": {\"\xC3\": 1}}", "byte 18: invalid UTF-8"),
       index_text("list", "[]", "expected an object with an object \"weight_map\""),

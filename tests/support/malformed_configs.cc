@@ -103,8 +103,8 @@ void add_attention(std::vector<MalformedModel>& all) {
 
 std::vector<MalformedModel> malformed_configs() {
   std::vector<MalformedModel> all{
-      text_case("empty", "", "not valid JSON"),
-      text_case("not JSON", "model_type: opt", "not valid JSON"),
+      text_case("empty", "", "byte 0: not valid JSON"),
+      text_case("not JSON", "model_type: opt", "byte 0: not valid JSON"),
       text_case("a trailing comma", "{\"model_type\": \"opt\",}", "byte 21: not valid JSON"),
       text_case("invalid UTF-8", "{\"model_type\": \"\xC0\x80\"}", "byte 16: invalid UTF-8"),
       text_case("a list", "[]", "expected an object"),

@@ -97,7 +97,7 @@ TEST_CASE("data: tokens, or text with a tokenizer") {
         "2 qfid: DIR/x.yaml:4:32: protocol llamacpp reads a text as one, expected documents: file\n");
   CHECK(x.said("text: bad.txt, " + tokenizer) == "3 qfid: DIR/bad.txt: byte 1 isn't UTF-8\n");
   CHECK(x.said("text: t.txt, tokenizer: nfc.json") == "3 qfid: DIR/nfc.json: \"normalizer\": NFC isn't supported\n");
-  CHECK(x.said("text: t.txt, tokenizer: t.txt") == "3 qfid: DIR/t.txt: not valid JSON\n");
+  CHECK(x.said("text: t.txt, tokenizer: t.txt") == "3 qfid: DIR/t.txt: byte 0: not valid JSON\n");
   CHECK(x.said("text: t.txt, " + tokenizer + ", first_token: 100000") ==
         "3 qfid: DIR/t.txt: not one window of 256 tokens fits\n");
 }

@@ -32,11 +32,14 @@ TEST_CASE("a mistake has its byte in the file", "[json]") {
   CHECK(refused("[1, x]") == "t: byte 4: not valid JSON");
   CHECK(refused("[1") == "t: byte 2: not valid JSON");
   CHECK(refused("[1] x") == "t: byte 4: not valid JSON");
+  CHECK(refused("x") == "t: byte 0: not valid JSON");
+  CHECK(refused("") == "t: byte 0: not valid JSON");
   CHECK(refused("[x") == "t: byte 1: not valid JSON");
   CHECK(refused("[\"a\xff\"]") == "t: byte 3: invalid UTF-8");
   const auto at = [](const std::string& text, std::size_t offset) {
     return failure_of([&] { parse_strict_json(text, "t", offset); }).message;
   };
+  CHECK(at("", 8) == "t: byte 8: not valid JSON");
   CHECK(at("[1, x]", 8) == "t: byte 12: not valid JSON");
 }
 
