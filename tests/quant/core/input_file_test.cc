@@ -2,6 +2,8 @@
 #include "quant/core/input_file.h"
 
 #include <catch2/catch_test_macros.hpp>
+#include <iterator>
+#include <utility>
 #include <vector>
 
 #include "tests/support/temporary_directory.h"
@@ -67,6 +69,34 @@ TEST_CASE("replaced by another file of its name: the one that was opened is read
   const InputFile file(path);
   fs::rename(dir.write("g", "other, longer"), path);
   CHECK(bytes_of(file, 0, 5) == "first");
+}
+
+TEST_CASE("moved: the new one reads, the old one is empty, and what was open before is closed") {
+  const TemporaryDirectory dir;
+  const auto open_files = [] { return std::distance(fs::directory_iterator("/proc/self/fd"), fs::directory_iterator()); };
+  const auto before = open_files();
+  {
+    InputFile first(dir.write("f", "first"));
+    CHECK(open_files() == before + 1);
+    InputFile moved(std::move(first));
+    InputFile other(dir.write("g", "other, longer"));
+    CHECK(open_files() == before + 2);
+    other = std::move(moved);
+    CHECK(open_files() == before + 1);
+    CHECK(other.path() == dir.path() / "f");
+    CHECK(bytes_of(other, 0, other.size()) == "first");
+    for (const InputFile* old : {&first, &moved}) {
+      CHECK(old->size() == 0);
+      CHECK(bytes_of(*old, 0, 0).empty());
+      CHECK(failure_of([&] { bytes_of(*old, 0, 1); }).code == 5);
+    }
+    InputFile held("h", "held");
+    other = std::move(held);
+    CHECK(open_files() == before);
+    CHECK(bytes_of(other, 1, 3) == "eld");
+    CHECK(held.size() == 0);
+  }
+  CHECK(open_files() == before);
 }
 
 TEST_CASE("what is no regular file is refused by name") {
