@@ -105,6 +105,39 @@ TEST_CASE("top-1 takes the lowest index of a tie; the margin is to the runner-up
   }
 }
 
+TEST_CASE("distortion of every head of every window by a plain loop, and by hand; blind to the other heads") {
+  for (const tests::NamedBackend& backend : tests::backends()) {
+    CAPTURE(backend.name);
+    const std::int64_t windows = 3, rows = 5, heads = 2, columns = 7;
+    Tensor x(DType::f32, Shape{windows, rows, heads, columns});
+    quant::Random random(3);
+    for (float& v : x.view<float>().span()) v = static_cast<float>(static_cast<int>(random.normal() * 4));  // sums are exact
+    Tensor y = x.clone();
+    // Head 0 of window 1: one error of 2; head 1 of window 2: every number 1 too large.
+    y.view<float>()[1 * rows * heads * columns + 3] -= 2;
+    for (std::int64_t t = 0; t < rows; ++t)
+      for (std::int64_t d = 0; d < columns; ++d) y.view<float>()[((2 * rows + t) * heads + 1) * columns + d] += 1;
+    const auto got = backend->reductions().distortion(backend->upload(x), backend->upload(y));
+    REQUIRE(got.size() == 6);
+    for (std::int64_t i = 0; i < windows * heads; ++i) {
+      CAPTURE(i);
+      double xx = 0, xy = 0, yy = 0;
+      for (std::int64_t t = 0; t < rows; ++t)
+        for (std::int64_t d = 0; d < columns; ++d) {
+          const std::int64_t at = ((i / heads * rows + t) * heads + i % heads) * columns + d;
+          const double a = x.view<float>()[at], b = y.view<float>()[at];
+          xx += a * a, xy += a * b, yy += b * b;
+        }
+      const auto s = got[static_cast<std::size_t>(i)].sums();
+      CHECK((s.n == rows * columns && s.nan == 0 && s.xx == xx && s.xy == xy && s.yy == yy));
+      CHECK(s.ee == (i == 2 ? 4 : i == 5 ? 35 : 0));
+      CHECK(s.e == (i == 2 ? -2 : i == 5 ? 35 : 0));
+      CHECK(s.max == (i == 2 ? 2 : i == 5 ? 1 : 0));
+      CHECK(s.exact == (i == 2 ? 34 : i == 5 ? 0 : 35));
+    }
+  }
+}
+
 TEST_CASE("row divergence by hand: KL, total variation, masked rows skipped") {
   for (const tests::NamedBackend& backend : tests::backends()) {
     CAPTURE(backend.name);
