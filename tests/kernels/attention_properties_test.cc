@@ -62,7 +62,7 @@ bool causal(const AttentionSchemes& s) {
 }  // namespace
 
 TEST_CASE("the same inputs give the same bits: run after run, with 1, 2 and 3 threads, with and without a listener",
-          "[isa]") {
+          "[isa][threads]") {
   for (const NamedBackend& backend : backends())
     for (const Named& scheme : all_schemes())
       for (const Case& c :
@@ -83,7 +83,7 @@ TEST_CASE("the same inputs give the same bits: run after run, with 1, 2 and 3 th
       }
 }
 
-TEST_CASE("linears give the same bits with 1, 2 and 3 threads", "[isa]") {
+TEST_CASE("linears give the same bits with 1, 2 and 3 threads", "[isa][threads]") {
   for (const NamedBackend& backend : backends())
     for (const auto& [weights, activations] : {std::pair{"f32", "f32"}, std::pair{"int8/channel", "uint8/token/affine"},
                                                std::pair{"e4m3/channel", "e4m3/tensor"}}) {

@@ -51,7 +51,8 @@ std::string integer_digests(Backend& backend) {
 
 }  // namespace
 
-TEST_CASE("the record names what ran: oneDNN's kernels, never its reference ones; the exact routes below VNNI", "[isa]") {
+TEST_CASE("the record names what ran: oneDNN's kernels, never its reference ones; the exact routes below VNNI",
+          "[isa][threads]") {
   for (const NamedBackend& backend : backends()) {
     if (backend.name != "cpu") continue;
     const std::string isa = backend->info().isa;

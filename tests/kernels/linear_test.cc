@@ -85,7 +85,7 @@ TEST_CASE("emulated linears are products of dequantized numbers, one quantized o
       }
 }
 
-TEST_CASE("one input through linears of different schemes, one after another, as q, k and v read it") {
+TEST_CASE("one input through linears of different schemes, one after another, as q, k and v read it", "[threads]") {
   for (const NamedBackend& backend : backends()) {
     const LinearCase c{64, 32, 9};
     const LinearInputs in = inputs_of(c, 8);

@@ -40,6 +40,7 @@ struct Place {
   Loop* loop = nullptr;
 };
 thread_local Place place;
+std::mutex critical;  ///< of every critical section without a name
 
 int threads_at_start() {
   const char* given = std::getenv("OMP_NUM_THREADS");
@@ -64,6 +65,9 @@ int omp_get_num_threads() { return place.team == nullptr ? 1 : static_cast<int>(
 int omp_get_max_threads() { return max_threads; }
 void omp_set_num_threads(int n) { max_threads = n; }
 int omp_in_parallel() { return place.team != nullptr && place.team->size > 1; }
+
+void GOMP_critical_start() { critical.lock(); }
+void GOMP_critical_end() { critical.unlock(); }
 
 void GOMP_barrier() {
   if (place.team != nullptr) pthread_barrier_wait(&place.team->barrier);
