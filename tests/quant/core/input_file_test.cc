@@ -1,6 +1,9 @@
 // Files that change under their reader's hands: an error that names the place, never a signal.
 #include "quant/core/input_file.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <catch2/catch_test_macros.hpp>
 #include <iterator>
 #include <utility>
@@ -97,6 +100,25 @@ TEST_CASE("moved: the new one reads, the old one is empty, and what was open bef
     CHECK(held.size() == 0);
   }
   CHECK(open_files() == before);
+}
+
+TEST_CASE("a program without standard input: a file that becomes descriptor 0 is read and closed as any other") {
+  const TemporaryDirectory dir;
+  const fs::path path = dir.write("f", "first");
+  const int kept = ::dup(0);
+  ::close(0);
+  std::string found;
+  {
+    const InputFile file(path);
+    found = bytes_of(file, 0, 5);
+  }
+  const bool closed = ::fcntl(0, F_GETFD) == -1;
+  if (kept >= 0) {
+    ::dup2(kept, 0);
+    ::close(kept);
+  }
+  CHECK(found == "first");
+  CHECK(closed);
 }
 
 TEST_CASE("what is no regular file is refused by name") {
