@@ -82,7 +82,6 @@ GemmPlan::GemmPlan(Context& context, const GemmShape& shape, int alignment) : co
   describe();
   ask(alignment);
   choose();
-  name_ = name_of(chosen_);
 }
 
 GemmPlan::~GemmPlan() {
@@ -200,6 +199,7 @@ void GemmPlan::choose() {
   while (chosen_ < offers_.size() && !passes(buffers, chosen_)) ++chosen_;
   if (chosen_ == offers_.size())
     throw Error(ErrorKind::internal, "gpu: no algorithm of cuBLASLt multiplies ones right: " + shape_.to_string());
+  name_ = name_of(chosen_);
   // Small products are bound by their launch: nothing to choose.
   constexpr double worth_timing = 1e8;
   if (static_cast<double>(shape_.m * shape_.n) * static_cast<double>(shape_.k * shape_.batch) < worth_timing) return;

@@ -50,7 +50,8 @@ class GemmPlan {
   GemmPlan& operator=(const GemmPlan&) = delete;
 
   void run(const GemmPointers& pointers) const { run(pointers, chosen_); }
-  /// "e4m3*e4m3->f32 algo 66 tile 20 stages 36".
+  /// Of the algorithm that sets the bits, the same in every run: "e4m3*e4m3->f32 algo 66 tile 20 stages 36". The chosen one
+  /// may be another, faster one with the same bits.
   const std::string& implementation() const { return name_; }
 
   /// Every algorithm the heuristic offers, the chosen one first; for benchmarks.
