@@ -76,7 +76,7 @@ class Journal : public UnitStore {
     return !options_.shard || index % options_.shard->count == options_.shard->index;
   }
   void skipped(const std::string&) override {}
-  PartCache* cache() override { return options_.cache; }
+  PartCache* cache() override { return keeps() ? options_.cache : nullptr; }
 
   /// From now on find() knows what was kept since begin(), too. What it returned before is no longer valid.
   void reread();

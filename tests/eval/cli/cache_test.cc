@@ -201,6 +201,16 @@ TEST_CASE("a resumed run and a shard take parts too", "[cache]") {
   CHECK(x.files("merged") == whole);
 }
 
+TEST_CASE("a run with --dump measures everything", "[cache]") {
+  const TinyExperiment x(6);
+  Cached cached(x);
+  REQUIRE(cached.run(no_later_pass) == "0 parts taken, 18 kept");
+  const Words options = joined(joined(cached.options(), no_later_pass), {"--dump", x.out("tensors")});
+  CHECK(x.run("dumping", options).code == 0);
+  CHECK(x.files("dumping") == x.files("run1"));
+  CHECK(!fs::is_empty(x.out("tensors")));
+}
+
 TEST_CASE("where the cache is, and where it can't be", "[cache]") {
   const TinyExperiment x(2);
   ProcessOptions environment;
