@@ -16,7 +16,7 @@ while IFS=: read -r file number line; do
   read -ra words <<<"$line"
   command=${words[1]}
   case $command in --help | --version) continue ;; esac
-  [ "$command" = baseline ] && command="baseline ${words[2]:-}"
+  case $command in baseline | cache) command="$command ${words[2]:-}" ;; esac
   lines=$((lines + 1))
   if [ -z "${help[$command]:-}" ]; then
     # shellcheck disable=SC2086
