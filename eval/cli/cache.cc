@@ -26,6 +26,11 @@ std::string size_text(std::uint64_t bytes) {
   return size >= gib ? std::format("{:.2f} GiB", size / gib) : std::format("{:.2f} MiB", size * 1024 / gib);
 }
 
+/// Below 0: the standard size.
+std::uint64_t bytes_of(double size_in_gib) {
+  return size_in_gib < 0 ? PartCache::standard_bytes : static_cast<std::uint64_t>(size_in_gib * gib);
+}
+
 fs::path directory_of(const std::string& named) { return named.empty() ? standard_cache_directory() : fs::path(named); }
 
 void add_directory(CLI::App& command, std::string& directory) {
@@ -54,8 +59,7 @@ std::unique_ptr<PartCache> open_cache(const CacheOptions& options, const std::fu
   const char* const environment = std::getenv("QFID_CACHE_DIR");
   const bool set = environment != nullptr && *environment != '\0';
   if (options.off || !(options.on || !options.directory.empty() || set)) return nullptr;
-  return std::make_unique<PartCache>(
-      PartCache::Options{directory_of(options.directory), static_cast<std::uint64_t>(options.gib * gib), warn});
+  return std::make_unique<PartCache>(PartCache::Options{directory_of(options.directory), bytes_of(options.gib), warn});
 }
 
 void add_cache(CLI::App& command, CacheCommandOptions& options, std::function<int()>& work) {
@@ -101,11 +105,8 @@ int command_cache_ls(const CacheCommandOptions& options) {
 }
 
 int command_cache_prune(const CacheCommandOptions& options) {
-  const std::uint64_t most = options.all       ? 0
-                             : options.gib < 0 ? PartCache::standard_bytes
-                                               : static_cast<std::uint64_t>(options.gib * gib);
   const fs::path directory = directory_of(options.directory);
-  const Pruned pruned = prune_cache(directory, most);
+  const Pruned pruned = prune_cache(directory, options.all ? 0 : bytes_of(options.gib));
   std::cout << std::format("{}: {} parts removed, {}; {} left\n", printable(directory.string()), pruned.parts,
                            size_text(pruned.bytes), size_text(pruned.left));
   return 0;

@@ -12,7 +12,7 @@ namespace qfid::eval {
 struct CacheOptions {
   bool on = false, off = false;
   std::string directory;  ///< "" = the standard one; named, it switches the cache on
-  double gib = 4;
+  double gib = -1;        ///< that it may hold; below 0: the standard size
 };
 
 struct RunOptions {

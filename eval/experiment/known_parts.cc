@@ -51,8 +51,7 @@ std::string hash_of(const std::vector<Window>& windows, const WindowRange& chunk
 
 }  // namespace
 
-std::string part_key(const PartContext& context, const TargetSpec* target, const std::vector<Window>& windows,
-                     const WindowRange& chunk) {
+std::string part_head(const PartContext& context, const TargetSpec* target) {
   std::string text;
   for (const auto& [name, value] : context.identity.entries) {
     if (name == "program" || name == "tokens" || name == "tokenizer") text += name + " " + value + "\n";
@@ -62,15 +61,32 @@ std::string part_key(const PartContext& context, const TargetSpec* target, const
     if (!name.starts_with("device of target ")) text += name + " " + value + "\n";
     if (target != nullptr && name == "device of target " + target->name) text += "device of the target " + value + "\n";
   }
-  text += std::format("logits at once {}\nwindows {} to {} {}\nconfiguration\n", context.logits_at_once, chunk.begin,
-                      chunk.end, hash_of(windows, chunk));
-  return text + configuration_of(context.spec, target);
+  return text + std::format("logits at once {}\nconfiguration\n{}\n", context.logits_at_once,
+                            configuration_of(context.spec, target));
+}
+
+namespace {
+
+std::string with_chunk(const std::string& head, const std::vector<Window>& windows, const WindowRange& chunk) {
+  return head + std::format("windows {} to {} {}\n", chunk.begin, chunk.end, hash_of(windows, chunk));
+}
+
+}  // namespace
+
+std::string part_key(const PartContext& context, const TargetSpec* target, const std::vector<Window>& windows,
+                     const WindowRange& chunk) {
+  return with_chunk(part_head(context, target), windows, chunk);
+}
+
+KnownParts::KnownParts(PartCache& cache, PartContext context, const std::vector<Window>& windows, std::vector<Use> uses)
+    : cache_(&cache), context_(std::move(context)), windows_(&windows), uses_(std::move(uses)), held_(uses_.size()) {
+  for (std::size_t arm = 0; arm < uses_.size(); ++arm)
+    heads_.push_back(part_head(*context_, arm == 0 ? nullptr : &context_->spec.targets[arm - 1]));
 }
 
 PartKey KnownParts::key(std::size_t arm, const WindowRange& chunk) const {
-  const TargetSpec* const target = arm == 0 ? nullptr : &context_->spec.targets[arm - 1];
-  return {part_key(*context_, target, *windows_, chunk), context_->model, target == nullptr ? "baseline" : target->name,
-          chunk_unit(context_->model, chunk)};
+  return {with_chunk(heads_[arm], *windows_, chunk), context_->model,
+          arm == 0 ? "baseline" : context_->spec.targets[arm - 1].name, chunk_unit(context_->model, chunk)};
 }
 
 void KnownParts::hold(const std::vector<WindowRange>& chunks, const std::vector<std::string>& left) {

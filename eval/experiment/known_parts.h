@@ -27,6 +27,8 @@ struct PartContext {
 /// a key that is added to the vocabulary counts without being thought of. `target`: nullptr = the baseline.
 std::string part_key(const PartContext& context, const TargetSpec* target, const std::vector<Window>& windows,
                      const WindowRange& chunk);
+/// Of it, what all chunks of an arm share: it begins with this.
+std::string part_head(const PartContext& context, const TargetSpec* target);
 
 class KnownParts {
  public:
@@ -35,8 +37,7 @@ class KnownParts {
   /// Nothing is known of so many arms.
   explicit KnownParts(std::size_t arms) : uses_(arms, Use::computed), held_(arms) {}
   /// Arm 0 is the baseline, arm i + 1 the i-th target. All but `uses` must outlive this.
-  KnownParts(PartCache& cache, PartContext context, const std::vector<Window>& windows, std::vector<Use> uses)
-      : cache_(&cache), context_(std::move(context)), windows_(&windows), uses_(std::move(uses)), held_(uses_.size()) {}
+  KnownParts(PartCache& cache, PartContext context, const std::vector<Window>& windows, std::vector<Use> uses);
 
   /// Reads the parts of each arm that has all parts of the units `left`, so that it needn't be made ready to run; nothing
   /// when other units are left than `chunks`.
@@ -55,6 +56,7 @@ class KnownParts {
   PartCache* cache_ = nullptr;
   std::optional<PartContext> context_;
   const std::vector<Window>* windows_ = nullptr;
+  std::vector<std::string> heads_;  ///< part_head() of each arm
   std::vector<Use> uses_;
   std::vector<std::map<std::size_t, std::string>> held_;  ///< by arm, by a chunk's first window
 };
