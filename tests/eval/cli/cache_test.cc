@@ -157,9 +157,20 @@ TEST_CASE("a cache stays within its size, and the part used last is there longes
   CHECK(ls.out.find("\nn   ") != std::string::npos);  // only what was used again
   CHECK(ls.out.find("\nm   ") == std::string::npos);
   // A run that keeps more than fits.
-  CHECK(
-      x.run("small", joined({"--cache-dir", x.out("small-cache"), "--cache-size", std::format("{:.9f}", 0.001)}, {})).code ==
-      0);
+  const TinyExperiment large(96);
+  const Words everywhere = joined(no_later_pass, {"--set", "metrics.local_windows=96", "--set", "metrics.sink_windows=96"});
+  Cached limited(large);
+  CHECK(limited.run(everywhere).starts_with("0 parts taken, "));
+  const double least = 0.001 * (1 << 30);
+  REQUIRE(static_cast<double>(bytes_of(limited.parts())) > 2 * least);
+  CHECK(large.run("small", joined(joined(limited.options(), {"--cache-size", "0.001", "--model", "m"}), everywhere)).code ==
+        0);
+  CHECK(large
+            .run("other", joined(joined(limited.options(), {"--cache-size", "0.001", "--set", "metrics.sink_threshold=0.2"}),
+                                 everywhere))
+            .code == 0);
+  CHECK(!limited.parts().empty());
+  CHECK(static_cast<double>(bytes_of(limited.parts())) <= least);
   CHECK(qfid_here({"cache", "prune", "--cache-dir", x.out("cache"), "--all"}).out.find("; 0.00 MiB left\n") !=
         std::string::npos);
   CHECK(cached.parts().empty());
@@ -168,14 +179,15 @@ TEST_CASE("a cache stays within its size, and the part used last is there longes
 }
 
 TEST_CASE("processes with one cache at the same time", "[cache]") {
-  const TinyExperiment x(6);
-  REQUIRE(x.run("plain").code == 0);
+  const TinyExperiment x(96);
+  const Words everywhere = joined(no_later_pass, {"--set", "metrics.local_windows=96", "--set", "metrics.sink_windows=96"});
+  REQUIRE(x.run("plain", everywhere).code == 0);
   std::vector<std::thread> all;
   std::vector<Outcome> outcomes(4);
   for (std::size_t i = 0; i < outcomes.size(); ++i)
     all.emplace_back([&, i] {
       // Some of them remove parts while others read and write them.
-      Words more{"--cache-dir", x.out("cache")};
+      Words more = joined(everywhere, {"--cache-dir", x.out("cache")});
       if (i % 2 == 1) more = joined(more, {"--cache-size", "0.001"});
       outcomes[i] = qfid_process(x.run_arguments("p" + std::to_string(i), more));
     });
