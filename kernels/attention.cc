@@ -140,7 +140,6 @@ void validate(const AttentionProblem& p) {
   }
   if (s.scores_storage != DType::f32 && s.scores_storage != DType::bf16) fail("scores_storage is f32 or bf16");
   if (s.p.block < 1) fail("p block must be at least 1");
-  if (p.mode == ExecutionMode::library) fail("mode library is for linears only");
 }
 
 }  // namespace qfid::kernels

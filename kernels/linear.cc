@@ -38,8 +38,6 @@ void validate(const LinearProblem& p) {
     fail("linear: activations take granularity tensor, token or group(n)");
   if (p.activations.timing == quant::Timing::static_ && a != GranularityKind::tensor)
     fail("linear: static activations take granularity tensor");
-  if (p.mode == ExecutionMode::library && !(quant::is_fp8(p.weights.format) && quant::is_fp8(p.activations.format)))
-    fail("linear: mode library is the FP8 matmul of the library, both operands must be e4m3 or e5m2");
 }
 
 }  // namespace qfid::kernels

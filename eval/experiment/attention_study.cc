@@ -137,7 +137,7 @@ class Study {
         throw quant::Error(quant::ErrorKind::unavailable, "backend " + target.backend + " is not available: " + here.reason);
       arm.kernel = prepared(*arm.backend, target, target.mode);
       const bool full = target.attention == kernels::AttentionSchemes{};
-      if (options_.twins && !full && target.mode == ExecutionMode::real) {
+      if (options_.twins && !full && target.mode != ExecutionMode::emulated) {
         arm.twin_backend = &backends_.get("reference", 0);
         arm.twin = prepared(*arm.twin_backend, target, ExecutionMode::emulated);
       }
@@ -153,7 +153,7 @@ class Study {
     p.schemes = target.attention;
     const bool full = p.schemes == kernels::AttentionSchemes{};
     p.mode = full ? ExecutionMode::real : mode;
-    p.fast_accum = !full && target.fast_accum && mode == ExecutionMode::real;
+    p.fast_accum = !full && target.fast_accum && mode != ExecutionMode::emulated;
     kernels::validate(p);
     if (const kernels::Support support = on.supports(p); !support)
       throw quant::Error(quant::ErrorKind::unavailable,

@@ -237,7 +237,7 @@ class Runner {
     DecoderPrecision precision = precision_of(*arm.target, weights.config);
     arm.decoder = std::make_unique<Decoder>(resources_on(*arm.backend), precision, ranges);
     if (spec_.metrics.kernel_windows == 0 || spec_.metrics.local_windows == 0 ||
-        precision.mode != kernels::ExecutionMode::real || is_full_precision(precision))
+        precision.mode == kernels::ExecutionMode::emulated || is_full_precision(precision))
       return;
     precision.mode = kernels::ExecutionMode::emulated;
     arm.emulated =

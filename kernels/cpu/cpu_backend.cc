@@ -23,7 +23,9 @@ Support CpuBackend::supports(const LinearProblem& p) const {
   if (Support s = valid(p); !s) return s;
   if (p.mode == ExecutionMode::emulated) return {};
   if (Support s = scales_constant_along_k(p); !s) return s;
-  if (p.mode == ExecutionMode::library && quant::is_fp8(p.weights.format) && !has_fp8_products())
+  if (p.mode == ExecutionMode::library && !(quant::is_fp8(p.weights.format) && quant::is_fp8(p.activations.format)))
+    return {false, "mode library is oneDNN's FP8 matmul here: weights and activations must be e4m3 or e5m2"};
+  if (p.mode == ExecutionMode::library && !has_fp8_products())
     return {false, "oneDNN has no FP8 products on this CPU (effective ISA " + isa_.name + ")"};
   return {};
 }
@@ -31,6 +33,7 @@ Support CpuBackend::supports(const LinearProblem& p) const {
 Support CpuBackend::supports(const AttentionProblem& p) const {
   if (Support s = valid(p); !s) return s;
   if (p.mode == ExecutionMode::emulated) return {};
+  if (p.mode == ExecutionMode::library) return {false, "mode library has attention on backend gpu alone (products by cuBLASLt)"};
   const bool by_f32 = !isa_.vnni && (quant::is_integer(p.schemes.q.format) || quant::is_integer(p.schemes.p.format));
   if (by_f32 && p.head_dim > exact_block)
     return {false, "head_dim above 512 with INT8 needs VNNI: a block's sum would leave f32's exact range"};

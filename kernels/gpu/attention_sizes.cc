@@ -24,12 +24,13 @@ Sizes sizes_of(const AttentionProblem& p, const AttentionInputs& in) {
     check_shape(in.gate_logits.shape == Shape{B, kv_len, p.gates()}, "gate_logits", in.gate_logits.shape,
                 "[B, kv_len, gates]");
   if (p.learnable_sink) check_shape(in.sink.shape.elements() == p.q_heads, "sink", in.sink.shape, "[q_heads]");
-  if (in.key_mask.defined()) check_shape(in.key_mask.shape == Shape{B, kv_len}, "key_mask", in.key_mask.shape, "[B, kv_len]");
+  if (in.key_mask.defined())
+    check_shape(in.key_mask.shape == Shape{B, kv_len}, "key_mask", in.key_mask.shape, "[B, kv_len]");
   if (in.bias.defined()) {
     const Shape& s = in.bias.shape;
-    check_shape(s.rank() == 4 && (s[0] == 1 || s[0] == B) && (s[1] == 1 || s[1] == p.q_heads) && s[2] == q_len &&
-                    s[3] == kv_len,
-                "bias", s, "[1|B, 1|q_heads, q_len, kv_len]");
+    check_shape(
+        s.rank() == 4 && (s[0] == 1 || s[0] == B) && (s[1] == 1 || s[1] == p.q_heads) && s[2] == q_len && s[3] == kv_len,
+        "bias", s, "[1|B, 1|q_heads, q_len, kv_len]");
   }
   return {B,
           q_len,

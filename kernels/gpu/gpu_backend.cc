@@ -15,9 +15,7 @@ namespace {
 
 template <class Problem>
 Support checked(const Problem& problem) {
-  if (Support s = valid_and_not_emulated(problem); !s) return s;
-  if (problem.mode == ExecutionMode::library) return {false, "mode library belongs to the cpu backend"};
-  return {};
+  return valid_and_not_emulated(problem);
 }
 
 Number own_number(Format format) {

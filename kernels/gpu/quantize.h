@@ -24,6 +24,7 @@ struct ScaleView {
 struct CodeLayout {
   std::int64_t b = 0, t = 0, h = 0;      ///< strides; d has 1 (or t has, when transposed: then d has `h_d`)
   std::int64_t tokens = 0, columns = 0;  ///< padded extents of t and d
+  std::int64_t swizzle = 0;  ///< 64 or 128: rows of so many one-byte codes, 16-byte pieces swizzled (casts.cuh)
 };
 
 /// One operand: f32 [B, T, H, D].
@@ -51,6 +52,10 @@ void cast_token_rows(const CastJob& job, void* dst, const CodeLayout& layout, cu
 /// cleared first.
 void cast_transposed(const CastJob& job, void* dst, std::int64_t columns, std::int64_t tokens, std::int64_t block,
                      std::int64_t block_stride, Context& context);
+
+/// dst[b, h, T / 128 (rounded up), D, 128]: V as the fused kernel wants it, one byte a code, D = 64 or 128 >= the source's
+/// D, zero beyond both extents; keys of a row at fused_position(), rows swizzled (casts.cuh).
+void cast_value_tiles(const CastJob& job, void* dst, int D, cudaStream_t stream);
 
 /// Absmax ranges of every granule, then scales by the scheme's rule into job.scales (whose pointers are written through).
 void dynamic_scales(const CastJob& job, const quant::Granules& granules, Context& context);

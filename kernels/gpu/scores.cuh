@@ -10,7 +10,8 @@
 
 namespace qfid::kernels::gpu {
 
-/// One query row of a chunk. Counts of rows and keys fit 32 bits (a chunk's memory does); 64-bit division is ten times as dear.
+/// One query row of a chunk. Counts of rows and keys fit 32 bits (a chunk's memory does); 64-bit division is ten times as
+/// dear.
 struct Row {
   int z;  ///< batch within the chunk
   int b, h, kv_head, i;
@@ -58,7 +59,9 @@ struct RowScores {
 __device__ inline RowScores scores_of(const ScoreInputs& in, const RowChunk& c, const Row& row) {
   RowScores s;
   // Scales of Q and K by token or head have steps of 1, by tensor or head one token step: no division but for blocks.
-  const auto over = [](int x, std::int64_t step, std::int64_t all) { return step == 1 ? x : step >= all ? 0 : x / static_cast<int>(step); };
+  const auto over = [](int x, std::int64_t step, std::int64_t all) {
+    return step == 1 ? x : step >= all ? 0 : x / static_cast<int>(step);
+  };
   s.sq = in.q.scale == nullptr ? 1.0F
                                : in.q.scale[row.b * in.q.per_window + over(row.i, in.q.s1, c.q_len) * in.q.c2 * in.q.c3 +
                                             over(row.h, in.q.s2, c.q_heads) * in.q.c3];
@@ -70,9 +73,7 @@ __device__ inline RowScores scores_of(const ScoreInputs& in, const RowChunk& c, 
                           : in.k.scale[row.b * in.k.per_window + over(row.kv_head, in.k.s2, c.kv_heads) * in.k.c3])) *
              s.c;
   s.mask = in.key_mask == nullptr ? nullptr : in.key_mask + row.b * c.kv_len;
-  s.bias = in.bias == nullptr
-               ? nullptr
-               : in.bias + row.b * in.bias_window + row.h * in.bias_head + row.i * c.kv_len;
+  s.bias = in.bias == nullptr ? nullptr : in.bias + row.b * in.bias_window + row.h * in.bias_head + row.i * c.kv_len;
   s.round = in.round_bf16;
   return s;
 }
@@ -117,6 +118,31 @@ __device__ unsigned prob_code(float e, float scale, float& value) {
   }
   value = e;
   return __float_as_uint(e);
+}
+
+/// Two codes of FP8 in one instruction.
+template <Format F>
+__device__ unsigned fp8_pair(float low, float high) {
+  return __nv_cvt_float2_to_fp8x2(make_float2(low, high), __NV_SATFINITE, F == Format::e4m3 ? __NV_E4M3 : __NV_E5M2);
+}
+
+/// prob_code of four numbers in one word, for one-byte codes. Each byte of `nonzero` counts the codes that aren't zero.
+template <Format F>
+__device__ unsigned code_word(const float* e, float scale, unsigned& nonzero) {
+  constexpr bool fp8 = F == Format::e4m3 || F == Format::e5m2;
+  unsigned word;
+  if constexpr (fp8) {
+    word = fp8_pair<F>(e[0] * scale, e[1] * scale) | fp8_pair<F>(e[2] * scale, e[3] * scale) << 16;
+  } else {
+    unsigned bits[4];
+#pragma unroll
+    for (int n = 0; n < 4; ++n) bits[n] = __float_as_uint(e[n] * scale + 12582912.0F);
+    word = __byte_perm(__byte_perm(bits[0], bits[1], 0x0040), __byte_perm(bits[2], bits[3], 0x0040), 0x5410);
+  }
+  // Bit 7 of each byte: only codes of uint8 use all eight bits.
+  const unsigned carried = F == Format::uint8 ? ((word & 0x7F7F7F7FU) + 0x7F7F7F7FU) | word : word + 0x7F7F7F7FU;
+  nonzero += (carried & 0x80808080U) >> 7;
+  return word;
 }
 
 /// The product's operand for a code: T of one byte the code (uint8 less 128), of two or four its value.

@@ -98,37 +98,13 @@ struct HeldUnit<Kind::packed> {
   __device__ float score(int n, float factor) const { return raw.number(n) * factor; }
 };
 
-/// Two codes of FP8 in one instruction.
-template <Format F>
-__device__ unsigned fp8_pair(float low, float high) {
-  return __nv_cvt_float2_to_fp8x2(make_float2(low, high), __NV_SATFINITE, F == Format::e4m3 ? __NV_E4M3 : __NV_E5M2);
-}
-
-/// Codes of four keys in one word. Each byte of `nonzero` counts the codes that aren't zero.
-template <Format F>
-__device__ unsigned pack_four(const float* e, float scale, unsigned& nonzero) {
-  constexpr bool fp8 = F == Format::e4m3 || F == Format::e5m2;
-  unsigned word;
-  if constexpr (fp8) {
-    word = fp8_pair<F>(e[0] * scale, e[1] * scale) | fp8_pair<F>(e[2] * scale, e[3] * scale) << 16;
-  } else {
-    unsigned bits[4];
-#pragma unroll
-    for (int n = 0; n < 4; ++n) bits[n] = __float_as_uint(e[n] * scale + 12582912.0F);
-    word = __byte_perm(__byte_perm(bits[0], bits[1], 0x0040), __byte_perm(bits[2], bits[3], 0x0040), 0x5410);
-  }
-  // Bit 7 of each byte: only codes of uint8 use all eight bits.
-  const unsigned carried = F == Format::uint8 ? ((word & 0x7F7F7F7FU) + 0x7F7F7F7FU) | word : word + 0x7F7F7F7FU;
-  nonzero += (carried & 0x80808080U) >> 7;
-  return F == Format::uint8 ? word ^ 0x80808080U : word;
-}
-
-/// Stores a unit's codes; nonzero as in pack_four, or a plain count where codes are wider.
+/// Stores a unit's codes; nonzero as in code_word, or a plain count where codes are wider.
 template <Format F, class T>
 __device__ void store_unit(T* p, const float (&e)[unit], float scale, unsigned& nonzero) {
   if constexpr (sizeof(T) == 1) {
-    const unsigned low = pack_four<F>(e, scale, nonzero), high = pack_four<F>(e + 4, scale, nonzero);
-    *reinterpret_cast<uint2*>(p) = make_uint2(low, high);
+    constexpr unsigned shift = F == Format::uint8 ? 0x80808080U : 0U;  // uint8 is stored less 128
+    const unsigned low = code_word<F>(e, scale, nonzero), high = code_word<F>(e + 4, scale, nonzero);
+    *reinterpret_cast<uint2*>(p) = make_uint2(low ^ shift, high ^ shift);
   } else {
     struct alignas(16) {
       T v[unit];

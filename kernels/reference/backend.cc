@@ -9,7 +9,7 @@ namespace {
 template <class Problem>
 Support checked(const Problem& problem) {
   if (Support s = valid(problem); !s) return s;
-  if (problem.mode == ExecutionMode::library) return {false, "mode library belongs to the cpu backend"};
+  if (problem.mode == ExecutionMode::library) return {false, "mode library belongs to backends cpu and gpu"};
   return {};
 }
 
