@@ -1,21 +1,66 @@
-// What the casts share: their arguments, one number's code as it is stored, the scale it has, what was counted.
+// What the cast kernels share: a number as it is stored, counts of a block, the types that exist.
 #pragma once
 
 #include "kernels/gpu/formats.cuh"
+#include "kernels/gpu/gemm.h"
 #include "kernels/gpu/launch.cuh"
 #include "kernels/gpu/quantize.h"
 
 namespace qfid::kernels::gpu {
 
-/// Where Hopper's products want byte d of row t of rows of `row_bytes` (64, 128; 0 = as it is): 16-byte piece c at c ^ (t /
-/// 2 & 3) or c ^ (t & 7), so that eight rows' pieces lie in different banks.
-__device__ constexpr std::int64_t swizzled(std::int64_t d, std::int64_t t, std::int64_t row_bytes) {
-  return row_bytes == 128 ? d ^ (t & 7) << 4 : row_bytes == 64 ? d ^ (t >> 1 & 3) << 4 : d;
+template <class T, int N>
+struct alignas(sizeof(T) * N) Pack {
+  T v[N];
+};
+
+inline CastRule rule_of(const quant::QuantScheme& s) {
+  CastRule rule;
+  if (s.rule == quant::ScaleRule::compressed_tensors || s.rule == quant::ScaleRule::onnx) rule.low = -128;
+  rule.saturate = s.overflow == quant::Overflow::satfinite;
+  return rule;
 }
 
-/// Where among each 32 keys the fused kernel wants V's key i: in the order in which a thread holds scores it hands P to the
-/// next product.
-__device__ constexpr int fused_position(int i) { return i / 16 * 16 + i % 8 / 2 * 4 + i / 8 % 2 * 2 + i % 2; }
+/// Extremes of what is finite: the largest of -x and of x, at least 0.
+__device__ inline void widen(float& low, float& high, float x) {
+  const float v = fabsf(x) <= FLT_MAX ? x : 0.0F;
+  low = fmaxf(low, -v);
+  high = fmaxf(high, v);
+}
+
+/// The largest among `Lanes` neighbours of a warp, in each of them.
+template <int Lanes>
+__device__ float lanes_max(float v) {
+#pragma unroll
+  for (int offset = Lanes / 2; offset > 0; offset >>= 1) v = fmaxf(v, __shfl_xor_sync(full_warp, v, offset));
+  return v;
+}
+
+/// counts += a block's: called by all of its threads, once. A warp's counts meet in shared memory first, as atomics of many
+/// warps on one address would take longer than the cast.
+__device__ inline void add_tally(std::uint64_t* counts, const Tally& tally) {
+  if (counts == nullptr) return;
+  __shared__ unsigned all[3];
+  const unsigned thread = threadIdx.y * blockDim.x + threadIdx.x;
+  if (thread < 3) all[thread] = 0;
+  __syncthreads();
+  const unsigned mine[3] = {__reduce_add_sync(full_warp, tally.saturated), __reduce_add_sync(full_warp, tally.flushed),
+                            __reduce_add_sync(full_warp, tally.nan)};
+  if (thread % 32U == 0)
+    for (int i = 0; i < 3; ++i)
+      if (mine[i] != 0) atomicAdd(all + i, mine[i]);
+  __syncthreads();
+  if (thread < 3 && all[thread] != 0) atomicAdd(reinterpret_cast<unsigned long long*>(counts) + thread, all[thread]);
+}
+
+/// The stored form of one number: T of one byte holds the code, of two or four the code's value as bf16 or f32.
+template <Format F, class T>
+__device__ T stored(float x, const Divisor& by, int zero, const CastRule& rule, bool shifted, Tally& tally) {
+  const unsigned code = encode<F>(x, by, zero, rule, tally);
+  if constexpr (sizeof(T) == 1) return static_cast<T>(F == Format::uint8 && shifted ? code ^ 0x80U : code);
+  if constexpr (sizeof(T) == 2)
+    return static_cast<T>(F == Format::bf16 ? code : __float_as_uint(decode<F>(code, zero)) >> 16);
+  if constexpr (sizeof(T) == 4) return static_cast<T>(__float_as_uint(decode<F>(code, zero)));
+}
 
 struct CastArguments {
   Source src;
@@ -30,38 +75,23 @@ struct CastArguments {
 
 inline CastArguments arguments(const CastJob& job, const CodeLayout& layout) {
   const quant::QuantScheme& s = job.scheme;
-  CastRule rule;
-  if (s.rule == quant::ScaleRule::compressed_tensors || s.rule == quant::ScaleRule::onnx) rule.low = -128;
-  rule.saturate = s.overflow == quant::Overflow::satfinite;
-  return {job.src, rule, job.shifted, s.affine, s.rule, job.scales, job.tally, layout};
-}
-
-__device__ inline void add_tally(std::uint64_t* counts, const Tally& tally) {
-  if (counts == nullptr) return;
-  if (__any_sync(full_warp, (tally.saturated | tally.flushed | tally.nan) != 0) == 0) return;
-  const unsigned saturated = __reduce_add_sync(full_warp, tally.saturated);
-  const unsigned flushed = __reduce_add_sync(full_warp, tally.flushed), nan = __reduce_add_sync(full_warp, tally.nan);
-  if ((threadIdx.x & 31U) != 0) return;
-  auto* out = reinterpret_cast<unsigned long long*>(counts);
-  if (saturated != 0) atomicAdd(out, saturated);
-  if (flushed != 0) atomicAdd(out + 1, flushed);
-  if (nan != 0) atomicAdd(out + 2, nan);
-}
-
-/// The stored form of one number: T of one byte holds the code, of two or four the code's value as bf16 or f32.
-template <Format F, class T>
-__device__ T stored(float x, const Divisor& by, int zero, const CastArguments& a, Tally& tally) {
-  const unsigned code = encode<F>(x, by, zero, a.rule, tally);
-  if constexpr (sizeof(T) == 1) return static_cast<T>(F == Format::uint8 && a.shifted ? code ^ 0x80U : code);
-  if constexpr (sizeof(T) == 2)
-    return static_cast<T>(F == Format::bf16 ? code : __float_as_uint(decode<F>(code, zero)) >> 16);
-  if constexpr (sizeof(T) == 4) return static_cast<T>(__float_as_uint(decode<F>(code, zero)));
+  return {job.src, rule_of(s), job.shifted, s.affine, s.rule, job.scales, job.tally, layout};
 }
 
 __device__ inline std::int64_t granule(const ScaleView& s, std::int64_t b, std::int64_t t, std::int64_t h, std::int64_t d) {
   const auto over = [](std::int64_t x, std::int64_t step) { return static_cast<unsigned>(x) / static_cast<unsigned>(step); };
   return b * s.per_window + (over(t, s.s1) * s.c2 + over(h, s.s2)) * s.c3 + over(d, s.s3);
 }
+
+/// Where Hopper's products want byte d of row t of rows of `row_bytes` (64, 128; 0 = as it is): 16-byte piece c at c ^ (t /
+/// 2 & 3) or c ^ (t & 7), so that eight rows' pieces lie in different banks.
+__device__ constexpr std::int64_t swizzled(std::int64_t d, std::int64_t t, std::int64_t row_bytes) {
+  return row_bytes == 128 ? d ^ (t & 7) << 4 : row_bytes == 64 ? d ^ (t >> 1 & 3) << 4 : d;
+}
+
+/// Where among each 32 keys the fused kernel wants V's key i: in the order in which a thread holds scores it hands P to the
+/// next product.
+__device__ constexpr int fused_position(int i) { return i / 16 * 16 + i % 8 / 2 * 4 + i / 8 % 2 * 2 + i % 2; }
 
 /// f(format constant, stored type value): the combinations that exist.
 template <class Run>

@@ -1,8 +1,10 @@
 // Casts: a warp a row where a row is a granule, a thread for one or four numbers elsewhere. Extremes are kept as bits of
 // non-negative floats, whose integer maximum is theirs: atomics in any order give the same bits.
-#include <bit>
+#include <algorithm>
 
 #include "kernels/gpu/casts.cuh"
+#include "kernels/gpu/launch.cuh"
+#include "kernels/gpu/quantize.h"
 
 namespace qfid::kernels::gpu {
 
@@ -11,10 +13,8 @@ namespace {
 constexpr int threads = 256;
 constexpr int tile = 32;
 
-template <class T, int N>
-struct alignas(sizeof(T) * N) Pack {
-  T v[N];
-};
+/// Few blocks, each going over several parts: a block adds its counts once, and adding to one address is what all wait for.
+unsigned blocks_of_cast(std::int64_t n) { return std::min(blocks_for(n, threads), 4096U); }
 
 /// The scale and zero point of one number.
 struct ScaleAt {
@@ -45,7 +45,7 @@ __global__ void rows_kernel(CastArguments a, T* dst) {
 #pragma unroll
       for (int n = 0; n < N; ++n) {
         if (!one && n > 0) s = ScaleAt(a.scales, granule(a.scales, b, t, h, d + n));
-        out.v[n] = stored<F, T>(N > 1 ? in.v[n] : x[n], s.by, s.zero, a, tally);
+        out.v[n] = stored<F, T>(N > 1 ? in.v[n] : x[n], s.by, s.zero, a.rule, a.shifted, tally);
       }
     }
     *reinterpret_cast<Pack<T, N>*>(dst + b * a.layout.b + t * a.layout.t + h * a.layout.h +
@@ -54,48 +54,43 @@ __global__ void rows_kernel(CastArguments a, T* dst) {
   add_tally(a.tally, tally);
 }
 
-/// `lanes` threads a row (b, t, h), a power of two: range, scale, cast. Rows beyond T are zero. Ranges are kept as bits of
-/// non-negative floats, whose integer maximum is theirs.
-template <Format F, class T, int N>
-__global__ void token_rows_kernel(CastArguments a, float* scales, std::int32_t* zeros, T* dst, int lanes) {
-  const unsigned thread = blockIdx.x * blockDim.x + threadIdx.x;  // the launcher splits longer jobs
-  const unsigned row = thread / static_cast<unsigned>(lanes), heads = static_cast<unsigned>(a.src.H);
-  const unsigned tokens = static_cast<unsigned>(a.layout.tokens), line = row / heads;
-  const std::int64_t h = row - line * heads, t = line % tokens, b = line / tokens;
-  const int lane = static_cast<int>(thread) & (lanes - 1), step = lanes * N;
-  const bool here = b < a.src.B;
-  const float* x = a.src.x + ((b * a.src.T + t) * a.src.H + h) * a.src.D;
-  const std::int64_t width = here && t < a.src.T ? a.src.D : 0;
-  unsigned low = 0, high = 0;
-  for (std::int64_t d = lane * N; d < width; d += step) {
-    const auto in = *reinterpret_cast<const Pack<float, N>*>(x + d);
-#pragma unroll
-    for (int n = 0; n < N; ++n) {
-      const float v = fabsf(in.v[n]) <= FLT_MAX ? in.v[n] : 0.0F;
-      low = max(low, v < 0.0F ? __float_as_uint(-v) : 0U);
-      high = max(high, v > 0.0F ? __float_as_uint(v) : 0U);
-    }
-  }
-  const unsigned all =
-      lanes == 32 ? full_warp : ((1U << lanes) - 1U) << ((threadIdx.x & 31U) & ~static_cast<unsigned>(lanes - 1));
-  const ScaleZero sz = scale_for(-__uint_as_float(__reduce_max_sync(all, low)),
-                                 __uint_as_float(__reduce_max_sync(all, high)), F, a.scale_rule, a.affine);
-  if (lane == 0 && width > 0) {
-    const std::int64_t g = granule(a.scales, b, t, h, 0);
-    scales[g] = sz.scale;
-    if (zeros != nullptr) zeros[g] = sz.zero;
-  }
-  const Divisor by(sz.scale);
+/// A warp, or half of one, a row (b, t, h): range, scale, cast. Rows beyond T are zero.
+template <Format F, class T, int N, int Lanes>
+__global__ void token_rows_kernel(CastArguments a, float* scales, std::int32_t* zeros, T* dst) {
+  const unsigned heads = static_cast<unsigned>(a.src.H), tokens = static_cast<unsigned>(a.layout.tokens);
+  const unsigned rows = static_cast<unsigned>(a.src.B) * tokens * heads, step = gridDim.x * (blockDim.x / Lanes);
+  const int lane = static_cast<int>(threadIdx.x % Lanes);
+  const unsigned mine = threadIdx.x % 32U / Lanes;  // of the warp's rows
   Tally tally;
-  T* out = dst + b * a.layout.b + t * a.layout.t + h * a.layout.h;
-  for (std::int64_t d = lane * N; d < (here ? a.layout.columns : 0); d += step) {
-    Pack<T, N> codes{};
-    if (d < width) {
+  for (unsigned first = (blockIdx.x * blockDim.x + threadIdx.x - threadIdx.x % 32U) / Lanes; first < rows; first += step) {
+    const unsigned row = first + mine;
+    const bool here = row < rows;
+    const std::int64_t h = row % heads, t = row / heads % tokens, b = row / heads / tokens;
+    const float* x = a.src.x + ((b * a.src.T + t) * a.src.H + h) * a.src.D;
+    T* out = dst + b * a.layout.b + t * a.layout.t + h * a.layout.h;
+    const std::int64_t width = here && t < a.src.T ? a.src.D : 0;
+    float low = 0, high = 0;
+    for (std::int64_t d = lane * N; d < width; d += Lanes * N) {
       const auto in = *reinterpret_cast<const Pack<float, N>*>(x + d);
 #pragma unroll
-      for (int n = 0; n < N; ++n) codes.v[n] = stored<F, T>(in.v[n], by, sz.zero, a, tally);
+      for (int n = 0; n < N; ++n) widen(low, high, in.v[n]);
     }
-    *reinterpret_cast<Pack<T, N>*>(out + swizzled(d, t, a.layout.swizzle)) = codes;
+    const ScaleZero sz = scale_for(-lanes_max<Lanes>(low), lanes_max<Lanes>(high), F, a.scale_rule, a.affine);
+    if (lane == 0 && width > 0) {
+      const std::int64_t g = granule(a.scales, b, t, h, 0);
+      scales[g] = sz.scale;
+      if (zeros != nullptr) zeros[g] = sz.zero;
+    }
+    const Divisor by(sz.scale);
+    for (std::int64_t d = lane * N; here && d < a.layout.columns; d += Lanes * N) {
+      Pack<T, N> codes;
+      Pack<float, N> in;
+      if (d < width) in = *reinterpret_cast<const Pack<float, N>*>(x + d);
+#pragma unroll
+      for (int n = 0; n < N; ++n)
+        codes.v[n] = d + n < width ? stored<F, T>(in.v[n], by, sz.zero, a.rule, a.shifted, tally) : T{0};
+      *reinterpret_cast<Pack<T, N>*>(out + swizzled(d, t, a.layout.swizzle)) = codes;
+    }
   }
   add_tally(a.tally, tally);
 }
@@ -117,7 +112,8 @@ __global__ void transposed_kernel(CastArguments a, T* dst, std::int64_t columns,
     const std::int64_t t = t0 + i, d = d0 + threadIdx.x;
     if (t >= a.src.T || d >= a.src.D) continue;
     const ScaleAt s(a.scales, a.scales.scale == nullptr ? 0 : granule(a.scales, b, t, h, d));
-    codes[i][threadIdx.x] = stored<F, T>(a.src.x[((b * a.src.T + t) * a.src.H + h) * a.src.D + d], s.by, s.zero, a, tally);
+    codes[i][threadIdx.x] =
+        stored<F, T>(a.src.x[((b * a.src.T + t) * a.src.H + h) * a.src.D + d], s.by, s.zero, a.rule, a.shifted, tally);
   }
   __syncthreads();
   for (int i = static_cast<int>(threadIdx.y); i < tile; i += static_cast<int>(blockDim.y)) {
@@ -161,9 +157,9 @@ void cast_rows(const CastJob& whole, void* dst, const CodeLayout& layout, cudaSt
     with_types(job.scheme.format, job.number, [&]<Format F, class T>() {
       T* out = static_cast<T*>(dst) + first * layout.b;
       if (by_four(a)) {
-        rows_kernel<F, T, 4><<<blocks_for(job.src.B * window / 4, threads), threads, 0, stream>>>(a, out);
+        rows_kernel<F, T, 4><<<blocks_of_cast(job.src.B * window / 4), threads, 0, stream>>>(a, out);
       } else {
-        rows_kernel<F, T, 1><<<blocks_for(job.src.B * window, threads), threads, 0, stream>>>(a, out);
+        rows_kernel<F, T, 1><<<blocks_of_cast(job.src.B * window), threads, 0, stream>>>(a, out);
       }
     });
     launched("cast_rows");
@@ -173,19 +169,19 @@ void cast_rows(const CastJob& whole, void* dst, const CodeLayout& layout, cudaSt
 void cast_token_rows(const CastJob& whole, void* dst, const CodeLayout& layout, cudaStream_t stream) {
   const std::int64_t window = layout.tokens * whole.src.H;
   if (window == 0) return;
-  in_groups(whole, window * 32, [&](const CastJob& job, std::int64_t first) {
+  in_groups(whole, window, [&](const CastJob& job, std::int64_t first) {
     const CastArguments a = arguments(job, layout);
     auto* scales = const_cast<float*>(job.scales.scale);
     auto* zeros = const_cast<std::int32_t*>(job.scales.zero);
-    const auto pieces = static_cast<unsigned>((job.src.D + 3) / 4);
-    const int lanes = pieces > 16 ? 32 : static_cast<int>(std::bit_ceil(std::max(1U, pieces)));
-    const unsigned blocks = blocks_for(job.src.B * window * lanes, threads);
+    const std::int64_t rows = job.src.B * window;
     with_types(job.scheme.format, job.number, [&]<Format F, class T>() {
       T* out = static_cast<T*>(dst) + first * layout.b;
-      if (by_four(a)) {
-        token_rows_kernel<F, T, 4><<<blocks, threads, 0, stream>>>(a, scales, zeros, out, lanes);
+      if (by_four(a) && layout.columns <= 64) {
+        token_rows_kernel<F, T, 4, 16><<<blocks_of_cast(rows * 16), threads, 0, stream>>>(a, scales, zeros, out);
+      } else if (by_four(a)) {
+        token_rows_kernel<F, T, 4, 32><<<blocks_of_cast(rows * 32), threads, 0, stream>>>(a, scales, zeros, out);
       } else {
-        token_rows_kernel<F, T, 1><<<blocks, threads, 0, stream>>>(a, scales, zeros, out, lanes);
+        token_rows_kernel<F, T, 1, 32><<<blocks_of_cast(rows * 32), threads, 0, stream>>>(a, scales, zeros, out);
       }
     });
     launched("cast_token_rows");

@@ -25,7 +25,7 @@ __global__ void __launch_bounds__(threads) tile_kernel(CastArguments a, unsigned
 #pragma unroll 4
   for (int t = static_cast<int>(threadIdx.x) / D; t < keys; t += threads / D) {
     unsigned code = 0;
-    if (inside && t0 + t < a.src.T) code = stored<F, std::uint8_t>(x[t * step], by, zero, a, tally);
+    if (inside && t0 + t < a.src.T) code = stored<F, std::uint8_t>(x[t * step], by, zero, a.rule, a.shifted, tally);
     codes[d * pitch + t / 32 * 32 + fused_position(t % 32)] = static_cast<std::uint8_t>(code);
   }
   __syncthreads();
