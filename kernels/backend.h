@@ -4,11 +4,13 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
 #include "kernels/attention.h"
 #include "kernels/linear.h"
+#include "kernels/pending_counts.h"
 #include "kernels/reductions.h"
 #include "kernels/taps.h"
 
@@ -30,6 +32,17 @@ struct BackendInfo {
 
 enum class Activation : std::uint8_t { relu, gelu_erf, gelu_tanh, silu };
 
+/// What follows a linear at once: y = activation(linear(src)), then sum = residual + y.
+struct LinearTail {
+  std::optional<Activation> activation{};
+  DeviceTensor residual{};  ///< f32, of y's shape; undefined: no sum
+};
+struct LinearResult {
+  DeviceTensor y;
+  DeviceTensor sum;      ///< undefined without a residual
+  PendingCounts counts;  ///< of the activation cast
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -50,6 +63,9 @@ class Backend {
   virtual std::unique_ptr<PreparedLinear> prepare(const LinearProblem& problem, const LinearWeights& weights) = 0;
   /// src f32 [B, T, in] -> f32 [B, T, out]. counts (may be null) += the activation cast's counts.
   virtual DeviceTensor linear(PreparedLinear& prepared, const DeviceTensor& src, quant::CodeCounts* counts) = 0;
+  /// linear(), activation() and add() in one: the bits of the three one after the other. Counts are waited for when they are
+  /// asked for, not here.
+  virtual LinearResult linear_then(PreparedLinear& prepared, const DeviceTensor& src, const LinearTail& tail);
 
   virtual std::unique_ptr<PreparedAttention> prepare(const AttentionProblem& problem, const AttentionRanges& ranges) = 0;
   virtual AttentionResult attention(PreparedAttention& prepared, const AttentionInputs& inputs, TapSink* taps) = 0;

@@ -182,7 +182,7 @@ void Lockstep::measure_self(int l, Arm& arm, const LayerTrace& trace, const TapC
   add(l, "ffn_out", trace.ffn_out);
   add(l, "residual", trace.residual);
   arm.tables.add_prob_counts(l, trace.probs, n_heads);
-  for (const auto& [site, counts] : trace.codes) arm.tables.add_codes(l, site, counts);
+  for (const auto& [site, counts] : trace.codes) arm.tables.add_codes(l, site, counts.get());
 
   if (sample.attention > 0) sample_self(l, arm, trace, taps, sample);
 }
@@ -296,7 +296,7 @@ void Lockstep::score(const Chunk& chunk) {
           const Stopwatch watch(arm.forward_seconds, *arm.backend);
           logits = arm.decoder->logits(arm.backend->slice(arm.hidden, b, end), counts);
         }
-        for (const auto& [site, cast] : counts) arm.tables.add_codes(-1, site, cast);
+        for (const auto& [site, cast] : counts) arm.tables.add_codes(-1, site, cast.get());
         if (arm.hasher) {
           const std::int64_t left = metrics_.local_windows - chunk.first_window - b;
           arm.hasher->add_last("logits", logits, *arm.backend, std::clamp<std::int64_t>(left, 0, end - b));

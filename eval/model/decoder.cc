@@ -172,11 +172,31 @@ Decoder::Layer Decoder::packed_layer(int l) const {
 
 DeviceTensor Decoder::run(const char* name, const std::shared_ptr<kernels::PreparedLinear>& linear, const DeviceTensor& src,
                           NamedCounts& counts) {
-  quant::CodeCounts seen;
-  const bool coded = quant::is_scaled(linear->problem().activations.format);  // asking a GPU for counts is a wait
-  DeviceTensor dst = backend().linear(*linear, src, coded ? &seen : nullptr);
-  if (coded) counts.emplace_back(name, seen);
-  return dst;
+  return run(name, linear, src, {}, counts).y;
+}
+
+kernels::LinearResult Decoder::run(const char* name, const std::shared_ptr<kernels::PreparedLinear>& linear,
+                                   const DeviceTensor& src, const kernels::LinearTail& tail, NamedCounts& counts) {
+  kernels::LinearResult result = backend().linear_then(*linear, src, tail);
+  if (quant::is_scaled(linear->problem().activations.format)) counts.emplace_back(name, result.counts);
+  return result;
+}
+
+DeviceTensor Decoder::activated(int l, const DeviceTensor& ffn_in, NamedCounts& counts) {
+  const std::shared_ptr<kernels::PreparedLinear>& fc1 = use(l).fc1;
+  const kernels::Activation kind = resources_.weights().config.activation;
+  if (undisturbed()) return run("fc1", fc1, ffn_in, {.activation = kind}, counts).y;
+  return rounded(l, "fc1", backend().activation(module(l, "fc1", fc1, ffn_in, counts), kind));
+}
+
+kernels::LinearResult Decoder::added(int l, const char* name, const std::shared_ptr<kernels::PreparedLinear>& linear,
+                                     const DeviceTensor& src, const DeviceTensor& residual, const char* sum_site,
+                                     NamedCounts& counts) {
+  if (undisturbed()) return run(name, linear, src, {.residual = residual}, counts);
+  kernels::LinearResult result;
+  result.y = rounded(l, name, module(l, name, linear, src, counts));
+  result.sum = rounded(l, sum_site, backend().add(residual, result.y));
+  return result;
 }
 
 DeviceTensor Decoder::heads(const DeviceTensor& x) const {
@@ -239,7 +259,7 @@ void Decoder::attend(int l, const DeviceTensor& attn_in, LayerTrace& trace, kern
   for (const auto& [name, scheme, counts] : {std::tuple{"attention.q", &schemes.q, &result.q},
                                              {"attention.k", &schemes.k, &result.k},
                                              {"attention.v", &schemes.v, &result.v}})
-    if (quant::is_scaled(scheme->format)) trace.codes.emplace_back(name, *counts);
+    if (quant::is_scaled(scheme->format)) trace.codes.emplace_back(name, kernels::PendingCounts(*counts));
 }
 
 LayerTrace Decoder::layer(int l, const DeviceTensor& hidden, kernels::TapSink* taps, const DeviceTensor& key_mask) {
@@ -256,15 +276,15 @@ LayerTrace Decoder::layer(int l, const DeviceTensor& hidden, kernels::TapSink* t
   trace.attn_in = normed(hidden, norms.attn_norm, "attn_norm", !config.post_norm);
   project(l, trace.attn_in, trace);
   attend(l, trace.attn_in, trace, taps);
-  trace.attn_out =
-      rounded(l, "out_proj", module(l, "out_proj", layer.out, trace.output.reshaped(hidden.shape), trace.codes));
-  const DeviceTensor middle =
-      normed(rounded(l, "attn_residual", b.add(hidden, trace.attn_out)), norms.attn_norm, "attn_norm", config.post_norm);
+  const kernels::LinearResult attn =
+      added(l, "out_proj", layer.out, trace.output.reshaped(hidden.shape), hidden, "attn_residual", trace.codes);
+  trace.attn_out = attn.y;
+  const DeviceTensor middle = normed(attn.sum, norms.attn_norm, "attn_norm", config.post_norm);
   trace.ffn_in = normed(middle, norms.ffn_norm, "ffn_norm", !config.post_norm);
-  trace.ffn_act = rounded(l, "fc1", b.activation(module(l, "fc1", layer.fc1, trace.ffn_in, trace.codes), config.activation));
-  trace.ffn_out = rounded(l, "fc2", module(l, "fc2", layer.fc2, trace.ffn_act, trace.codes));
-  trace.residual =
-      normed(rounded(l, "ffn_residual", b.add(middle, trace.ffn_out)), norms.ffn_norm, "ffn_norm", config.post_norm);
+  trace.ffn_act = activated(l, trace.ffn_in, trace.codes);
+  const kernels::LinearResult ffn = added(l, "fc2", layer.fc2, trace.ffn_act, middle, "ffn_residual", trace.codes);
+  trace.ffn_out = ffn.y;
+  trace.residual = normed(ffn.sum, norms.ffn_norm, "ffn_norm", config.post_norm);
   return trace;
 }
 

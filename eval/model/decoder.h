@@ -61,7 +61,7 @@ class DecoderResources {
 
 /// What the casts of quantized inputs did, by site: linears by name ("q_proj", ...), attention operands as "attention.q",
 /// ...
-using NamedCounts = std::vector<std::pair<std::string, quant::CodeCounts>>;
+using NamedCounts = std::vector<std::pair<std::string, kernels::PendingCounts>>;
 
 /// Everything a layer computed, named as in kernels/taps.h. Tensors [B, T, H] or [B, T, heads, d]. attn_in and ffn_in are
 /// what the linears read, `residual` is the layer's output: behind its last norm in a post-norm model.
@@ -123,6 +123,8 @@ class Decoder {
   Layer& use(int l);
   kernels::DeviceTensor run(const char* name, const std::shared_ptr<kernels::PreparedLinear>& linear,
                             const kernels::DeviceTensor& src, NamedCounts& counts);
+  kernels::LinearResult run(const char* name, const std::shared_ptr<kernels::PreparedLinear>& linear,
+                            const kernels::DeviceTensor& src, const kernels::LinearTail& tail, NamedCounts& counts);
   /// x behind the site's quantizer, where there is a simulation.
   kernels::DeviceTensor rounded(const std::string& site, kernels::DeviceTensor x) const;
   kernels::DeviceTensor rounded(int l, const char* name, kernels::DeviceTensor x) const;
@@ -131,6 +133,14 @@ class Decoder {
   /// run(), and what an intervention makes of it.
   kernels::DeviceTensor module(int l, const char* name, const std::shared_ptr<kernels::PreparedLinear>& linear,
                                const kernels::DeviceTensor& src, NamedCounts& counts);
+  /// module(), then fc1's activation, rounded at the module's site.
+  kernels::DeviceTensor activated(int l, const kernels::DeviceTensor& ffn_in, NamedCounts& counts);
+  /// y: module(), rounded at its site; sum: residual + y, rounded at `sum_site`.
+  kernels::LinearResult added(int l, const char* name, const std::shared_ptr<kernels::PreparedLinear>& linear,
+                              const kernels::DeviceTensor& src, const kernels::DeviceTensor& residual, const char* sum_site,
+                              NamedCounts& counts);
+  /// Nothing listens or changes anything between a linear and what follows it.
+  bool undisturbed() const { return intervention_ == nullptr && simulation_ == nullptr; }
   void attend(int l, const kernels::DeviceTensor& attn_in, LayerTrace& trace, kernels::TapSink* taps);
   kernels::DeviceTensor heads(const kernels::DeviceTensor& x) const;
 

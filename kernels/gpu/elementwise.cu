@@ -1,8 +1,6 @@
 // The full-precision operations of a transformer, and the small preparations of attention. Arithmetic in the order of
 // kernels/host/host_backend.cc and kernels/host/operands.cc, without contraction.
-#include <cfloat>
-#include <cmath>
-
+#include "kernels/gpu/activations.cuh"
 #include "kernels/gpu/elementwise.h"
 #include "kernels/gpu/gemm.h"
 #include "kernels/gpu/launch.cuh"
@@ -27,24 +25,6 @@ void for_each(std::int64_t n, const F& f, const char* name, cudaStream_t stream)
 }
 
 bool aligned16(const void* p) { return reinterpret_cast<std::uintptr_t>(p) % 16 == 0; }
-
-__device__ float relu(float x) { return x > 0.0F ? x : (x == x ? 0.0F : x); }
-
-__device__ float activated(float x, Activation kind) {
-  const double v = x;
-  constexpr double sqrt2 = 1.41421356237309504880, pi = 3.14159265358979323846;
-  switch (kind) {
-    case Activation::relu:
-      return relu(x);
-    case Activation::gelu_erf:
-      return static_cast<float>(0.5 * v * (1 + erf(v * sqrt2 / 2)));
-    case Activation::gelu_tanh:
-      return static_cast<float>(0.5 * v * (1 + tanh(sqrt(2 / pi) * (v + 0.044715 * v * v * v))));
-    case Activation::silu:
-      return static_cast<float>(v / (1 + exp(-v)));
-  }
-  return x;
-}
 
 /// A warp a row.
 __global__ void normalize_kernel(const float* x, const float* gamma, const float* beta, float eps, bool centered, float* out,

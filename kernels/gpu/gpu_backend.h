@@ -7,6 +7,7 @@
 #include "kernels/gpu/gemm.h"
 #include "kernels/gpu/quantize.h"
 #include "kernels/gpu/reductions.h"
+#include "kernels/gpu/tallies.h"
 
 namespace qfid::kernels::gpu {
 
@@ -26,6 +27,8 @@ struct ChunkSize {
   std::int64_t rows = 2048;  ///< query rows of one (window, key head) pair
 };
 
+class GpuLinear;
+
 class GpuBackend : public Backend {
  public:
   explicit GpuBackend(int device) : device_(device) {}
@@ -41,6 +44,7 @@ class GpuBackend : public Backend {
 
   std::unique_ptr<PreparedLinear> prepare(const LinearProblem& problem, const LinearWeights& weights) override;
   DeviceTensor linear(PreparedLinear& prepared, const DeviceTensor& src, quant::CodeCounts* counts) override;
+  LinearResult linear_then(PreparedLinear& prepared, const DeviceTensor& src, const LinearTail& tail) override;
   std::unique_ptr<PreparedAttention> prepare(const AttentionProblem& problem, const AttentionRanges& ranges) override;
   AttentionResult attention(PreparedAttention& prepared, const AttentionInputs& inputs, TapSink* taps) override;
 
@@ -65,9 +69,14 @@ class GpuBackend : public Backend {
     std::vector<quant::Range> ranges;
     Number number = Number::f32;
     std::shared_ptr<Operand> operand;
+    PendingCounts counts;
   };
-  std::shared_ptr<Operand> quantized(const DeviceTensor& src, const quant::QuantScheme& scheme,
-                                     const std::vector<quant::Range>& ranges, Number number);
+  /// What `last_` holds then.
+  const LastCodes& quantized(const DeviceTensor& src, const quant::QuantScheme& scheme,
+                             const std::vector<quant::Range>& ranges, Number number);
+  void plain_product(GpuLinear& linear, const std::byte* a, std::int64_t rows, const LinearTail& tail, LinearResult& result);
+  void scaled_product(GpuLinear& linear, const std::byte* a, const ScaleView& scales, std::int64_t rows, std::int64_t tokens,
+                      const LinearTail& tail, LinearResult& result);
   GemmCache& gemms();
 
   int device_;
@@ -75,6 +84,7 @@ class GpuBackend : public Backend {
   mutable std::shared_ptr<Context> context_;
   std::unique_ptr<GemmCache> gemms_;
   std::unique_ptr<GpuReductions> reductions_;
+  std::unique_ptr<Tallies> tallies_;
   LastCodes last_;
 };
 

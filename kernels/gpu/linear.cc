@@ -1,11 +1,12 @@
 // Linears: weights quantized on the host and packed once, padded to what INT8 and FP8 products ask; activations quantized
-// on the device; the product into s32 or f32; scales and bias by our own kernel, in the order of kernels/linear.h. Rows go
-// through in chunks whose accumulators stay in L2. f32 and bf16 end in the library's own bias.
+// on the device; the product into s32 or f32; scales and bias by our own kernel, in the order of kernels/linear.h, and what
+// follows the linear with them. Rows go through in chunks whose accumulators stay in L2. f32 and bf16 end in the library's
+// own bias; what follows is a pass in place.
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <utility>
 
+#include "kernels/gpu/elementwise.h"
 #include "kernels/gpu/gpu_backend.h"
 #include "kernels/gpu/linear_kernels.h"
 
@@ -48,6 +49,8 @@ std::vector<std::byte> packed(const Tensor& codes, Number number, std::int64_t o
   }
   return bytes;
 }
+
+}  // namespace
 
 class GpuLinear : public PreparedLinear {
  public:
@@ -99,67 +102,102 @@ class GpuLinear : public PreparedLinear {
   LinearProblem problem_;
 };
 
-}  // namespace
-
 std::unique_ptr<PreparedLinear> GpuBackend::prepare(const LinearProblem& problem, const LinearWeights& weights) {
   validate(problem);
   return std::make_unique<GpuLinear>(context(), problem, weights);
 }
 
-std::shared_ptr<Operand> GpuBackend::quantized(const DeviceTensor& src, const quant::QuantScheme& scheme,
-                                               const std::vector<quant::Range>& ranges, Number number) {
+const GpuBackend::LastCodes& GpuBackend::quantized(const DeviceTensor& src, const quant::QuantScheme& scheme,
+                                                   const std::vector<quant::Range>& ranges, Number number) {
   const bool same = last_.operand && last_.src.storage == src.storage && last_.src.shape == src.shape &&
                     last_.scheme == scheme && last_.ranges == ranges && last_.number == number;
-  if (same) return last_.operand;
+  if (same) return last_;
   const Shape& s = src.shape;
   const Source source{data<const float>(src), s[0], s[1], 1, s[2]};
-  auto operand = std::make_shared<Operand>(scaled_operand(context(), source, scheme, ranges, context().zeros<std::uint64_t>(3)));
+  if (!tallies_) tallies_ = std::make_unique<Tallies>(context());
+  const TallySlot tally = quant::is_scaled(scheme.format) ? tallies_->take() : TallySlot();
+  auto operand = std::make_shared<Operand>(
+      scaled_operand(context(), source, scheme, ranges, quant::is_scaled(scheme.format) ? tally.counters() : nullptr));
   const std::int64_t columns = padded(s[2]);
   operand->codes = context().allocate(static_cast<std::size_t>(s[0] * s[1] * columns) * size_of(number));
   cast(*operand, job_of(*operand, source, number, true), operand->codes.get(), {s[1] * columns, columns, 0, s[1], columns},
        context());
-  last_ = {src, scheme, ranges, number, operand};
-  return operand;
+  const PendingCounts counts =
+      operand->tally ? tally.pending(operand->elements) : PendingCounts(quant::CodeCounts{.elements = operand->elements});
+  return last_ = {src, scheme, ranges, number, operand, counts};
 }
 
 DeviceTensor GpuBackend::linear(PreparedLinear& prepared, const DeviceTensor& src, quant::CodeCounts* counts) {
+  const LinearResult result = linear_then(prepared, src, {});
+  if (counts != nullptr) *counts += result.counts.get();
+  return result.y;
+}
+
+LinearResult GpuBackend::linear_then(PreparedLinear& prepared, const DeviceTensor& src, const LinearTail& tail) {
   auto& w = dynamic_cast<GpuLinear&>(prepared);
   const LinearProblem& p = w.problem();
   const Shape& s = src.shape;
   quant::require(s.rank() == 3 && s[2] == p.in,
                  "linear: src is " + s.to_string() + ", expected [B, T, " + std::to_string(p.in) + "]");
-  const std::int64_t rows = s[0] * s[1];
-  DeviceTensor result = context().tensor(DType::f32, Shape{s[0], s[1], p.out});
-  auto* dst = data<float>(result);
+  LinearResult result;
+  result.y = context().tensor(DType::f32, Shape{s[0], s[1], p.out});
+  quant::require(!tail.residual.defined() || tail.residual.shape == result.y.shape,
+                 "linear: the residual has another shape");
   const bool plain = p.activations.format == Format::f32;  // read where they are
-  std::shared_ptr<Operand> operand;
-  if (!plain) operand = quantized(src, p.activations, w.ranges, w.types.a);
-  const auto* a = plain ? static_cast<const std::byte*>(src.storage.get())
-                        : static_cast<const std::byte*>(operand->codes.get());
-  if (counts != nullptr && !plain) {
-    const bool counted = operand->tally != nullptr;
-    *counts += counts_of(*operand, counted ? context().fetched(operand->tally.get(), 3).data() : std::array<std::uint64_t, 3>{}.data());
-  }
-  if (rows == 0) return result;
+  const LastCodes codes = plain ? LastCodes{} : quantized(src, p.activations, w.ranges, w.types.a);
+  result.counts = codes.counts;
+  const auto* a = static_cast<const std::byte*>(plain ? src.storage.get() : codes.operand->codes.get());
+  if (tail.residual.defined()) result.sum = context().tensor(DType::f32, result.y.shape);
+  if (s[0] * s[1] == 0) return result;
+  if (w.scaled)
+    scaled_product(w, a, codes.operand ? codes.operand->scales : ScaleView{}, s[0] * s[1], s[1], tail, result);
+  else
+    plain_product(w, a, s[0] * s[1], tail, result);
+  return result;
+}
+
+void GpuBackend::plain_product(GpuLinear& w, const std::byte* a, std::int64_t rows, const LinearTail& tail,
+                               LinearResult& result) {
   GemmShape shape{w.types.a, w.types.b, w.types.acc, rows, w.n, w.k, w.k, w.k, w.n};
-  if (!w.scaled) {
-    shape.bias = w.fused_bias;
-    w.name = gemms().run(shape, {a, w.weights.get(), w.fused_bias ? w.bias.get() : nullptr, dst}).implementation();
-    return result;
-  }
+  shape.bias = w.fused_bias;
+  auto* y = data<float>(result.y);
+  w.name = gemms().run(shape, {a, w.weights.get(), w.fused_bias ? w.bias.get() : nullptr, y}).implementation();
+  const std::int64_t n = result.y.shape.elements();
+  if (tail.activation) activate(y, *tail.activation, y, n, context().stream());
+  if (tail.residual.defined()) gpu::add(data<const float>(tail.residual), y, data<float>(result.sum), n, context().stream());
+}
+
+void GpuBackend::scaled_product(GpuLinear& w, const std::byte* a, const ScaleView& scales, std::int64_t rows,
+                                std::int64_t tokens, const LinearTail& tail, LinearResult& result) {
+  const LinearProblem& p = w.problem();
+  GemmShape shape{w.types.a, w.types.b, w.types.acc, rows, w.n, w.k, w.k, w.k, w.n};
   shape.fast_accum = p.fast_accum && quant::is_fp8(p.weights.format) && size_of(w.types.a) == 1;
   const std::int64_t step = std::min(rows, std::max<std::int64_t>(128, chunk_bytes / (4 * w.n) / 128 * 128));
   const auto acc = context().allocate(static_cast<std::size_t>(step * w.n) * 4);
-  const ScaleView scales = operand ? operand->scales : ScaleView{};
+  const bool added = tail.residual.defined();
+  EpilogueJob job{acc.get(),
+                  w.types.acc,
+                  w.n,
+                  0,
+                  0,
+                  tokens,
+                  p.out,
+                  scales,
+                  w.scale.get(),
+                  w.bias.get(),
+                  w.colsum.get(),
+                  w.shift,
+                  tail.activation,
+                  data<float>(result.y),
+                  added ? data<const float>(tail.residual) : nullptr,
+                  added ? data<float>(result.sum) : nullptr};
   for (std::int64_t first = 0; first < rows; first += step) {
-    shape.m = std::min(step, rows - first);
+    job.first_row = first;
+    job.rows = shape.m = std::min(step, rows - first);
     const std::byte* part = a + static_cast<std::size_t>(first * shape.lda) * size_of(shape.a);
     w.name = gemms().run(shape, {part, w.weights.get(), nullptr, acc.get()}).implementation();
-    scale_and_bias({acc.get(), w.types.acc, w.n, shape.m, first, s[1], p.out, scales, w.scale.get(), w.bias.get(),
-                    w.colsum.get(), w.shift, dst},
-                   context().stream());
+    scale_and_bias(job, context().stream());
   }
-  return result;
 }
 
 }  // namespace qfid::kernels::gpu

@@ -1,3 +1,4 @@
+#include "kernels/gpu/activations.cuh"
 #include "kernels/gpu/launch.cuh"
 #include "kernels/gpu/linear_kernels.h"
 
@@ -13,13 +14,23 @@ __device__ float finished(const EpilogueJob& j, Acc acc, float sx, std::int32_t 
   return static_cast<float>(acc) * (sx * j.sw[o]) + j.bias[o];
 }
 
-template <class Acc>
-struct alignas(16) Four {
-  Acc v[4];
+template <class T, int N>
+struct alignas(sizeof(T) * N) Group {
+  T v[N];
 };
 
-template <class Acc, int N>
-__global__ void epilogue_kernel(EpilogueJob j) {
+/// What an epilogue does behind the bias: ReLU, the others (a switch a number), or nothing.
+enum class Tail : std::uint8_t { none, relu, other };
+
+template <Tail tail>
+__device__ float behind(float y, Activation kind) {
+  if constexpr (tail == Tail::relu) return relu(y);
+  if constexpr (tail == Tail::other) return activated(y, kind);
+  return y;
+}
+
+template <class Acc, int N, Tail tail>
+__global__ void epilogue_kernel(EpilogueJob j, Activation kind) {
   // A chunk's accumulators fit 32-bit counts.
   const unsigned groups = static_cast<unsigned>(j.out / N), n = static_cast<unsigned>(j.rows) * groups;
   const unsigned tokens = static_cast<unsigned>(j.tokens);
@@ -29,30 +40,42 @@ __global__ void epilogue_kernel(EpilogueJob j) {
     const float sx = j.x.scale == nullptr ? 1.0F : j.x.scale[g];
     const std::int32_t z = j.x.zero == nullptr ? 0 : j.x.zero[g];
     const Acc* acc = static_cast<const Acc*>(j.acc) + static_cast<std::int64_t>(r) * j.ld + o;
-    float* dst = j.dst + static_cast<std::int64_t>(row) * j.out + o;
-    if constexpr (N == 4) {
-      const auto a = *reinterpret_cast<const Four<Acc>*>(acc);
-      Four<float> out;
+    const std::int64_t at = static_cast<std::int64_t>(row) * j.out + o;
+    const auto a = *reinterpret_cast<const Group<Acc, N>*>(acc);
+    Group<float, N> out;
 #pragma unroll
-      for (int k = 0; k < 4; ++k) out.v[k] = finished(j, a.v[k], sx, j.shift - z, o + k);
-      *reinterpret_cast<Four<float>*>(dst) = out;
-    } else {
-      dst[0] = finished(j, acc[0], sx, j.shift - z, o);
-    }
+    for (int k = 0; k < N; ++k) out.v[k] = behind<tail>(finished(j, a.v[k], sx, j.shift - z, o + k), kind);
+    *reinterpret_cast<Group<float, N>*>(j.dst + at) = out;
+    if (j.residual == nullptr) continue;
+    const auto residual = *reinterpret_cast<const Group<float, N>*>(j.residual + at);
+#pragma unroll
+    for (int k = 0; k < N; ++k) out.v[k] = residual.v[k] + out.v[k];
+    *reinterpret_cast<Group<float, N>*>(j.sum + at) = out;
   }
+}
+
+template <class Acc, int N>
+void run(const EpilogueJob& j, cudaStream_t stream) {
+  const unsigned blocks = blocks_for(j.rows * j.out / N, threads);
+  const Activation kind = j.activation.value_or(Activation::relu);
+  if (!j.activation)
+    epilogue_kernel<Acc, N, Tail::none><<<blocks, threads, 0, stream>>>(j, kind);
+  else if (kind == Activation::relu)
+    epilogue_kernel<Acc, N, Tail::relu><<<blocks, threads, 0, stream>>>(j, kind);
+  else
+    epilogue_kernel<Acc, N, Tail::other><<<blocks, threads, 0, stream>>>(j, kind);
 }
 
 }  // namespace
 
 void scale_and_bias(const EpilogueJob& j, cudaStream_t stream) {
   if (j.rows * j.out == 0) return;
-  const bool four = j.out % 4 == 0;
-  const unsigned blocks = blocks_for(j.rows * j.out / (four ? 4 : 1), threads);
+  const bool four = j.out % 4 == 0 && reinterpret_cast<std::uintptr_t>(j.residual) % 16 == 0;
   const bool integer = j.number == Number::s32;
-  if (integer && four) epilogue_kernel<std::int32_t, 4><<<blocks, threads, 0, stream>>>(j);
-  if (integer && !four) epilogue_kernel<std::int32_t, 1><<<blocks, threads, 0, stream>>>(j);
-  if (!integer && four) epilogue_kernel<float, 4><<<blocks, threads, 0, stream>>>(j);
-  if (!integer && !four) epilogue_kernel<float, 1><<<blocks, threads, 0, stream>>>(j);
+  if (integer && four) run<std::int32_t, 4>(j, stream);
+  if (integer && !four) run<std::int32_t, 1>(j, stream);
+  if (!integer && four) run<float, 4>(j, stream);
+  if (!integer && !four) run<float, 1>(j, stream);
   launched("scale_and_bias");
 }
 

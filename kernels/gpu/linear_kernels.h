@@ -4,13 +4,16 @@
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
+#include <optional>
 
+#include "kernels/backend.h"
 #include "kernels/gpu/gemm.h"
 #include "kernels/gpu/quantize.h"
 
 namespace qfid::kernels::gpu {
 
-/// dst[r, o] = f32(acc[r, o] + (shift - z_r) * colsum[o]) * (s_r * sw[o]) + bias[o]; rows r of windows of `tokens`.
+/// dst[r, o] = act(f32(acc[r, o] + (shift - z_r) * colsum[o]) * (s_r * sw[o]) + bias[o]), sum = residual + dst; rows r of
+/// windows of `tokens`.
 struct EpilogueJob {
   const void* acc;  ///< [rows, ld], s32 or f32
   Number number;
@@ -20,7 +23,10 @@ struct EpilogueJob {
   const float* bias;           ///< [out], zeros without one
   const std::int32_t* colsum;  ///< [out], or null when z and shift are 0
   std::int32_t shift;          ///< 128 where uint8 codes were stored less 128
-  float* dst;                  ///< [rows, out]
+  std::optional<Activation> activation;
+  float* dst;             ///< [rows, out]
+  const float* residual;  ///< [rows, out], or null: no sum
+  float* sum;             ///< [rows, out]
 };
 void scale_and_bias(const EpilogueJob& job, cudaStream_t stream);
 
