@@ -2,6 +2,8 @@
 // metric code serves every backend. All sums in double, each window's formed alone, in a fixed order.
 #pragma once
 
+#include <span>
+#include <utility>
 #include <vector>
 
 #include "kernels/attention.h"
@@ -99,6 +101,9 @@ class Reductions {
                                                       const DeviceTensor& targets) = 0;
   /// x (reference), y: f32 [B, T, G, D] (or [B, T, D], G = 1) -> [B*G] row-major.
   virtual std::vector<quant::DistortionStats> distortion(const DeviceTensor& x, const DeviceTensor& y) = 0;
+  /// distortion() of several pairs (x, y), waited for once.
+  using Pair = std::pair<DeviceTensor, DeviceTensor>;
+  virtual std::vector<std::vector<quant::DistortionStats>> distortion_of(std::span<const Pair> pairs);
   /// probs [B, H, Tq, Tk] -> [B*H*Tq]. `sink`: what rows lack to 1 is a learnable sink's.
   virtual std::vector<RowDivergence> row_divergence(const DeviceTensor& base, const DeviceTensor& test, bool sink) = 0;
   /// Weights that the product with V used, f32 [B, H, Tq, Tk]: code / p_scale * (the largest E's probability). `probs` and
@@ -109,14 +114,16 @@ class Reductions {
   /// base and test: probabilities before coding, weights: test's after it; all f32 [B, H, Tq, Tk] -> [B*H*Tq].
   virtual std::vector<CodedDivergence> coded_divergence(const DeviceTensor& base, const DeviceTensor& test,
                                                         const DeviceTensor& weights, bool sink) = 0;
-  /// How often each code of one byte occurs where the query sees the key (causal: bottom-right aligned; otherwise every key):
-  /// codes [B, H, Tq, Tk] -> 256 counts.
+  /// How often each code of one byte occurs where the query sees the key (causal: bottom-right aligned; otherwise every
+  /// key): codes [B, H, Tq, Tk] -> 256 counts.
   virtual std::vector<std::int64_t> code_histogram(const DeviceTensor& codes, bool causal) = 0;
   /// base, weights f32 [B, H, Tq, Tk]; v, coded_v f32 [B, Tk, Hkv, D], H a multiple of Hkv -> [B*H].
   virtual std::vector<OutputSplit> output_split(const DeviceTensor& base, const DeviceTensor& weights, const DeviceTensor& v,
                                                 const DeviceTensor& coded_v) = 0;
   /// x f32 [B, T, ..., D] -> one RowStats a window.
   virtual std::vector<RowStats> row_stats(const DeviceTensor& x) = 0;
+  /// row_stats() of several tensors, waited for once.
+  virtual std::vector<std::vector<RowStats>> row_stats_of(std::span<const DeviceTensor> tensors);
   /// x f32 [B, T, ...] -> one a window. A sort of each window: for samples.
   virtual std::vector<Magnitudes> magnitudes(const DeviceTensor& x) = 0;
   /// x (reference), y: f32 [B, T, ...], a token's numbers being its channels -> one a window.

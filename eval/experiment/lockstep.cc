@@ -158,18 +158,23 @@ void Lockstep::run_arm_layer(int l, Arm& arm, const BaselineLayer& base, const S
   if (sample.local > 0) measure_local(l, arm, base, sample);
 }
 
-void Lockstep::add_rows(Arm& arm, int l, const char* tap, const DeviceTensor& x, std::int64_t first) {
-  const std::vector<kernels::RowStats> windows = arm.backend->reductions().row_stats(x);
-  arm.look_at(l, tap, windows, first);
-  arm.tables.add_rows(l, tap, windows);
+void Lockstep::add_rows(Arm& arm, std::int64_t first, const std::vector<PlacedTensor>& tensors) {
+  std::vector<DeviceTensor> all;
+  for (const PlacedTensor& t : tensors) all.push_back(t.tensor);
+  const std::vector<std::vector<kernels::RowStats>> stats = arm.backend->reductions().row_stats_of(all);
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    arm.look_at(tensors[i].layer, tensors[i].tap, stats[i], first);
+    arm.tables.add_rows(tensors[i].layer, tensors[i].tap, stats[i]);
+  }
 }
 
 void Lockstep::measure_self(int l, Arm& arm, const LayerTrace& trace, const TapCollector& taps, const Sample& sample) {
   const Stopwatch watch(arm.metric_seconds, *arm.backend);
   kernels::Backend& b = *arm.backend;
   const int n_heads = static_cast<int>(config_.num_attention_heads);
+  std::vector<PlacedTensor> tensors;
   const auto add = [&](int layer, const char* tap, const DeviceTensor& x) {
-    if (x.defined()) add_rows(arm, layer, tap, x, sample.first);
+    if (x.defined()) tensors.push_back({layer, tap, x});
   };
   if (l == 0) {
     add(-1, "embedding", trace.hidden_in);
@@ -181,6 +186,7 @@ void Lockstep::measure_self(int l, Arm& arm, const LayerTrace& trace, const TapC
   add(l, "ffn_in", trace.ffn_in);
   add(l, "ffn_out", trace.ffn_out);
   add(l, "residual", trace.residual);
+  add_rows(arm, sample.first, tensors);
   arm.tables.add_prob_counts(l, trace.probs, n_heads);
   for (const auto& [site, counts] : trace.codes) arm.tables.add_codes(l, site, counts.get());
 
@@ -232,16 +238,14 @@ void Lockstep::compare(int l, Arm& arm, kernels::Backend& on, const std::string&
                        const LayerTrace& test) {
   kernels::Reductions& reductions = on.reductions();
   const int n_heads = static_cast<int>(config_.num_attention_heads);
+  std::vector<kernels::Reductions::Pair> pairs;
+  std::vector<const char*> taps;
   const auto add = [&](const char* tap, DeviceTensor LayerTrace::* field, bool by_head) {
     const DeviceTensor& x = base.*field;
     const DeviceTensor& y = test.*field;
     if (!x.defined() || !y.defined()) return;
-    if (by_head) {
-      arm.tables.add_distortion(l, tap, error, reductions.distortion(heads(x), heads(y)), n_heads);
-    } else {
-      arm.tables.add_distortion(l, tap, error, reductions.distortion(x, y), 1);
-    }
-    if (error == "local") arm.tables.samples().add_outliers(l, tap, reductions.outlier_split(x, y));
+    taps.push_back(tap);
+    pairs.emplace_back(by_head ? heads(x) : x, by_head ? heads(y) : y);
   };
   add("q", &LayerTrace::q, true);
   add("k", &LayerTrace::k, true);
@@ -251,6 +255,12 @@ void Lockstep::compare(int l, Arm& arm, kernels::Backend& on, const std::string&
   if (error != "cumulative") add("ffn_act", &LayerTrace::ffn_act, false);  // fc1's own damage; ffn_out holds it cumulatively
   add("ffn_out", &LayerTrace::ffn_out, false);
   add("residual", &LayerTrace::residual, false);
+  const std::vector<std::vector<quant::DistortionStats>> all = reductions.distortion_of(pairs);
+  for (std::size_t i = 0; i < pairs.size(); ++i) {
+    arm.tables.add_distortion(l, taps[i], error, all[i], pairs[i].first.shape.rank() == 4 ? n_heads : 1);
+    if (error == "local")
+      arm.tables.samples().add_outliers(l, taps[i], reductions.outlier_split(pairs[i].first, pairs[i].second));
+  }
 }
 
 /// Windows whose logits are made together: logits are the largest tensors of an evaluation (T x vocabulary).
@@ -313,7 +323,7 @@ void Lockstep::score(const Chunk& chunk) {
 void Lockstep::measure_final_norm(Arm& arm, std::int64_t first, std::int64_t begin, std::int64_t end) {
   NamedCounts counted;  // already, with the logits
   const DeviceTensor norm = arm.decoder->final_hidden(arm.backend->slice(arm.hidden, begin, end), counted);
-  add_rows(arm, -1, "final_norm", norm, first + begin);
+  add_rows(arm, first + begin, {{-1, "final_norm", norm}});
   if (arm.dump) arm.dump("final_norm", arm.backend->download(norm));
 }
 

@@ -43,7 +43,13 @@ class Lockstep {
   void run_layer(int l, const Sample& sample);
   void run_arm_layer(int l, Arm& arm, const BaselineLayer& base, const Sample& sample);
   /// Statistics of a tap's rows; `first`: the number of its first window.
-  static void add_rows(Arm& arm, int l, const char* tap, const kernels::DeviceTensor& x, std::int64_t first);
+  struct PlacedTensor {
+    int layer;
+    const char* tap;
+    kernels::DeviceTensor tensor;
+  };
+  /// `first`: the tensors' first window.
+  static void add_rows(Arm& arm, std::int64_t first, const std::vector<PlacedTensor>& tensors);
   void measure_self(int l, Arm& arm, const LayerTrace& trace, const TapCollector& taps, const Sample& sample);
   // On samples of windows (lockstep_samples.cc).
   void sample_self(int l, Arm& arm, const LayerTrace& trace, const TapCollector& taps, const Sample& sample);

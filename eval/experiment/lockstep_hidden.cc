@@ -17,7 +17,7 @@ void Lockstep::compare_hidden_states(const Chunk& chunk) {
     return arm.decoder->last_hidden(arm.hidden);
   };
   const auto measure = [&](Arm& arm, const quant::Tensor& base, const DeviceTensor& last, const quant::Tensor& test) {
-    add_rows(arm, -1, "last_hidden", last, chunk.first_window);
+    add_rows(arm, chunk.first_window, {{-1, "last_hidden", last}});
     if (arm.dump) arm.dump("last_hidden", test);
     if (arm.hasher)
       arm.hasher->add_last("last_hidden", last, *arm.backend,

@@ -42,8 +42,8 @@ __device__ void add_pair(Sums& s, float x, float y) {
 
 __global__ void distortion_kernel(const float* x, const float* y, std::int64_t T, std::int64_t G, std::int64_t D,
                                   std::int64_t tokens, Sums* parts) {
-  __shared__ double doubles[32];
-  __shared__ std::int64_t counts[32];
+  __shared__ double doubles[8][threads / 32];
+  __shared__ std::int64_t counts[5][threads / 32];
   const std::int64_t b = blockIdx.x / G, g = blockIdx.x % G, first = static_cast<std::int64_t>(blockIdx.y) * tokens;
   const std::int64_t last = first + tokens < T ? first + tokens : T;
   Sums s{};
@@ -52,20 +52,41 @@ __global__ void distortion_kernel(const float* x, const float* y, std::int64_t T
     const std::int64_t at = ((b * T + first + i / width) * G + g) * D + i % width;
     add_pair(s, x[at], y[at]);
   }
-  Sums all{};
-  all.xx = block_sum(s.xx, doubles);
-  all.xy = block_sum(s.xy, doubles);
-  all.yy = block_sum(s.yy, doubles);
-  all.ee = block_sum(s.ee, doubles);
-  all.ax = block_sum(s.ax, doubles);
-  all.ae = block_sum(s.ae, doubles);
-  all.e = block_sum(s.e, doubles);
-  all.max = block_max(s.max, doubles);
-  all.n = block_sum(s.n, counts);
-  all.exact = block_sum(s.exact, counts);
-  all.flips = block_sum(s.flips, counts);
-  all.flushed = block_sum(s.flushed, counts);
-  all.nan = block_sum(s.nan, counts);
+  // block_sum's and block_max's order, with two barriers for all of them: warps, then one thread a sum goes over the warps.
+  const int warp = static_cast<int>(threadIdx.x >> 5U);
+  const double mine[8] = {warp_sum(s.xx), warp_sum(s.xy), warp_sum(s.yy), warp_sum(s.ee),
+                          warp_sum(s.ax), warp_sum(s.ae), warp_sum(s.e),  warp_max(s.max)};
+  const std::int64_t counted[5] = {warp_sum(s.n), warp_sum(s.exact), warp_sum(s.flips), warp_sum(s.flushed),
+                                   warp_sum(s.nan)};
+  if ((threadIdx.x & 31U) == 0) {
+    for (int i = 0; i < 8; ++i) doubles[i][warp] = mine[i];
+    for (int i = 0; i < 5; ++i) counts[i][warp] = counted[i];
+  }
+  __syncthreads();
+  if (threadIdx.x < 8) {
+    double total = doubles[threadIdx.x][0];
+    for (int w = 1; w < threads / 32; ++w) {
+      const double other = doubles[threadIdx.x][w];
+      total = threadIdx.x < 7 ? total + other : other > total ? other : total;
+    }
+    doubles[threadIdx.x][0] = total;
+  } else if (threadIdx.x < 13) {
+    for (int w = 1; w < threads / 32; ++w) counts[threadIdx.x - 8][0] += counts[threadIdx.x - 8][w];
+  }
+  __syncthreads();
+  const Sums all{.xx = doubles[0][0],
+                 .xy = doubles[1][0],
+                 .yy = doubles[2][0],
+                 .ee = doubles[3][0],
+                 .ax = doubles[4][0],
+                 .ae = doubles[5][0],
+                 .e = doubles[6][0],
+                 .max = doubles[7][0],
+                 .n = counts[0][0],
+                 .exact = counts[1][0],
+                 .flips = counts[2][0],
+                 .flushed = counts[3][0],
+                 .nan = counts[4][0]};
   if (threadIdx.x == 0) parts[static_cast<std::int64_t>(blockIdx.x) * gridDim.y + blockIdx.y] = all;
 }
 

@@ -2,8 +2,21 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 namespace qfid::kernels::gpu {
+
+namespace {
+
+RowStats finished(const StatsRow& window) {
+  RowStats stats = window.stats;
+  if (window.n == 0) return stats;
+  const double variance = window.n > 1 ? window.m2 / (window.n - 1) : 0;
+  stats.window_kurtosis = window.m4 / window.n / (variance * variance + 1e-6);
+  return stats;
+}
+
+}  // namespace
 
 std::vector<TokenComparison> GpuReductions::compare_logits(const DeviceTensor& base, const DeviceTensor& test,
                                                            const DeviceTensor& targets) {
@@ -28,16 +41,36 @@ std::vector<TokenComparison> GpuReductions::compare_logits(const DeviceTensor& b
 }
 
 std::vector<quant::DistortionStats> GpuReductions::distortion(const DeviceTensor& x, const DeviceTensor& y) {
-  quant::require(x.shape == y.shape, "distortion: shapes differ: " + x.shape.to_string() + " and " + y.shape.to_string());
-  const Shape& s = x.shape;
-  quant::require(s.rank() == 3 || s.rank() == 4, "reductions: expected [B, T, D] or [B, T, G, D], found " + s.to_string());
-  const std::int64_t B = s[0], T = s[1], G = s.rank() == 4 ? s[2] : 1, D = s[-1];
-  const auto parts = c_.array<quant::DistortionStats::Sums>(B * G * distortion_splits(T, D));
-  const auto sums = c_.array<quant::DistortionStats::Sums>(B * G);
-  distortion_parts(data<const float>(x), data<const float>(y), B, T, G, D, parts.get(), sums.get(), c_.stream());
-  std::vector<quant::DistortionStats> all;
-  for (const quant::DistortionStats::Sums& one : c_.fetched(sums.get(), B * G))
-    all.push_back(quant::DistortionStats::from(one));
+  const Pair pair{x, y};
+  return std::move(distortion_of({&pair, 1})[0]);
+}
+
+std::vector<std::vector<quant::DistortionStats>> GpuReductions::distortion_of(std::span<const Pair> pairs) {
+  using Sums = quant::DistortionStats::Sums;
+  const auto groups = [](const Shape& s) { return s[0] * (s.rank() == 4 ? s[2] : 1); };
+  std::int64_t n = 0;
+  for (const auto& [x, y] : pairs) {
+    quant::require(x.shape == y.shape, "distortion: shapes differ: " + x.shape.to_string() + " and " + y.shape.to_string());
+    quant::require(x.shape.rank() == 3 || x.shape.rank() == 4,
+                   "reductions: expected [B, T, D] or [B, T, G, D], found " + x.shape.to_string());
+    n += groups(x.shape);
+  }
+  const auto sums = c_.array<Sums>(n);
+  Sums* next = sums.get();
+  for (const auto& [x, y] : pairs) {
+    const Shape& s = x.shape;
+    const std::int64_t G = s.rank() == 4 ? s[2] : 1;
+    const auto parts = c_.array<Sums>(s[0] * G * distortion_splits(s[1], s[-1]));
+    distortion_parts(data<const float>(x), data<const float>(y), s[0], s[1], G, s[-1], parts.get(), next, c_.stream());
+    next += groups(s);
+  }
+  const std::vector<Sums> fetched = c_.fetched(sums.get(), n);
+  auto one = fetched.begin();
+  std::vector<std::vector<quant::DistortionStats>> all;
+  for (const auto& [x, y] : pairs) {
+    all.emplace_back();
+    for (std::int64_t i = 0; i < groups(x.shape); ++i) all.back().push_back(quant::DistortionStats::from(*one++));
+  }
   return all;
 }
 
@@ -74,7 +107,8 @@ std::vector<CodedDivergence> GpuReductions::coded_divergence(const DeviceTensor&
 
 std::vector<std::int64_t> GpuReductions::code_histogram(const DeviceTensor& codes, bool causal) {
   const Shape& s = codes.shape;
-  quant::require(s.rank() == 4 && quant::info(codes.dtype).bytes == 1, "code_histogram: codes must be bytes, [B, H, Tq, Tk]");
+  quant::require(s.rank() == 4 && quant::info(codes.dtype).bytes == 1,
+                 "code_histogram: codes must be bytes, [B, H, Tq, Tk]");
   const auto counts = c_.zeros<std::int64_t>(256);
   count_codes(static_cast<const std::uint8_t*>(codes.storage.get()), s[0] * s[1] * s[2], s[2], s[3], causal, counts.get(),
               c_.stream());
@@ -85,9 +119,9 @@ std::vector<OutputSplit> GpuReductions::output_split(const DeviceTensor& base, c
                                                      const DeviceTensor& v, const DeviceTensor& coded_v) {
   const Shape &s = base.shape, &values = v.shape;
   quant::require(s == weights.shape && s.rank() == 4, "output_split: probabilities must be [B, H, Tq, Tk] of one shape");
-  quant::require(values == coded_v.shape && values.rank() == 4 && values[0] == s[0] && values[1] == s[3] &&
-                     s[1] % values[2] == 0,
-                 "output_split: values must be [B, Tk, Hkv, D] of one shape, found " + values.to_string());
+  quant::require(
+      values == coded_v.shape && values.rank() == 4 && values[0] == s[0] && values[1] == s[3] && s[1] % values[2] == 0,
+      "output_split: values must be [B, Tk, Hkv, D] of one shape, found " + values.to_string());
   const auto each = c_.array<OutputSplit>(s[0] * s[1] * s[2]);
   split_rows(data<const float>(base), data<const float>(weights), data<const float>(v), data<const float>(coded_v),
              {s[0], s[1], values[2], s[2], s[3], values[3]}, each.get(), c_.stream());
@@ -95,8 +129,9 @@ std::vector<OutputSplit> GpuReductions::output_split(const DeviceTensor& base, c
   std::vector<OutputSplit> all(static_cast<std::size_t>(s[0] * s[1]));
   for (std::size_t r = 0; r < rows.size(); ++r) {
     OutputSplit& head = all[r / static_cast<std::size_t>(s[2])];
-    for (double OutputSplit::* part : {&OutputSplit::output, &OutputSplit::error, &OutputSplit::p, &OutputSplit::p_first,
-                                       &OutputSplit::p_others, &OutputSplit::v, &OutputSplit::v_first, &OutputSplit::v_others})
+    for (double OutputSplit::* part :
+         {&OutputSplit::output, &OutputSplit::error, &OutputSplit::p, &OutputSplit::p_first, &OutputSplit::p_others,
+          &OutputSplit::v, &OutputSplit::v_first, &OutputSplit::v_others})
       head.*part += rows[r].*part;
   }
   return all;
@@ -146,28 +181,45 @@ std::vector<OutlierSplit> GpuReductions::outlier_split(const DeviceTensor& x, co
 
 std::vector<double> GpuReductions::projected_norms(const DeviceTensor& x, const DeviceTensor& factors) {
   const Shape& s = x.shape;
-  quant::require(s.rank() == 4 && factors.shape == Shape{s[2], s[3], s[3]},
-                 "projected_norms: expected [B, T, G, D] and [G, D, D], found " + s.to_string() + " and " +
-                     factors.shape.to_string());
+  quant::require(
+      s.rank() == 4 && factors.shape == Shape{s[2], s[3], s[3]},
+      "projected_norms: expected [B, T, G, D] and [G, D, D], found " + s.to_string() + " and " + factors.shape.to_string());
   const std::int64_t rows = s[0] * s[1] * s[2];
   const auto out = c_.array<double>(rows);
   projected_row_norms(data<const float>(x), data<const float>(factors), rows, s[2], s[3], out.get(), c_.stream());
   return c_.fetched(out.get(), rows);
 }
 
-std::vector<RowStats> GpuReductions::row_stats(const DeviceTensor& x) {
-  const std::int64_t windows = x.shape[0], n = x.shape[-1];
-  const std::int64_t rows = windows == 0 || n == 0 ? 0 : x.shape.elements() / n / windows;
-  const auto each = c_.array<StatsRow>(windows * rows);
-  const auto out = c_.array<StatsRow>(windows);
-  stats_rows(data<const float>(x), windows * rows, n, each.get(), c_.stream());
-  fold_stats(each.get(), windows, rows, out.get(), c_.stream());
-  std::vector<RowStats> all;
-  for (const StatsRow& window : c_.fetched(out.get(), windows)) {
-    all.push_back(window.stats);
-    if (window.n == 0) continue;
-    const double variance = window.n > 1 ? window.m2 / (window.n - 1) : 0;
-    all.back().window_kurtosis = window.m4 / window.n / (variance * variance + 1e-6);
+std::vector<RowStats> GpuReductions::row_stats(const DeviceTensor& x) { return std::move(row_stats_of({&x, 1})[0]); }
+
+std::vector<std::vector<RowStats>> GpuReductions::row_stats_of(std::span<const DeviceTensor> tensors) {
+  const auto rows_of = [](const DeviceTensor& x) {
+    return x.shape[0] == 0 || x.shape[-1] == 0 ? 0 : x.shape.elements() / x.shape[-1] / x.shape[0];
+  };
+  std::int64_t rows = 0, windows = 0;
+  for (const DeviceTensor& x : tensors) rows += x.shape[0] * rows_of(x), windows += x.shape[0];
+  const auto each = c_.array<StatsRow>(rows), out = c_.array<StatsRow>(windows);
+  StatsRow *row = each.get(), *window = out.get();
+  for (std::size_t i = 0; i < tensors.size();) {
+    // Windows of as many rows are folded together, whatever their tensor: a fold waits more than it works.
+    const std::int64_t per_window = rows_of(tensors[i]);
+    std::int64_t groups = 0;
+    const StatsRow* first = row;
+    for (; i < tensors.size() && rows_of(tensors[i]) == per_window; ++i) {
+      const DeviceTensor& x = tensors[i];
+      stats_rows(data<const float>(x), x.shape[0] * per_window, x.shape[-1], row, c_.stream());
+      row += x.shape[0] * per_window;
+      groups += x.shape[0];
+    }
+    fold_stats(first, groups, per_window, window, c_.stream());
+    window += groups;
+  }
+  const std::vector<StatsRow> fetched = c_.fetched(out.get(), windows);
+  auto next = fetched.begin();
+  std::vector<std::vector<RowStats>> all;
+  for (const DeviceTensor& x : tensors) {
+    all.emplace_back();
+    for (std::int64_t b = 0; b < x.shape[0]; ++b) all.back().push_back(finished(*next++));
   }
   return all;
 }
