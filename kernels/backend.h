@@ -56,6 +56,8 @@ class Backend {
   virtual quant::Tensor download(const DeviceTensor& tensor) = 0;
   /// Waits until everything asked for so far is done: for clocks. Host backends always are.
   virtual void synchronize() {}
+  /// Bytes of the device's own memory that are free for this process; absent where there is none but the host's.
+  virtual std::optional<std::int64_t> free_memory() const { return std::nullopt; }
   /// Bytes of logits worth making at once (at least a window is): a device wants much to do between two waits, a host has no
   /// use for more than one.
   virtual std::int64_t logits_at_once() const { return 0; }

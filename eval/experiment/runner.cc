@@ -6,6 +6,7 @@
 #include "eval/experiment/backcopy_windows.h"
 #include "eval/experiment/calibrate.h"
 #include "eval/experiment/chunk_work.h"
+#include "eval/experiment/device_memory.h"
 #include "eval/experiment/elapsed.h"
 #include "eval/experiment/gates.h"
 #include "eval/experiment/identity.h"
@@ -81,6 +82,7 @@ class Runner {
         if (!why.empty() && !target.skip_when_unavailable)
           add("target " + target.name + ", model " + model.name + ": " + why + " (when_unavailable: skip leaves it out)");
       }
+      if (unavailable.empty()) unavailable = memory_reason(spec_, model, checked, backends_);
     }
     if (!unavailable.empty()) throw Error(ErrorKind::unavailable, unavailable);
     if (spec_.dump.directory.empty()) return;

@@ -131,6 +131,17 @@ Context::~Context() {
   cudaStreamDestroy(stream_);
 }
 
+std::int64_t Context::free_memory() const {
+  std::size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+  cudaMemPool_t pool = nullptr;
+  check(cudaDeviceGetDefaultMemPool(&pool, device_), "cudaDeviceGetDefaultMemPool");
+  std::uint64_t reserved = 0, used = 0;
+  check(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrReservedMemCurrent, &reserved), "cudaMemPoolGetAttribute");
+  check(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrUsedMemCurrent, &used), "cudaMemPoolGetAttribute");
+  return static_cast<std::int64_t>(free + (reserved - used));
+}
+
 std::shared_ptr<void> Context::allocate(std::size_t bytes) {
   void* memory = nullptr;
   if (const cudaError_t status = cudaMallocAsync(&memory, bytes == 0 ? 1 : bytes, stream_); status != cudaSuccess) {

@@ -38,6 +38,8 @@ class Context : public std::enable_shared_from_this<Context> {
   int capability() const { return capability_; }  ///< 10 * major + minor
   int processors() const { return processors_; }
   std::size_t total_memory() const { return total_; }
+  /// Bytes that can be had now: of the driver, and what the pool has but nobody uses.
+  std::int64_t free_memory() const;
 
   static constexpr std::size_t workspace_bytes = std::size_t{32} << 20;
   void* workspace() const { return workspace_; }

@@ -40,6 +40,7 @@ class GpuBackend : public Backend {
   DeviceTensor upload(const quant::Tensor& host) override;
   quant::Tensor download(const DeviceTensor& tensor) override;
   void synchronize() override;
+  std::optional<std::int64_t> free_memory() const override { return context().free_memory(); }
   std::int64_t logits_at_once() const override { return std::int64_t{256} << 20; }
 
   std::unique_ptr<PreparedLinear> prepare(const LinearProblem& problem, const LinearWeights& weights) override;

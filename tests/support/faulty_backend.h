@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "kernels/backend.h"
@@ -70,12 +71,16 @@ class FaultyBackend final : public kernels::Backend {
   kernels::DeviceTensor slice(const kernels::DeviceTensor& x, std::int64_t begin, std::int64_t end) override {
     return inner_->slice(x, begin, end);
   }
+  /// What the device says is free, where a test says so.
+  void set_free_memory(std::int64_t bytes) { free_memory_ = bytes; }
+  std::optional<std::int64_t> free_memory() const override { return free_memory_; }
   kernels::Reductions& reductions() override { return inner_->reductions(); }
 
  private:
   std::unique_ptr<kernels::Backend> inner_;
   Fault fault_;
   FaultPlace place_;
+  std::optional<std::int64_t> free_memory_;
   int linears_ = 0, attentions_ = 0;  ///< quantized ones prepared so far
   int runs_ = 0;                      ///< quantized linears
 };
