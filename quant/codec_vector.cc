@@ -21,6 +21,11 @@ struct Tally {
   std::int32_t saturated = 0, flushed = 0, nan = 0;
 };
 
+/// 0xFFFFFFFF where a < b, else 0; both at most 2^31.
+__attribute__((always_inline)) inline std::uint32_t all_if_below(std::uint32_t a, std::uint32_t b) {
+  return 0U - ((a - b) >> 31);
+}
+
 template <int mantissa, int bias, std::uint32_t largest, std::uint32_t beyond>
 struct Fp8Cast {
   static constexpr int shift = 23 - mantissa;
@@ -34,17 +39,17 @@ struct Fp8Cast {
     for (std::size_t i = 0; i < n; ++i) {
       const auto bits = std::bit_cast<std::uint32_t>(src[i] / scale);
       const std::uint32_t magnitude = bits & 0x7FFFFFFFU;
-      const bool is_nan = magnitude > 0x7F800000U;
       const std::uint32_t normal = ((magnitude + (1U << (shift - 1)) - 1U + ((magnitude >> shift) & 1U)) >> shift) -
                                    (static_cast<std::uint32_t>(127 - bias) << mantissa);
       const std::uint32_t subnormal =
           std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) + magic) - std::bit_cast<std::uint32_t>(magic);
       const std::uint32_t code = magnitude < smallest_normal ? subnormal : normal;
-      const bool too_large = code > largest;
-      const std::uint32_t kept = (too_large ? over : code) | ((bits >> 24) & 0x80U);
-      dst[i] = static_cast<std::uint8_t>(is_nan ? 0x7FU : kept);
-      nan += is_nan ? 1 : 0;
-      saturated += (!is_nan & too_large) ? 1 : 0;
+      // All ones or zero by arithmetic: from conditions on one another the compiler makes branches, and no vectors.
+      const std::uint32_t is_nan = all_if_below(0x7F800000U, magnitude), too_large = all_if_below(largest, code);
+      const std::uint32_t kept = (code & ~too_large) | (over & too_large) | ((bits >> 24) & 0x80U);
+      dst[i] = static_cast<std::uint8_t>((kept & ~is_nan) | (0x7FU & is_nan));
+      nan -= static_cast<std::int32_t>(is_nan);
+      saturated -= static_cast<std::int32_t>(too_large & ~is_nan);
       flushed += ((code == 0) & (src[i] != 0.0F)) ? 1 : 0;
     }
     return {saturated, flushed, nan};
