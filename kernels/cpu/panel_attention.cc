@@ -1,7 +1,8 @@
 // Attention without S and P in memory: a (window, head, query block) per task. The scores of one query block against all the
 // keys it can see are a panel in cache, in blocks of 64 keys; it gives each row's exact maximum, then P's codes and their
 // product with V follow, a few key blocks at a time, O staying in the block product's sums with one rescale at the end.
-// Causal blocks that no row sees are never made. Any task's result depends on its operands alone, never on threads.
+// Where a panel would leave L2 and products are cheap (AMX), scores are made twice instead. Causal blocks that no row sees
+// are never made. Any task's result depends on its operands alone, never on threads.
 #include <omp.h>
 
 #include <cmath>
@@ -13,6 +14,7 @@
 #include "kernels/cpu/panel_operands.h"
 #include "kernels/cpu/row_blocks.h"
 #include "kernels/cpu/softmax.h"
+#include "kernels/host/cache_size.h"
 #include "quant/codec.h"
 #include "quant/core/first_error.h"
 
@@ -22,8 +24,7 @@ using quant::Tensor;
 
 namespace {
 
-constexpr std::int64_t panel_bytes = 1 << 20;  ///< of scores: query blocks are smaller where it would be more
-constexpr std::int64_t chunk_blocks = 4;       ///< key blocks of one product with V: its operands stay in L1 and L2
+constexpr std::int64_t chunk_blocks = 4;  ///< key blocks of one product with V: its operands stay in L1 and L2
 
 /// The products of query blocks of `rows` rows.
 struct Products {
@@ -36,10 +37,17 @@ struct Products {
   std::size_t scratch = 0;
 };
 
+/// Query blocks of `rows` rows; whether the panel holds all their scores, or a key block's, which are then made twice: for
+/// the rows' maxima and for their codes.
+struct Panels {
+  std::int64_t rows;
+  bool held;
+};
+
 struct Plan {
   BlockRoute qk, pv;
-  std::int64_t rows;
-  Products whole, rest;  ///< query blocks of `rows` rows, and the last one
+  Panels panels;
+  Products whole, rest;  ///< query blocks of all rows, and the last one
   bool amx;
 };
 
@@ -65,9 +73,9 @@ bool make_products(Products& made, std::int64_t rows, const Plan& plan, const Pa
 }
 
 void prepare_workspace(PanelWorkspace& w, const Plan& plan, const PanelOperands& x) {
-  const std::int64_t rows = plan.rows;
+  const std::int64_t rows = plan.panels.rows;
   w.q.reserve(rows * x.depth() * static_cast<std::int64_t>(plan.qk.bytes));
-  w.panel.reserve(x.blocks() * rows * key_block * 4);
+  w.panel.reserve((plan.panels.held ? x.blocks() : 1) * rows * key_block * 4);
   w.p.reserve(rows * chunk_blocks * key_block * static_cast<std::int64_t>(plan.pv.bytes));
   w.out.reserve(rows * x.width() * 4);
   w.scratch.reserve(static_cast<std::int64_t>(std::max(plan.whole.scratch, plan.rest.scratch)));
@@ -94,7 +102,7 @@ class BlockTask {
         h_(h),
         kv_head_(h / (p_.q_heads / p_.kv_heads)),
         first_(first),
-        rows_(std::min(plan.rows, o_.q_len - first)),
+        rows_(std::min(plan.panels.rows, o_.q_len - first)),
         products_(rows_ == plan.whole.rows ? plan.whole : plan.rest),
         keys_(keys_seen(p_, o_, first + rows_ - 1)),
         blocks_((keys_ + key_block - 1) / key_block) {}
@@ -116,7 +124,7 @@ class BlockTask {
  private:
   static std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
   std::int64_t tap_row(std::int64_t r) const { return (b_ * p_.q_heads + h_) * o_.q_len + first_ + r; }
-  float* panel(std::int64_t n) const { return w_.panel.as<float>() + n * rows_ * key_block; }
+  float* panel(std::int64_t n) const { return w_.panel.as<float>() + (plan_.panels.held ? n * rows_ * key_block : 0); }
   std::int64_t width(std::int64_t n) const { return std::min(key_block, o_.kv_len - n * key_block); }
 
   /// Steps 3: key block n of the panel. Returns how many of its scores aren't masked.
@@ -179,6 +187,7 @@ class BlockTask {
     std::int64_t zeros = 0;
     for (std::int64_t i = 0; i < count; ++i) {
       auto* values = w_.values.as<float>();
+      if (!plan_.panels.held) scores(n + i);
       zeros +=
           code_block({rows_, panel(n + i), w_.m.data(), &p_.schemes.p, plan_.pv.type,
                       w_.p.raw() + at(i * key_block) * plan_.pv.bytes, chunk_blocks * key_block, w_.sum.data(),
@@ -234,11 +243,6 @@ class BlockTask {
     return w_.l[at(r)] + sum;
   }
 
-  template <class T>
-  static void rescaled(const T* sums, const float* scales, float divisor, float* out, std::int64_t n) {
-    for (std::int64_t c = 0; c < n; ++c) out[c] = static_cast<float>(sums[c]) * scales[c] / divisor;
-  }
-
   /// One rescale of O, and what listeners hear of the rows.
   void finish() {
     const std::int64_t d = p_.v_head_dim;
@@ -251,9 +255,9 @@ class BlockTask {
       if (masked) {
         std::fill_n(out, d, 0.0F);
       } else if (plan_.pv.integer()) {
-        rescaled(w_.out.as<std::int32_t>() + r * x_.width(), scales, divisor, out, d);
+        rescale(w_.out.as<std::int32_t>() + r * x_.width(), scales, divisor, out, d);
       } else {
-        rescaled(w_.out.as<float>() + r * x_.width(), scales, divisor, out, d);
+        rescale(w_.out.as<float>() + r * x_.width(), scales, divisor, out, d);
       }
       tap_row_sums(r, masked, l);
     }
@@ -286,11 +290,18 @@ class BlockTask {
   std::int64_t keys_, blocks_;
 };
 
-std::int64_t rows_of(const host::AttentionOperands& o, const BlockRoute& qk) {
+/// From the size of the caches: never what a score or an output is, only what lies where. A panel may fill three quarters of
+/// L2, the operands of its products the rest. With AMX a product costs less than a panel outside L2.
+Panels panels_of(const AttentionCall& call, const BlockRoute& qk) {
+  const host::AttentionOperands& o = call.operands;
+  const std::int64_t l2 = host::l2_bytes();
+  const auto fits = [&](std::int64_t rows) { return std::min(rows, o.q_len) * o.kv_len * 4 <= l2 / 4 * 3; };
+  const bool tiles = call.prepared.isa.amx && qk.type != BlockType::f32, keep = !call.taps.probs.empty();
   // Tiles of sums have 6 rows in s16 pairs, 16 on AMX.
   const bool pairs = qk.type == BlockType::s16;
-  const std::int64_t most = pairs ? 48 : 64, fewest = pairs ? 36 : 32;
-  return std::min(o.kv_len * 4 * most <= panel_bytes ? most : fewest, o.q_len);
+  const std::int64_t most = pairs ? 48 : tiles ? 128 : 64, fewest = pairs ? 36 : tiles ? 64 : 32;
+  if ((l2 == 0 || (tiles && !fits(fewest))) && !keep) return {std::min(most, o.q_len), false};
+  return {std::min(fits(most) ? most : fewest, o.q_len), true};
 }
 
 std::string name_of(const Plan& plan) {
@@ -302,7 +313,7 @@ std::string name_of(const Plan& plan) {
 void run_tasks(const AttentionCall& call, const Plan& plan, const PanelOperands& x, PanelMemory& memory) {
   const AttentionProblem& p = call.prepared.problem();
   const host::AttentionOperands& o = call.operands;
-  const std::int64_t group = p.q_heads / p.kv_heads, query_blocks = (o.q_len + plan.rows - 1) / plan.rows;
+  const std::int64_t rows = plan.panels.rows, group = p.q_heads / p.kv_heads, query_blocks = (o.q_len + rows - 1) / rows;
   const std::int64_t per_head = query_blocks * group, tasks = o.batch * p.kv_heads * per_head;
   std::vector<ProbCounts> counts(static_cast<std::size_t>(tasks));
   const auto head_of = [&](std::int64_t i) { return i / per_head % p.kv_heads * group + i % group; };
@@ -317,7 +328,7 @@ void run_tasks(const AttentionCall& call, const Plan& plan, const PanelOperands&
     for (std::int64_t i = 0; i < tasks; ++i)
       error.guard([&] {
         counts[static_cast<std::size_t>(i)] =
-            BlockTask(call, plan, x, work, tiles, i / (per_head * p.kv_heads), head_of(i), i % per_head / group * plan.rows)
+            BlockTask(call, plan, x, work, tiles, i / (per_head * p.kv_heads), head_of(i), i % per_head / group * rows)
                 .run();
       });
     BlockProduct::release(plan.amx);
@@ -343,9 +354,9 @@ bool attention_in_panels(const AttentionCall& call, BlockCache& cache, PanelMemo
   const auto qk = block_route(a.qk, a.isa), pv = block_route(a.pv, a.isa);
   if (!qk || !pv) return false;
   const PanelOperands x(a.problem(), call.operands, *qk, *pv, memory);
-  Plan plan{*qk, *pv, rows_of(call.operands, *qk), {}, {}, a.isa.amx};
-  if (!make_products(plan.whole, plan.rows, plan, x, cache)) return false;
-  const std::int64_t rest = call.operands.q_len % plan.rows;
+  Plan plan{*qk, *pv, panels_of(call, *qk), {}, {}, a.isa.amx};
+  if (!make_products(plan.whole, plan.panels.rows, plan, x, cache)) return false;
+  const std::int64_t rest = call.operands.q_len % plan.panels.rows;
   if (rest != 0 && !make_products(plan.rest, rest, plan, x, cache)) return false;
   call.prepared.name = name_of(plan);
   run_tasks(call, plan, x, memory);

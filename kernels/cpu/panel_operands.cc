@@ -5,6 +5,7 @@
 
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/row_blocks.h"
+#include "quant/core/dispatch.h"
 #include "quant/core/first_error.h"
 
 namespace qfid::kernels::cpu {
@@ -28,6 +29,21 @@ void numbers(const host::Operand& x, std::int64_t at, std::int64_t n, BlockType 
     std::copy_n(codes, n, static_cast<std::int8_t*>(dst));
   }
 }
+
+struct SumCodes {
+  __attribute__((always_inline)) std::int32_t operator()(const std::int8_t* codes, std::int64_t n) const {
+    std::int32_t sum = 0;
+    for (std::int64_t i = 0; i < n; ++i) sum += codes[i];
+    return sum;
+  }
+};
+
+struct FlipSigns {
+  __attribute__((always_inline)) void operator()(const std::int8_t* __restrict codes, std::int64_t n,
+                                                 std::uint8_t* __restrict dst) const {
+    for (std::int64_t i = 0; i < n; ++i) dst[i] = static_cast<std::uint8_t>(codes[i] ^ query_offset);
+  }
+};
 
 /// K's rows are columns of the product: row j, `n` packs of 4 bytes each, into [n][key_block] packs.
 void scatter_key(const std::byte* src, std::int64_t n, std::int64_t j, std::byte* dst) {
@@ -124,6 +140,8 @@ void PanelOperands::pack_keys(std::int64_t b, std::int64_t kv_head, std::int64_t
   auto* scales = const_cast<float*>(key_scales(b, kv_head, n));
   const std::int64_t d = p_.head_dim, width = std::min(key_block, o_.kv_len - n * key_block);
   if (width < key_block) std::memset(dst, 0, static_cast<std::size_t>(depth_ * key_block) * qk_.bytes);
+  std::int32_t* excess_of = excess_ == nullptr ? nullptr : const_cast<std::int32_t*>(excess(b, kv_head, n));
+  if (excess_of != nullptr) std::fill_n(excess_of, key_block, 0);
   std::vector<std::byte> row(static_cast<std::size_t>(depth_) * qk_.bytes);  // its padding stays 0
   for (std::int64_t j = 0; j < key_block; ++j) {
     const std::int64_t t = std::min(n * key_block + j, o_.kv_len - 1);  // scales of keys beyond the end: as the last one's
@@ -131,12 +149,9 @@ void PanelOperands::pack_keys(std::int64_t b, std::int64_t kv_head, std::int64_t
     if (j >= width) continue;
     numbers(o_.k, ((b * o_.kv_len + t) * p_.kv_heads + kv_head) * d, d, qk_.type, row.data());
     scatter_key(row.data(), depth_ / qk_.pack, j, dst);
+    if (excess_of != nullptr)
+      excess_of[j] = query_offset * quant::dispatched(SumCodes{}, reinterpret_cast<const std::int8_t*>(row.data()), depth_);
   }
-  if (excess_ == nullptr) return;
-  auto* excess_of = const_cast<std::int32_t*>(excess(b, kv_head, n));
-  const auto* codes = reinterpret_cast<const std::int8_t*>(dst);
-  std::fill_n(excess_of, key_block, 0);
-  for (std::int64_t x = 0; x < depth_ * key_block; ++x) excess_of[x / qk_.pack % key_block] += query_offset * codes[x];
 }
 
 void PanelOperands::pack_values(std::int64_t b, std::int64_t kv_head, std::int64_t n) {
@@ -166,9 +181,13 @@ void PanelOperands::queries(std::int64_t b, std::int64_t h, std::int64_t first, 
   if (depth_ != d) std::memset(dst, 0, static_cast<std::size_t>(rows) * row);
   for (std::int64_t r = 0; r < rows; ++r) {
     std::byte* at = dst + static_cast<std::size_t>(r) * row;
-    numbers(o_.q, ((b * o_.q_len + first + r) * p_.q_heads + h) * d, d, qk_.type, at);
-    if (qk_.type == BlockType::u8s8)
-      for (std::int64_t c = 0; c < d; ++c) at[c] = static_cast<std::byte>(std::to_integer<int>(at[c]) ^ query_offset);
+    const std::int64_t from = ((b * o_.q_len + first + r) * p_.q_heads + h) * d;
+    if (qk_.type == BlockType::u8s8) {
+      quant::dispatched(FlipSigns{}, reinterpret_cast<const std::int8_t*>(o_.q.codes.raw()) + from, d,
+                        reinterpret_cast<std::uint8_t*>(at));
+    } else {
+      numbers(o_.q, from, d, qk_.type, at);
+    }
   }
 }
 

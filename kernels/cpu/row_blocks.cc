@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "kernels/cpu/exp_lane.h"
+#include "kernels/cpu/row_blocks_avx512.h"
 #include "quant/core/dispatch.h"
 
 namespace qfid::kernels::cpu {
@@ -81,19 +82,17 @@ struct Bf16Code {
 struct F32Code {
   __attribute__((always_inline)) float operator()(float e, float) const { return e; }
 };
-/// As quant/codec.cc with satfinite, for numbers >= 0.
+/// As quant/codec.cc with satfinite, for numbers >= 0: a binade's codes are 2^(exponent - mantissa) apart; added to
+/// 2^(exponent - mantissa + 23), whose last bit that is, a number is rounded to them, half to even.
 template <int mantissa, int bias, std::uint32_t largest>
 struct Fp8Code {
   __attribute__((always_inline)) float operator()(float e, float scale) const {
-    constexpr int shift = 23 - mantissa;
-    constexpr float magic = std::bit_cast<float>(static_cast<std::uint32_t>(127 + 1 - bias - mantissa + 23) << 23);
-    constexpr float smallest_normal = std::bit_cast<float>(static_cast<std::uint32_t>(127 + 1 - bias) << 23);
     const float x = e * scale;
-    const auto bits = std::bit_cast<std::uint32_t>(x);
-    const float normal =
-        std::bit_cast<float>((bits + (1U << (shift - 1)) - 1U + ((bits >> shift) & 1U)) & ~((1U << shift) - 1U));
-    const float subnormal = (x + magic) - magic;
-    const float rounded = x < smallest_normal ? subnormal : normal;
+    constexpr std::int32_t smallest_normal = (128 - bias) << 23;
+    const auto binade = std::bit_cast<std::int32_t>(x) & 0x7F800000;
+    const std::int32_t normal = binade > smallest_normal ? binade : smallest_normal;
+    const float step = std::bit_cast<float>(normal + ((23 - mantissa) << 23));
+    const float rounded = (x + step) - step;
     constexpr auto most = static_cast<float>(largest);
     return rounded > most ? most : rounded;
   }
@@ -168,6 +167,14 @@ struct Codes {
   }
 };
 
+struct Rescale {
+  template <class T>
+  __attribute__((always_inline)) void operator()(const T* __restrict sums, const float* __restrict scales, float divisor,
+                                                 float* __restrict out, std::int64_t n) const {
+    for (std::int64_t c = 0; c < n; ++c) out[c] = static_cast<float>(sums[c]) * scales[c] / divisor;
+  }
+};
+
 template <class Code, class T>
 std::int64_t coded(const CodeBlock& b) {
   return quant::dispatched(Codes<Code, T>{}, b);
@@ -180,10 +187,15 @@ std::int64_t numbers(const CodeBlock& b) {
 
 }  // namespace
 
-std::int64_t score_block(const ScoreBlock& block, std::int32_t* sums) { return quant::dispatched(Scores{}, block, sums); }
-std::int64_t score_block(const ScoreBlock& block, float* sums) { return quant::dispatched(Scores{}, block, sums); }
+std::int64_t score_block(const ScoreBlock& block, std::int32_t* sums) {
+  return has_avx512(block) ? score_block_avx512(block, sums) : quant::dispatched(Scores{}, block, sums);
+}
+std::int64_t score_block(const ScoreBlock& block, float* sums) {
+  return has_avx512(block) ? score_block_avx512(block, sums) : quant::dispatched(Scores{}, block, sums);
+}
 
 std::int64_t code_block(const CodeBlock& b) {
+  if (has_avx512(b)) return code_block_avx512(b);
   switch (b.scheme->format) {
     case Format::uint8:
     case Format::int8:
@@ -200,6 +212,13 @@ std::int64_t code_block(const CodeBlock& b) {
       break;
   }
   return coded<F32Code, float>(b);
+}
+
+void rescale(const std::int32_t* sums, const float* scales, float divisor, float* out, std::int64_t n) {
+  quant::dispatched(Rescale{}, sums, scales, divisor, out, n);
+}
+void rescale(const float* sums, const float* scales, float divisor, float* out, std::int64_t n) {
+  quant::dispatched(Rescale{}, sums, scales, divisor, out, n);
 }
 
 }  // namespace qfid::kernels::cpu

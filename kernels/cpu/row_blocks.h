@@ -50,4 +50,8 @@ struct CodeBlock {
 /// Returns how many of rows * 64 codes are 0.
 std::int64_t code_block(const CodeBlock& block);
 
+/// Step 6 of one row: out[c] = f32(sums[c]) * scales[c] / divisor.
+void rescale(const std::int32_t* sums, const float* scales, float divisor, float* out, std::int64_t n);
+void rescale(const float* sums, const float* scales, float divisor, float* out, std::int64_t n);
+
 }  // namespace qfid::kernels::cpu
