@@ -69,14 +69,30 @@ struct RunMinMax {
       lo[j] = v < lo[j] ? v : lo[j];
       hi[j] = v > hi[j] ? v : hi[j];
     }
-    Range range;
-    for (int j = 0; j < lanes; ++j) range = {std::min(range.min, lo[j]), std::max(range.max, hi[j])};
-    return range;
+    for (int half = lanes / 2; half > 0; half /= 2)
+      for (int j = 0; j < half; ++j) {
+        lo[j] = lo[j + half] < lo[j] ? lo[j + half] : lo[j];
+        hi[j] = hi[j + half] > hi[j] ? hi[j + half] : hi[j];
+      }
+    return {lo[0], hi[0]};
+  }
+};
+
+/// Rows of n numbers, each a granule.
+struct RowsMinMax {
+  __attribute__((always_inline)) void operator()(const float* x, std::int64_t rows, std::int64_t n, Range* all) const {
+    for (std::int64_t r = 0; r < rows; ++r) all[r] = RunMinMax{}(x + r * n, n);
   }
 };
 
 std::vector<Range> extremes(View<const float> x, const Granules& g) {
   const auto n = static_cast<std::size_t>(g.scale_shape.elements());
+  std::vector<Range> all(n);
+  const std::int64_t D = x.shape()[3];
+  if (g.step == std::array<std::int64_t, 4>{1, 1, 1, D} && D > 1) {
+    dispatched(RowsMinMax{}, x.data(), g.scale_shape.elements(), D, all.data());
+    return all;
+  }
   std::vector<float> lo(n, 0.0F), hi(n, 0.0F);
   walk(
       x.shape(), g,
@@ -89,7 +105,6 @@ std::vector<Range> extremes(View<const float> x, const Granules& g) {
         lo[i] = std::min(lo[i], r.min);
         hi[i] = std::max(hi[i], r.max);
       });
-  std::vector<Range> all(n);
   for (std::size_t i = 0; i < n; ++i) all[i] = {lo[i], hi[i]};
   return all;
 }
