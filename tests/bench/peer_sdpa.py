@@ -55,6 +55,7 @@ def run_bench(args, shape, causal):
                 args.bench,
                 f"--benchmark_filter=^({names})/real_time$",
                 f"--benchmark_min_time={args.min_time}s",
+                "--benchmark_min_warmup_time=0.01",  # one call beforehand, as the other side has
                 f"--benchmark_out={out}",
                 "--benchmark_out_format=json",
             ]
