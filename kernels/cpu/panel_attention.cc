@@ -24,8 +24,6 @@ using quant::Tensor;
 
 namespace {
 
-constexpr std::int64_t chunk_blocks = 4;  ///< key blocks of one product with V: its operands stay in L1 and L2
-
 /// The products of query blocks of `rows` rows.
 struct Products {
   std::int64_t rows = 0;
@@ -42,6 +40,7 @@ struct Products {
 struct Panels {
   std::int64_t rows;
   bool held;
+  std::int64_t chunk;  ///< key blocks of one product with V: its operands stay in L1 and L2
 };
 
 struct Plan {
@@ -62,9 +61,9 @@ bool make_products(Products& made, std::int64_t rows, const Plan& plan, const Pa
   };
   made.rows = rows;
   made.qk = get({plan.qk.type, rows, key_block, x.depth(), x.depth(), key_block, false});
-  for (std::int64_t n = 1; n <= chunk_blocks; ++n)
+  for (std::int64_t n = 1; n <= plan.panels.chunk; ++n)
     for (const ValueColumns& c : x.columns()) {
-      const BlockShape shape{plan.pv.type, rows, c.n, n * key_block, chunk_blocks * key_block, x.width(), false};
+      const BlockShape shape{plan.pv.type, rows, c.n, n * key_block, plan.panels.chunk * key_block, x.width(), false};
       BlockShape next = shape;
       next.add = true;
       made.pv.push_back({get(shape), get(next)});
@@ -76,7 +75,7 @@ void prepare_workspace(PanelWorkspace& w, const Plan& plan, const PanelOperands&
   const std::int64_t rows = plan.panels.rows;
   w.q.reserve(rows * x.depth() * static_cast<std::int64_t>(plan.qk.bytes));
   w.panel.reserve((plan.panels.held ? x.blocks() : 1) * rows * key_block * 4);
-  w.p.reserve(rows * chunk_blocks * key_block * static_cast<std::int64_t>(plan.pv.bytes));
+  w.p.reserve(rows * plan.panels.chunk * key_block * static_cast<std::int64_t>(plan.pv.bytes));
   w.out.reserve(rows * x.width() * 4);
   w.scratch.reserve(static_cast<std::int64_t>(std::max(plan.whole.scratch, plan.rest.scratch)));
   w.values.reserve(rows * key_block * 4);
@@ -115,7 +114,8 @@ class BlockTask {
     for (std::int64_t n = 0; n < blocks_; ++n) counts.visible += scores(n);
     maxima(counts);
     std::int64_t zeros = 0;
-    for (std::int64_t n = 0; n < blocks_; n += chunk_blocks) zeros += values(n, std::min(chunk_blocks, blocks_ - n));
+    const std::int64_t chunk = plan_.panels.chunk;
+    for (std::int64_t n = 0; n < blocks_; n += chunk) zeros += values(n, std::min(chunk, blocks_ - n));
     counts.zero_codes = zeros - (rows_ * blocks_ * key_block - counts.visible);  // masked keys have code 0 and don't count
     finish();
     return counts;
@@ -190,7 +190,7 @@ class BlockTask {
       if (!plan_.panels.held) scores(n + i);
       zeros +=
           code_block({rows_, panel(n + i), w_.m.data(), &p_.schemes.p, plan_.pv.type,
-                      w_.p.raw() + at(i * key_block) * plan_.pv.bytes, chunk_blocks * key_block, w_.sum.data(),
+                      w_.p.raw() + at(i * key_block) * plan_.pv.bytes, plan_.panels.chunk * key_block, w_.sum.data(),
                       p_.schemes.p.quantized_sum ? w_.code_sum.data() : nullptr, taps_.p_codes.empty() ? nullptr : values});
       if (!taps_.p_codes.empty()) tap_codes(n + i, values);
     }
@@ -300,8 +300,9 @@ Panels panels_of(const AttentionCall& call, const BlockRoute& qk) {
   // Tiles of sums have 6 rows in s16 pairs, 16 on AMX.
   const bool pairs = qk.type == BlockType::s16;
   const std::int64_t most = pairs ? 48 : tiles ? 128 : 64, fewest = pairs ? 36 : tiles ? 64 : 32;
-  if ((l2 == 0 || (tiles && !fits(fewest))) && !keep) return {std::min(most, o.q_len), false};
-  return {std::min(fits(most) ? most : fewest, o.q_len), true};
+  const std::int64_t chunk = tiles ? 2 : 4;
+  if ((l2 == 0 || (tiles && !fits(fewest))) && !keep) return {std::min(most, o.q_len), false, chunk};
+  return {std::min(fits(most) ? most : fewest, o.q_len), true, chunk};
 }
 
 std::string name_of(const Plan& plan) {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <type_traits>
@@ -36,29 +37,48 @@ __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,fma"), always_inline))
   }
 }
 
-/// f32(sum) * ((sq * sk) * c) of a block's rows, and their maxima. `one`: all of sk are one number.
-template <bool one, class Acc>
+/// How the factors of a block's scores come about: one for all keys of a row; (sq * sk) * c; or sq * (sk * c), the same
+/// number where c is a power of two.
+enum class Factors : std::uint8_t { one, each, folded };
+
+/// Whether (sq * sk) * c and sq * (sk * c) are one number for the block's scales: c a power of two, nothing subnormal.
+bool folds(const ScoreBlock& b) {
+  constexpr float least = 0x1p-40F;
+  const auto large = [](float scale) { return scale >= least; };
+  int exponent = 0;
+  return std::frexp(b.c, &exponent) == 0.5F && b.c >= 0x1p-20F && std::all_of(b.sk, b.sk + key_block, large) &&
+         std::all_of(b.sq, b.sq + b.rows, large);
+}
+
+/// f32(sum) * ((sq * sk) * c) of a block's rows, and their maxima.
+template <Factors factors, class Acc>
 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,fma"))) std::int64_t scores(const ScoreBlock& b, Acc* sums) {
   __m512 sk[quarters];
   __m512i excess[quarters];
+  const __m512 c = _mm512_set1_ps(b.c), hidden = _mm512_set1_ps(-infinity);
   for (int i = 0; i < quarters; ++i) {
     sk[i] = _mm512_loadu_ps(b.sk + i * row_lanes);
+    if (factors == Factors::folded) sk[i] = _mm512_mul_ps(sk[i], c);
     excess[i] = b.excess == nullptr ? _mm512_setzero_si512() : _mm512_loadu_si512(b.excess + i * row_lanes);
   }
-  const __m512 c = _mm512_set1_ps(b.c), hidden = _mm512_set1_ps(-infinity);
   std::int64_t seen = 0;
   for (std::int64_t r = 0; r < b.rows; ++r, sums += key_block) {
     const std::int64_t visible = std::clamp<std::int64_t>(b.visible + r * b.visible_step, 0, b.width);
-    const std::uint64_t mask = visible == key_block ? ~std::uint64_t{0} : (std::uint64_t{1} << visible) - 1;
-    const __m512 sq = _mm512_set1_ps(b.sq[r]), scale = _mm512_mul_ps(_mm512_mul_ps(sq, sk[0]), c);
+    const __m512 sq = _mm512_set1_ps(b.sq[r]), one = _mm512_mul_ps(_mm512_mul_ps(sq, sk[0]), c);
     __m512 top = _mm512_loadu_ps(b.top + r * row_lanes);
     seen += visible;
     Row s;
 #pragma GCC unroll 4
     for (int i = 0; i < quarters; ++i) {
-      s.x[i] =
-          _mm512_mul_ps(loaded(sums + i * row_lanes, excess[i]), one ? scale : _mm512_mul_ps(_mm512_mul_ps(sq, sk[i]), c));
-      s.x[i] = _mm512_mask_mov_ps(hidden, static_cast<__mmask16>(mask >> (i * row_lanes)), s.x[i]);
+      const __m512 own = _mm512_mul_ps(sq, sk[i]);
+      s.x[i] = _mm512_mul_ps(loaded(sums + i * row_lanes, excess[i]), factors == Factors::one      ? one
+                                                                      : factors == Factors::folded ? own
+                                                                                                   : _mm512_mul_ps(own, c));
+    }
+    if (visible < key_block) {
+      const std::uint64_t mask = (std::uint64_t{1} << visible) - 1;
+      for (int i = 0; i < quarters; ++i)
+        s.x[i] = _mm512_mask_mov_ps(hidden, static_cast<__mmask16>(mask >> (i * row_lanes)), s.x[i]);
     }
 #pragma GCC unroll 4
     for (int i = 0; i < quarters; ++i) {
@@ -68,6 +88,12 @@ __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,fma"))) std::int64_t s
     _mm512_storeu_ps(b.top + r * row_lanes, top);
   }
   return seen;
+}
+
+template <class Acc>
+std::int64_t any_scores(const ScoreBlock& b, Acc* sums) {
+  if (b.one_sk) return scores<Factors::one>(b, sums);
+  return folds(b) ? scores<Factors::folded>(b, sums) : scores<Factors::each>(b, sums);
 }
 
 /// exp_lane() of s - m: where it is 0 the rest may be anything, so nothing is clamped; what isn't 0 is normal, and so is the
@@ -210,12 +236,8 @@ bool has_avx512(const CodeBlock& b) {
          b.values == nullptr;
 }
 
-std::int64_t score_block_avx512(const ScoreBlock& b, std::int32_t* sums) {
-  return b.one_sk ? scores<true>(b, sums) : scores<false>(b, sums);
-}
-std::int64_t score_block_avx512(const ScoreBlock& b, float* sums) {
-  return b.one_sk ? scores<true>(b, sums) : scores<false>(b, sums);
-}
+std::int64_t score_block_avx512(const ScoreBlock& b, std::int32_t* sums) { return any_scores(b, sums); }
+std::int64_t score_block_avx512(const ScoreBlock& b, float* sums) { return any_scores(b, sums); }
 
 std::int64_t code_block_avx512(const CodeBlock& b) {
   switch (b.scheme->format) {

@@ -47,6 +47,7 @@ class Attention {
     }
     const logical_tensor v = operand(0.02F), out = made(Kind::f32, rows_);
     graph_.add_op(op(next(), op::kind::MatMul, {p, v}, {out}));
+    if (int8) add_output(out, Dims{1, s.tokens, s.heads, s.dim});
     graph_.finalize();
     compile();
     fill(std::sqrt(static_cast<float>(s.dim)));
@@ -75,6 +76,15 @@ class Attention {
     cast.set_attr<std::vector<float>>(op::attr::scales, {scale});
     cast.set_attr<std::vector<std::int64_t>>(op::attr::zps, {0});
     graph_.add_op(cast);
+  }
+  /// Tokens first, and codes: without these two oneDNN doesn't fuse INT8.
+  void add_output(const logical_tensor& out, const Dims& turned) {
+    const logical_tensor view = made(Kind::f32, turned), dense = made(Kind::f32, turned), codes = made(Kind::u8, turned);
+    op transpose(next(), op::kind::StaticTranspose, {out}, {view});
+    transpose.set_attr<std::vector<std::int64_t>>(op::attr::order, {0, 2, 1, 3});
+    graph_.add_op(transpose);
+    graph_.add_op(op(next(), op::kind::Reorder, {view}, {dense}));
+    add_cast(op::kind::Quantize, dense, codes, 0.05F);
   }
   /// q, k or v as the products take it.
   logical_tensor operand(float scale) {
