@@ -119,7 +119,8 @@ TEST_CASE("attention gives the same bits by the portable, the AVX2 and the AVX-5
   for (const NamedBackend& backend : backends()) {
     if (backend.name != "cpu") continue;
     for (const Named& scheme : all_schemes())
-      for (const Case& c : {Case{.q_len = 70, .kv_len = 150}, Case{.causal = false, .padded = true, .sink = true}}) {
+      for (const Case& c : {Case{.q_len = 70, .kv_len = 150}, Case{.q_len = 70, .kv_len = 150, .d = 24},
+                            Case{.causal = false, .padded = true, .sink = true}}) {
         const AttentionProblem p = problem_of(c, scheme.schemes);
         if (!backend->supports(p)) continue;
         const Inputs in = inputs_of(c, 34);
