@@ -115,6 +115,24 @@ TEST_CASE("one non-finite input reaches every output of its row, and no other ro
   }
 }
 
+TEST_CASE("mode library is refused with its reason where a backend has none") {
+  const LinearCase c{32, 16, 9, 1};
+  const LinearProblem int8 = linear_problem(c, "int8/channel", "int8/token", ExecutionMode::library);
+  AttentionProblem attention;
+  attention.head_dim = attention.v_head_dim = 16;
+  attention.schemes.q = attention.schemes.k = attention.schemes.v = quant::parse_scheme("int8");
+  attention.schemes.p = parse_prob_scheme("uint8");
+  attention.mode = ExecutionMode::library;
+  const auto reference = make_backend("reference"), cpu = make_backend("cpu");
+  CHECK(reference->supports(int8).reason == "mode library belongs to backends cpu and gpu");
+  CHECK(reference->supports(attention).reason == "mode library belongs to backends cpu and gpu");
+  if (!cpu->available()) SKIP("the cpu backend isn't here: " << cpu->available().reason);
+  CHECK(cpu->supports(int8).reason.find("weights and activations must be e4m3 or e5m2") != std::string::npos);
+  CHECK(cpu->supports(attention).reason.find("backend gpu alone") != std::string::npos);
+  attention.mode = ExecutionMode::real;
+  CHECK(cpu->supports(attention).ok);
+}
+
 TEST_CASE("FP8 through the library's own matmul agrees with the oracle on small shapes") {
   const auto backend = make_backend("cpu");
   if (!backend->available()) SKIP("the cpu backend isn't here: " << backend->available().reason);
