@@ -40,19 +40,10 @@ __device__ void add_pair(Sums& s, float x, float y) {
   s.flushed += y == 0.0F && x != 0.0F ? 1 : 0;
 }
 
-__global__ void distortion_kernel(const float* x, const float* y, std::int64_t T, std::int64_t G, std::int64_t D,
-                                  std::int64_t tokens, Sums* parts) {
+/// block_sum's and block_max's order, with two barriers for all of them: warps, then one thread a sum goes over the warps.
+__device__ Sums sums_of_block(const Sums& s) {
   __shared__ double doubles[8][threads / 32];
   __shared__ std::int64_t counts[5][threads / 32];
-  const std::int64_t b = blockIdx.x / G, g = blockIdx.x % G, first = static_cast<std::int64_t>(blockIdx.y) * tokens;
-  const std::int64_t last = first + tokens < T ? first + tokens : T;
-  Sums s{};
-  const unsigned width = static_cast<unsigned>(D), n = static_cast<unsigned>((last - first) * D);
-  for (unsigned i = threadIdx.x; i < n; i += threads) {
-    const std::int64_t at = ((b * T + first + i / width) * G + g) * D + i % width;
-    add_pair(s, x[at], y[at]);
-  }
-  // block_sum's and block_max's order, with two barriers for all of them: warps, then one thread a sum goes over the warps.
   const int warp = static_cast<int>(threadIdx.x >> 5U);
   const double mine[8] = {warp_sum(s.xx), warp_sum(s.xy), warp_sum(s.yy), warp_sum(s.ee),
                           warp_sum(s.ax), warp_sum(s.ae), warp_sum(s.e),  warp_max(s.max)};
@@ -74,19 +65,32 @@ __global__ void distortion_kernel(const float* x, const float* y, std::int64_t T
     for (int w = 1; w < threads / 32; ++w) counts[threadIdx.x - 8][0] += counts[threadIdx.x - 8][w];
   }
   __syncthreads();
-  const Sums all{.xx = doubles[0][0],
-                 .xy = doubles[1][0],
-                 .yy = doubles[2][0],
-                 .ee = doubles[3][0],
-                 .ax = doubles[4][0],
-                 .ae = doubles[5][0],
-                 .e = doubles[6][0],
-                 .max = doubles[7][0],
-                 .n = counts[0][0],
-                 .exact = counts[1][0],
-                 .flips = counts[2][0],
-                 .flushed = counts[3][0],
-                 .nan = counts[4][0]};
+  return {.xx = doubles[0][0],
+          .xy = doubles[1][0],
+          .yy = doubles[2][0],
+          .ee = doubles[3][0],
+          .ax = doubles[4][0],
+          .ae = doubles[5][0],
+          .e = doubles[6][0],
+          .max = doubles[7][0],
+          .n = counts[0][0],
+          .exact = counts[1][0],
+          .flips = counts[2][0],
+          .flushed = counts[3][0],
+          .nan = counts[4][0]};
+}
+
+__global__ void distortion_kernel(const float* x, const float* y, std::int64_t T, std::int64_t G, std::int64_t D,
+                                  std::int64_t tokens, Sums* parts) {
+  const std::int64_t b = blockIdx.x / G, g = blockIdx.x % G, first = static_cast<std::int64_t>(blockIdx.y) * tokens;
+  const std::int64_t last = first + tokens < T ? first + tokens : T;
+  Sums s{};
+  const unsigned width = static_cast<unsigned>(D), n = static_cast<unsigned>((last - first) * D);
+  for (unsigned i = threadIdx.x; i < n; i += threads) {
+    const std::int64_t at = ((b * T + first + i / width) * G + g) * D + i % width;
+    add_pair(s, x[at], y[at]);
+  }
+  const Sums all = sums_of_block(s);
   if (threadIdx.x == 0) parts[static_cast<std::int64_t>(blockIdx.x) * gridDim.y + blockIdx.y] = all;
 }
 
