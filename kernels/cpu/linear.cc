@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/pair_weights.h"
 #include "kernels/host/operands.h"
 #include "quant/core/dispatch.h"
 #include "quant/core/first_error.h"
@@ -62,6 +63,8 @@ class CpuLinear : public PreparedLinear {
       Tensor numbers(DType::f32, q.codes.shape());
       quant::dequantize(q, quant::Role::weight, numbers.view<float>());
       pack(numbers);
+    } else if (types.integer_as_f32 && takes_pair_weights()) {
+      pairs.emplace(q.codes, p.out, p.in);
     } else {
       pack(q.codes);
     }
@@ -69,6 +72,7 @@ class CpuLinear : public PreparedLinear {
 
   const LinearProblem& problem() const override { return problem_; }
   std::string implementation() const override {
+    if (pairs) return block_name(BlockType::s16) + " (exact s16 products of integer codes: no VNNI)";
     std::string text = packed[0]->product().implementation();
     if (types.integer_as_f32) text += " (exact f32 products of integer codes, K blocks of 512: no VNNI)";
     return text;
@@ -80,7 +84,8 @@ class CpuLinear : public PreparedLinear {
   bool emulated = false, scaled = false, fused_bias = false;
   std::vector<float> bias, scale;
   std::vector<std::int32_t> colsum;
-  std::vector<std::unique_ptr<PackedWeights>> packed;  ///< one, or one for each K block of the exact f32 route
+  std::optional<PairWeights> pairs;                    ///< of integers without VNNI
+  std::vector<std::unique_ptr<PackedWeights>> packed;  ///< else: one, or one for each K block of the exact f32 route
 
  private:
   static DataType f8(Format format) { return format == Format::e4m3 ? DataType::f8_e4m3 : DataType::f8_e5m2; }
@@ -101,6 +106,7 @@ class CpuLinear : public PreparedLinear {
 /// What one thread needs while it goes through row blocks.
 struct Workspace {
   GemmContext context;
+  PairWeights::Workspace pairs;
   std::vector<std::byte> src, padded;
   std::vector<float> part;
 };
@@ -127,7 +133,9 @@ void one_block(CpuLinear& w, Workspace& work, const host::Operand& x, const std:
                std::int64_t row, std::int64_t rows, float* dst) {
   const LinearProblem& p = w.problem();
   const std::size_t width = size_of(w.types.a);
-  if (w.types.integer_as_f32) {
+  if (w.pairs) {
+    w.pairs->run(x.codes, row, rows, work.pairs, reinterpret_cast<std::int32_t*>(dst));
+  } else if (w.types.integer_as_f32) {
     exact_products(w, work, x.codes, row, rows, reinterpret_cast<std::int32_t*>(dst));
   } else {
     const std::size_t stored = w.emulated ? 4 : quant::info(quant::storage(p.activations.format)).bytes;

@@ -114,6 +114,24 @@ TEST_CASE("INT8 gives the same bits at every instruction set step", "[isa]") {
   }
 }
 
+TEST_CASE("INT8 linears give the same bits by s16 pairs and by f32 products in parts", "[isa]") {
+  for (const NamedBackend& backend : backends()) {
+    if (backend.name != "cpu") continue;
+    for (const LinearCase& c :
+         {LinearCase{130, 67, 150}, LinearCase{1536, 33, 9}, LinearCase{7, 1, 1}, LinearCase{64, 48, 3}})
+      for (const char* activations : {"int8/token", "uint8/token/affine", "uint8/tensor"}) {
+        const LinearProblem p = linear_problem(c, "int8/channel", activations);
+        const auto best = run(*backend, p, inputs_of(c, 36));
+        const quant::Isa before = quant::force_isa(quant::Isa::portable);
+        const auto portable = run(*backend, p, inputs_of(c, 36));
+        quant::force_isa(before);
+        CAPTURE(p.to_string(), best.implementation, portable.implementation);
+        CHECK(same_bits(best.y, portable.y));
+        CHECK_FALSE(contains(portable.implementation, "pairs"));
+      }
+  }
+}
+
 // The row passes and quantizers are compiled for each, and choose at run time.
 TEST_CASE("attention gives the same bits by the portable, the AVX2 and the AVX-512 row passes") {
   for (const NamedBackend& backend : backends()) {
