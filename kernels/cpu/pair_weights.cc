@@ -15,7 +15,7 @@ struct Widen {
   template <class T>
   __attribute__((always_inline)) void operator()(const T* __restrict src, std::int64_t n,
                                                  std::int16_t* __restrict dst) const {
-    for (std::int64_t i = 0; i < n; ++i) dst[i] = static_cast<std::int16_t>(src[i]);
+    std::copy_n(src, n, dst);
   }
 };
 
@@ -29,7 +29,7 @@ PairWeights::PairWeights(const quant::Tensor& codes, std::int64_t out, std::int6
   packed_.resize(static_cast<std::size_t>((out + strip - 1) / strip * strip * depth_));
   for (std::int64_t o = 0; o < out; ++o) {
     std::int16_t* column = packed_.data() + o / strip * strip * depth_ + o % strip * 2;
-    for (std::int64_t k = 0; k < in; ++k) column[k / 2 * 2 * strip + k % 2] = static_cast<std::int16_t>(weight[o * in + k]);
+    for (std::int64_t k = 0; k < in; ++k) std::copy_n(weight + o * in + k, 1, column + k / 2 * 2 * strip + k % 2);
   }
 }
 
