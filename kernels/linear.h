@@ -15,8 +15,8 @@
 namespace qfid::kernels {
 
 /// real: the products run in the format. emulated: codes dequantized to f32, products in f32 (the damage of the format
-/// alone; reference and cpu backends). library: the library's own products where real ones are ours or another's: oneDNN's FP8 matmul as a named oracle (cpu backend,
-/// FP8 linears only, small shapes); on the gpu backend attention by cuBLASLt's products instead of the fused kernel.
+/// alone; reference and cpu backends). library: the library's own where real differs: cpu: oneDNN's FP8 matmul, a named
+/// oracle (linears, small shapes); gpu: attention by cuBLASLt's products instead of the fused kernel.
 enum class ExecutionMode : std::uint8_t { real, emulated, library };
 std::string_view to_string(ExecutionMode mode);
 

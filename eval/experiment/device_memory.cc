@@ -43,7 +43,8 @@ std::string memory_reason(const Spec& spec, const ModelSpec& model, const Checke
     if (unsupported_reason(target, checked.config, on).empty()) arms[&on].push_back(precision_of(target, checked.config));
   };
   place(spec.baseline);
-  for (const TargetSpec& target : spec.targets) place(target);
+  for (const TargetSpec& target : spec.targets)
+    if (!target.skip_when_unavailable) place(target);  // the others run without it, should it not fit
   // Where windows differ in length, nobody knows yet how long those of a chunk are.
   const std::int64_t windows =
       traits(spec.data.protocol).one_length ? std::min(spec.run.chunk_windows, checked.size.windows) : 0;

@@ -25,7 +25,7 @@ std::int64_t least_device_bytes(const ModelConfig& config, const std::vector<Dec
 
 /// Why so many bytes can't be had, naming both numbers; empty where they can, or where nobody knows what is free.
 std::string memory_reason(const std::string& device, std::int64_t least, std::optional<std::int64_t> free);
-/// The same of a model's arms on each of their devices, those that run there.
+/// The same of a model's arms on each of their devices, those that run there; targets that may be skipped don't count.
 std::string memory_reason(const Spec& spec, const ModelSpec& model, const CheckedModel& checked, Backends& backends);
 
 }  // namespace qfid::eval

@@ -64,7 +64,8 @@ std::vector<KeyRow> build() {
       {"targets.*.fast_accum", boolean, false, "", "false",
        "FP8 products on a GPU keep fewer accumulator bits along K: faster, less exact."},
       {"targets.*.mode", choice, false, "real|emulated|library", "real",
-       "real: products run in the format. emulated: dequantized, in f32 (backend reference or cpu). library: cpu: oneDNN's own FP8 matmul; gpu: attention by cuBLASLt's products, not the fused kernel."},
+       "real: products run in the format. emulated: dequantized, in f32 (backend reference or cpu). library: cpu: oneDNN's "
+       "own FP8 matmul; gpu: attention by cuBLASLt's products, not the fused kernel."},
       {"targets.*.preset", string, false, "", "none",
        "Preset to start from: a built-in name or one of this file's presets."},
       {"targets.*.simulated", map, false, "", "none",

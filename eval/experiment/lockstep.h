@@ -42,13 +42,12 @@ class Lockstep {
   static void embed(Arm& arm, const quant::Tensor& ids);
   void run_layer(int l, const Sample& sample);
   void run_arm_layer(int l, Arm& arm, const BaselineLayer& base, const Sample& sample);
-  /// Statistics of a tap's rows; `first`: the number of its first window.
   struct PlacedTensor {
     int layer;
     const char* tap;
     kernels::DeviceTensor tensor;
   };
-  /// `first`: the tensors' first window.
+  /// Statistics of taps' rows; `first`: the tensors' first window.
   static void add_rows(Arm& arm, std::int64_t first, const std::vector<PlacedTensor>& tensors);
   void measure_self(int l, Arm& arm, const LayerTrace& trace, const TapCollector& taps, const Sample& sample);
   // On samples of windows (lockstep_samples.cc).

@@ -33,7 +33,8 @@ Support CpuBackend::supports(const LinearProblem& p) const {
 Support CpuBackend::supports(const AttentionProblem& p) const {
   if (Support s = valid(p); !s) return s;
   if (p.mode == ExecutionMode::emulated) return {};
-  if (p.mode == ExecutionMode::library) return {false, "mode library has attention on backend gpu alone (products by cuBLASLt)"};
+  if (p.mode == ExecutionMode::library)
+    return {false, "mode library has attention on backend gpu alone (products by cuBLASLt)"};
   const bool by_f32 = !isa_.vnni && (quant::is_integer(p.schemes.q.format) || quant::is_integer(p.schemes.p.format));
   if (by_f32 && p.head_dim > exact_block)
     return {false, "head_dim above 512 with INT8 needs VNNI: a block's sum would leave f32's exact range"};

@@ -88,10 +88,10 @@ template <int mantissa, int bias, std::uint32_t largest>
 struct Fp8Code {
   __attribute__((always_inline)) float operator()(float e, float scale) const {
     const float x = e * scale;
-    constexpr std::int32_t smallest_normal = (128 - bias) << 23;
-    const auto binade = std::bit_cast<std::int32_t>(x) & 0x7F800000;
-    const std::int32_t normal = binade > smallest_normal ? binade : smallest_normal;
-    const float step = std::bit_cast<float>(normal + ((23 - mantissa) << 23));
+    constexpr std::uint32_t smallest_normal = static_cast<std::uint32_t>(128 - bias) << 23;
+    const std::uint32_t binade = std::bit_cast<std::uint32_t>(x) & 0x7F800000U;
+    const std::uint32_t normal = binade > smallest_normal ? binade : smallest_normal;
+    const float step = std::bit_cast<float>(normal + (static_cast<std::uint32_t>(23 - mantissa) << 23));
     const float rounded = (x + step) - step;
     constexpr auto most = static_cast<float>(largest);
     return rounded > most ? most : rounded;

@@ -41,19 +41,23 @@ __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,fma"), always_inline))
 /// number where c is a power of two.
 enum class Factors : std::uint8_t { one, each, folded };
 
-/// Whether (sq * sk) * c and sq * (sk * c) are one number for the block's scales: c a power of two, nothing subnormal.
+/// Whether (sq * sk) * c and sq * (sk * c) are one number for the block's scales: c a power of two, nothing subnormal,
+/// nothing beyond f32.
 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,fma"))) bool folds(const ScoreBlock& b) {
   int exponent = 0;
-  if (std::frexp(b.c, &exponent) != 0.5F || b.c < 0x1p-20F) return false;
-  const __m512 least = _mm512_set1_ps(0x1p-40F);
-  unsigned small = 0;
+  if (std::frexp(b.c, &exponent) != 0.5F || b.c < 0x1p-20F || b.c > 0x1p20F) return false;
+  const __m512 least = _mm512_set1_ps(0x1p-40F), most = _mm512_set1_ps(0x1p40F);
+  unsigned outside = 0;
   for (std::int64_t i = 0; i < key_block; i += row_lanes)
-    small |= _mm512_cmp_ps_mask(_mm512_loadu_ps(b.sk + i), least, _CMP_NGE_UQ);
+    outside |= _mm512_cmp_ps_mask(_mm512_loadu_ps(b.sk + i), least, _CMP_NGE_UQ) |
+               _mm512_cmp_ps_mask(_mm512_loadu_ps(b.sk + i), most, _CMP_NLE_UQ);
   for (std::int64_t r = 0; r < b.rows; r += row_lanes) {
     const auto there = static_cast<__mmask16>(b.rows - r >= row_lanes ? 0xFFFFU : (1U << (b.rows - r)) - 1U);
-    small |= _mm512_mask_cmp_ps_mask(there, _mm512_maskz_loadu_ps(there, b.sq + r), least, _CMP_NGE_UQ);
+    const __m512 sq = _mm512_maskz_loadu_ps(there, b.sq + r);
+    outside |=
+        _mm512_mask_cmp_ps_mask(there, sq, least, _CMP_NGE_UQ) | _mm512_mask_cmp_ps_mask(there, sq, most, _CMP_NLE_UQ);
   }
-  return small == 0;
+  return outside == 0;
 }
 
 /// f32(sum) * ((sq * sk) * c) of a block's rows, and their maxima.

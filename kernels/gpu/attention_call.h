@@ -51,7 +51,7 @@ class AttentionCall {
   const std::uint8_t* mask() const { return in_.key_mask.defined() ? data<const std::uint8_t>(in_.key_mask) : nullptr; }
   const float* output_gate() const;
   std::int64_t* prob_counts() const { return reinterpret_cast<std::int64_t*>(counts_.get() + 9); }
-  /// All but acc and what it is stored in.
+  /// All but acc.
   ScoreInputs score_inputs() const;
 
   Context& c_;

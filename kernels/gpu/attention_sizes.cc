@@ -23,6 +23,9 @@ Sizes sizes_of(const AttentionProblem& p, const AttentionInputs& in) {
   if (p.gate)
     check_shape(in.gate_logits.shape == Shape{B, kv_len, p.gates()}, "gate_logits", in.gate_logits.shape,
                 "[B, kv_len, gates]");
+  if (p.gate && p.gate->site == GateSite::output)
+    quant::require(q_len <= kv_len, "attention: q_len is " + std::to_string(q_len) + ", kv_len " + std::to_string(kv_len) +
+                                        ": an output-site gate reads row i + kv_len - q_len, expected q_len <= kv_len");
   if (p.learnable_sink) check_shape(in.sink.shape.elements() == p.q_heads, "sink", in.sink.shape, "[q_heads]");
   if (in.key_mask.defined())
     check_shape(in.key_mask.shape == Shape{B, kv_len}, "key_mask", in.key_mask.shape, "[B, kv_len]");

@@ -24,7 +24,7 @@ struct ScaleView {
 struct CodeLayout {
   std::int64_t b = 0, t = 0, h = 0;      ///< strides; d has 1 (or t has, when transposed: then d has `h_d`)
   std::int64_t tokens = 0, columns = 0;  ///< padded extents of t and d
-  std::int64_t swizzle = 0;  ///< 64 or 128: rows of so many one-byte codes, 16-byte pieces swizzled (casts.cuh)
+  std::int64_t swizzle = 0;              ///< 64 or 128: rows of so many one-byte codes, 16-byte pieces swizzled (casts.cuh)
 };
 
 /// One operand: f32 [B, T, H, D].

@@ -11,7 +11,7 @@ constexpr int threads = 256, keys = 128,
 /// A block a tile; a thread keeps one channel.
 template <Format F, int D>
 __global__ void __launch_bounds__(threads) tile_kernel(CastArguments a, unsigned tiles, uint4* dst) {
-  __shared__ std::uint8_t codes[D * pitch];
+  __shared__ alignas(16) std::uint8_t codes[D * pitch];
   const unsigned head = blockIdx.x / tiles, tile = blockIdx.x - head * tiles;
   const std::int64_t b = head / a.src.H, h = head - b * a.src.H, t0 = static_cast<std::int64_t>(tile) * keys;
   const int d = static_cast<int>(threadIdx.x) % D;

@@ -304,6 +304,9 @@ void finish_output(const AttentionProblem& problem, const AttentionRanges& range
   const auto out = context.view<float>();
   const std::int64_t d = problem.v_head_dim;
   if (problem.gate && problem.gate->site == GateSite::output) {
+    quant::require(o.q_len <= o.kv_len, "attention: q_len is " + std::to_string(o.q_len) + ", kv_len " +
+                                            std::to_string(o.kv_len) +
+                                            ": an output-site gate reads row i + kv_len - q_len, expected q_len <= kv_len");
     const auto gate = o.gate.view<float>();
     for (std::int64_t r = 0; r < out.rows(); ++r) {
       const std::int64_t h = r % problem.q_heads, i = r / problem.q_heads % o.q_len, b = r / (problem.q_heads * o.q_len);

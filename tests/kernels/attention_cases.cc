@@ -146,6 +146,7 @@ std::vector<Case> shapes() {
           {.padded = true, .fill = "masked"},
           {.causal = false, .biased = true},
           {.q_len = 140, .kv_len = 140, .padded = true, .biased = true},
+          {.batch = 1, .q_len = 70, .kv_len = 300, .kv_heads = 1, .d = 100, .dv = 120},
           {.fill = "sink"},
           {.fill = "outlier"},
           {.fill = "zero"}};
