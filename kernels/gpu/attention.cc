@@ -13,9 +13,6 @@ int width_if_fused(const AttentionProblem& p, int capability) {
   return fused_width(p.head_dim, p.v_head_dim);
 }
 
-/// It codes P against the row's own maximum; over one block a running one is that.
-bool by_row_max(const ProbScheme& p, std::int64_t kv_len) { return p.reference == PReference::row_max || p.block >= kv_len; }
-
 }  // namespace
 
 GpuAttention::GpuAttention(const AttentionProblem& p, const AttentionRanges& r, int capability)

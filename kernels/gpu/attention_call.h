@@ -89,6 +89,11 @@ class AttentionCall {
   std::vector<std::pair<TapPoint, DeviceTensor>> made_;
 };
 
+/// Whether P is coded against the row's own maximum; over one block a running one is that.
+inline bool by_row_max(const ProbScheme& p, std::int64_t kv_len) {
+  return p.reference == PReference::row_max || p.block >= kv_len;
+}
+
 /// The two ways.
 std::unique_ptr<AttentionCall> call_of_products(Context& context, GemmCache& gemms, GpuAttention& attention,
                                                 const AttentionInputs& inputs, TapSink* sink, const ChunkSize& chunk);

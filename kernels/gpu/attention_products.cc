@@ -43,8 +43,7 @@ class ProductsCall : public AttentionCall {
 
 void ProductsCall::cast_values(const Source& v) {
   const ProbScheme& scheme = p_.schemes.p;
-  // Over one block a running maximum is the row's.
-  running_ = scheme.reference != PReference::row_max && scheme.block < s_.kv_len;
+  running_ = !by_row_max(scheme, s_.kv_len);
   block_ = running_ ? scheme.block : std::max<std::int64_t>(1, s_.kv_len);
   const std::int64_t blocks = (s_.kv_len + block_ - 1) / block_;
   block_p_ = running_ ? padded(block_) : s_.kv_p;
