@@ -209,6 +209,11 @@ std::vector<Named> quantized_schemes() {
   smooth_fp8.schemes.smooth_k = true;
   smooth_fp8.schemes.output = quant::parse_scheme("e4m3/head");
   all.push_back(smooth_fp8);
+  for (Named rounded : {all[0], all[5]}) {
+    rounded.name += ", bf16 scores";
+    rounded.schemes.scores_storage = DType::bf16;
+    all.push_back(rounded);
+  }
   return all;
 }
 

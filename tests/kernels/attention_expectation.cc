@@ -68,7 +68,7 @@ std::int64_t Expectation::wrong_operand_codes() const {
 }
 
 std::int64_t Expectation::wrong_integer_scores() const {
-  const bool integer = quant::is_integer(problem_.schemes.q.format) && problem_.mode == ExecutionMode::real;
+  const bool integer = quant::is_integer(problem_.schemes.q.format) && problem_.mode != ExecutionMode::emulated;
   if (integer != run_.taps.contains(TapPoint::scores_i32)) return c_.batch * c_.q_heads * c_.q_len * c_.kv_len;
   if (!integer) return 0;
   const auto q = run_.taps.at(TapPoint::q_codes).view<std::int8_t>(),

@@ -43,9 +43,11 @@ struct Tally {
   double differing = 0, expected = 0;
 };
 
-void agree(const NamedBackend& backend, const Named& scheme, const Case& c, ExecutionMode mode, Tally& tally) {
+void agree(const NamedBackend& backend, const Named& scheme, const Case& c, ExecutionMode mode, Tally& tally,
+           bool fast_accum = false) {
   const Inputs in = inputs_of(c, 13);
-  const AttentionProblem p = problem_of(c, scheme.schemes, mode);
+  AttentionProblem p = problem_of(c, scheme.schemes, mode);
+  p.fast_accum = fast_accum;
   if (!backend->supports(p)) return;
   const AttentionRanges ranges = static_ranges(c, scheme.schemes);
   const Run r = run(*backend, p, in, true, ranges);
@@ -120,6 +122,29 @@ TEST_CASE("emulated attention obeys the same oracle, one quantized operand besid
     for (const Named& scheme : all) {
       Tally tally;
       for (const Case& c : variants()) agree(backend, scheme, c, ExecutionMode::emulated, tally);
+      CAPTURE(backend.name, scheme.name);
+      CHECK(tally.differing <= at_most(tally.expected));
+    }
+}
+
+TEST_CASE("attention by the library's products obeys the same oracle") {
+  const NamedBackend backend = backends().back();
+  if (const Support library = backend->supports(problem_of({}, {}, ExecutionMode::library)); !library) SKIP(library.reason);
+  for (const Named& scheme : all_schemes()) {
+    Tally tally;
+    for (const Case& c : variants()) agree(backend, scheme, c, ExecutionMode::library, tally);
+    CAPTURE(backend.name, scheme.name);
+    CHECK(tally.differing <= at_most(tally.expected));
+  }
+}
+
+TEST_CASE("FP8 products with fast_accum obey the same oracle") {
+  for (const NamedBackend& backend : backends())
+    for (const Named& scheme : quantized_schemes()) {
+      if (!quant::is_fp8(scheme.schemes.q.format) && !quant::is_fp8(scheme.schemes.p.format)) continue;
+      Tally tally;
+      for (const ExecutionMode mode : {ExecutionMode::real, ExecutionMode::library})
+        for (const Case& c : variants()) agree(backend, scheme, c, mode, tally, true);
       CAPTURE(backend.name, scheme.name);
       CHECK(tally.differing <= at_most(tally.expected));
     }

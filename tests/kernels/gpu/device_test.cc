@@ -72,6 +72,31 @@ TEST_CASE("twenty runs give one result, bit for bit") {
   }
 }
 
+TEST_CASE("INT8 and E4M3 attention is one kernel on Hopper, cuBLASLt's products elsewhere and in mode library") {
+  const auto device = gpu();
+  const bool hopper = device->info().isa == "compute capability 9.0";
+  const auto uses = [&](const char* what, const Formats& f, const Case& c, ExecutionMode mode) {
+    AttentionProblem p = attention_problem(c, f.qk, f.p, f.v, true);
+    p.mode = mode;
+    AttentionInputs in;
+    in.q = device->upload(filled(Shape{c.batch, c.q_len, c.heads, c.d}, 21));
+    in.k = in.v = device->upload(filled(Shape{c.batch, c.kv_len, c.heads, c.d}, 22));
+    const auto prepared = device->prepare(p, {});
+    device->attention(*prepared, in, nullptr);
+    return prepared->implementation().find(what) != std::string::npos;
+  };
+  const Case narrow{1, 33, 33, 2, 64, 64}, widest{1, 5, 130, 1, 128, 128}, wide{1, 33, 33, 2, 136, 136};
+  for (const Formats& f : {formats[2], formats[3], Formats{"e4m3/token", "e4m3", "e4m3/channel"}}) {
+    CAPTURE(f.qk, f.p, device->info().isa);
+    for (const Case& c : {narrow, widest})
+      CHECK(uses("fused wgmma", f, c, ExecutionMode::real) == hopper);
+    CHECK_FALSE(uses("fused", f, wide, ExecutionMode::real));
+    CHECK_FALSE(uses("fused", f, narrow, ExecutionMode::library));
+    CHECK(uses("cublasLt", f, narrow, ExecutionMode::library));
+  }
+  CHECK_FALSE(uses("fused", formats[0], narrow, ExecutionMode::real));
+}
+
 TEST_CASE("sizes round the alignment rules: attention follows the reference") {
   const auto device = gpu();
   const auto host = make_backend("reference");
