@@ -92,15 +92,33 @@ __device__ inline void round_to_bf16(float (&x)[64]) {
   }
 }
 
+/// Times the row's, the key's and the softmax scale.
+__device__ inline void scale_by_key(float (&x)[64], const Rows& rows, int first) {
+#pragma unroll
+  for (int n = 0; n < 16; ++n) {
+    const float2 sk = *reinterpret_cast<const float2*>(rows.scores[0].sk + first + 8 * n);
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      x[4 * n + 2 * r] *= (rows.scores[r].sq * sk.x) * rows.scores[r].c;
+      x[4 * n + 2 * r + 1] *= (rows.scores[r].sq * sk.y) * rows.scores[r].c;
+    }
+  }
+}
+
+/// What is done to a tile of accumulators: one factor a row; a factor a key too; either, with scores perhaps rounded;
+/// anything (masks, biases, a listener). A kernel for each keeps its loops inside the instruction cache.
+enum class Kind : std::uint8_t { uniform, keyed, any, general };
+
 /// Scores from accumulators; column 0 of `first` is this thread's first. `inside`: every key of the tile is visible to the
 /// warp.
-template <class F, bool general>
+template <class F, Kind kind>
 __device__ void to_scores(const typename F::Score (&s)[64], float (&x)[64], const FusedJob& j, const Rows& rows, int first,
                           bool inside) {
 #pragma unroll
   for (int i = 0; i < 64; ++i) x[i] = static_cast<float>(s[i]);
-  if (j.round_products) round_to_bf16(x);
-  if constexpr (general) {
+  if constexpr (kind == Kind::any || kind == Kind::general)
+    if (j.round_products) round_to_bf16(x);
+  if constexpr (kind == Kind::general) {
 #pragma unroll
     for (int i = 0; i < 64; ++i) {
       const int column = first + i / 4 * 8 + i % 2, r = i / 2 % 2;
@@ -108,21 +126,14 @@ __device__ void to_scores(const typename F::Score (&s)[64], float (&x)[64], cons
     }
     return;
   }
-  if (rows.scores[0].uniform) {
+  if (kind == Kind::uniform || (kind == Kind::any && rows.scores[0].uniform)) {
 #pragma unroll
     for (int i = 0; i < 64; ++i) x[i] *= rows.scores[i / 2 % 2].factor;
   } else {
-#pragma unroll
-    for (int n = 0; n < 16; ++n) {
-      const float2 sk = *reinterpret_cast<const float2*>(rows.scores[0].sk + first + 8 * n);
-#pragma unroll
-      for (int r = 0; r < 2; ++r) {
-        x[4 * n + 2 * r] *= (rows.scores[r].sq * sk.x) * rows.scores[r].c;
-        x[4 * n + 2 * r + 1] *= (rows.scores[r].sq * sk.y) * rows.scores[r].c;
-      }
-    }
+    scale_by_key(x, rows, first);
   }
-  if (j.in.round_bf16) round_to_bf16(x);
+  if constexpr (kind == Kind::any)
+    if (j.in.round_bf16) round_to_bf16(x);
   if (inside) return;
 #pragma unroll
   for (int i = 0; i < 64; ++i) x[i] = first + i / 4 * 8 + i % 2 < rows.row[i / 2 % 2].visible ? x[i] : -INFINITY;

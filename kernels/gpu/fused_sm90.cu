@@ -17,7 +17,7 @@ struct Ring {
   static constexpr int bytes = tile_keys * D;
   char* tiles;
   Barriers* barriers;
-  int n = 0, given = 0;
+  int n = 0;
 
   __device__ void load(const char* src) {
     const int s = n % stages;
@@ -29,14 +29,13 @@ struct Ring {
   __device__ std::uint32_t take() {
     const int s = n % stages;
     barrier_wait(&barriers->full[s], n / stages & 1);
-    ++n;
     return shared_address(tiles + s * bytes);
   }
-  /// The first tile taken and not yet given back isn't needed any more.
+  /// The tile taken last isn't needed any more.
   __device__ void give() {
     __syncwarp();
-    if ((threadIdx.x & 31U) == 0) barrier_arrive(&barriers->empty[given % stages]);
-    ++given;
+    if ((threadIdx.x & 31U) == 0) barrier_arrive(&barriers->empty[n % stages]);
+    ++n;
   }
 };
 
@@ -56,22 +55,18 @@ __device__ void produce(const FusedJob& j, const Place& p, char* query, Ring<D> 
   for (int t = 0; t < p.tiles; ++t) ring.load(k + static_cast<std::int64_t>(t) * Ring<D>::bytes);
 }
 
-/// Starts the products of one tile of scores: [4 n + 2 r + e] is row r, column 8 n + lane % 4 * 2 + e.
+/// Accumulators of one tile of scores: [4 n + 2 r + e] is row r, column 8 n + lane % 4 * 2 + e. The other group's warps work
+/// meanwhile; more products under way at a time made the loops longer than the instruction cache, and slower.
 template <class F, int D>
-__device__ void start_products(typename F::Score (&s)[64], std::uint64_t query, Ring<D>& ring) {
+__device__ void products(typename F::Score (&s)[64], std::uint64_t query, Ring<D>& ring) {
   const std::uint64_t keys = mma_descriptor<D>(ring.take());
   mma_hold(s);
   mma_fence();
 #pragma unroll
   for (int k = 0; k < D / 32; ++k) mma_shared<F::qk, 128>(s, query + 2 * k, keys + 2 * k, k > 0 ? 1 : 0);
   mma_commit();
-}
-
-/// Waits until no more than `pending` groups of products started later are unfinished; the tile is given back.
-template <class F, int D, int pending, class T, int n>
-__device__ void end_products(T (&d)[n], Ring<D>& ring) {
-  mma_wait<pending>();
-  mma_hold(d);
+  mma_wait();
+  mma_hold(s);
   ring.give();
 }
 
@@ -83,12 +78,12 @@ __device__ void widen(const T (&s)[64], T (&top)[2]) {
 
 /// The maxima of one tile join the rows'. Where one positive factor scales a row, the largest accumulator makes the largest
 /// score (rounding keeps order), and most tiles need nothing else.
-template <class F, bool general>
+template <class F, Kind kind>
 __device__ void join_maxima(const typename F::Score (&s)[64], const FusedJob& j, const Rows& rows, int first, bool inside,
                             bool monotone, float (&top)[2]) {
   if (!monotone || !inside) {
     float x[64];
-    to_scores<F, general>(s, x, j, rows, first, inside);
+    to_scores<F, kind>(s, x, j, rows, first, inside);
     return widen(x, top);
   }
   typename F::Score most[2] = {s[0], s[2]};
@@ -104,61 +99,56 @@ __device__ void join_maxima(const typename F::Score (&s)[64], const FusedJob& j,
 }
 
 /// The rows' maxima.
-template <class F, int D, bool general>
+template <class F, int D, Kind kind>
 __device__ void first_pass(const FusedJob& j, const Place& p, std::uint64_t query, Ring<D>& ring, Rows& rows, int column,
                            int all_visible) {
   float top[2] = {-INFINITY, -INFINITY};
-  const bool monotone = !general && rows.scores[0].uniform && j.in.c > 0.0F;
+  const bool monotone = kind != Kind::general && kind != Kind::keyed && rows.scores[0].uniform && j.in.c > 0.0F;
   for (int t = 0; t < p.tiles; ++t) {
     typename F::Score s[64];
-    start_products<F>(s, query, ring);
-    end_products<F, D, 0>(s, ring);
-    join_maxima<F, general>(s, j, rows, column + t * tile_keys, (t + 1) * tile_keys <= all_visible, monotone, top);
+    products<F>(s, query, ring);
+    join_maxima<F, kind>(s, j, rows, column + t * tile_keys, (t + 1) * tile_keys <= all_visible, monotone, top);
   }
 #pragma unroll
   for (int r = 0; r < 2; ++r) rows.m[r] = quad_max(top[r]);
 }
 
-/// Starts tile (+)= P.V of one tile.
+/// tile (+)= P.V of one tile.
 template <class F, int D>
-__device__ void start_values(typename F::Sum (&tile)[D / 2], const std::uint32_t (&a)[4][4], Ring<D>& ring, bool first) {
+__device__ void value_products(typename F::Sum (&tile)[D / 2], const std::uint32_t (&a)[4][4], Ring<D>& ring, bool first) {
   const std::uint64_t values = mma_descriptor<tile_keys>(ring.take());
   mma_hold(tile);
   mma_fence();
 #pragma unroll
   for (int k = 0; k < 4; ++k) mma_registers<F::pv, D>(tile, a[k], values + 2 * k, first && k == 0 ? 0 : 1);
   mma_commit();
+  mma_wait();
+  mma_hold(tile);
+  ring.give();
 }
 
-/// sum += P.V of one tile; unless it is the last, the next tile's scores are begun behind it. FP8 sums of a tile are added
-/// in f32 unless they may stay where they are (direct).
-template <class F, int D, bool direct, bool last>
-__device__ void add_values(typename F::Sum (&sum)[D / 2], typename F::Score (&s)[64], const std::uint32_t (&a)[4][4],
-                           std::uint64_t query, Ring<D>& ring, bool first) {
+/// sum += P.V of one tile. FP8 sums of a tile are added in f32 unless they may stay where they are (direct).
+template <class F, int D, bool direct>
+__device__ void add_values(typename F::Sum (&sum)[D / 2], const std::uint32_t (&a)[4][4], Ring<D>& ring, bool first) {
   if constexpr (direct) {
-    start_values<F, D>(sum, a, ring, first);
-    if constexpr (!last) start_products<F>(s, query, ring);
-    end_products<F, D, last ? 0 : 1>(sum, ring);
+    value_products<F, D>(sum, a, ring, first);
   } else {
     typename F::Sum tile[D / 2];
-    start_values<F, D>(tile, a, ring, true);
-    if constexpr (!last) start_products<F>(s, query, ring);
-    end_products<F, D, last ? 0 : 1>(tile, ring);
+    value_products<F, D>(tile, a, ring, true);
 #pragma unroll
     for (int i = 0; i < D / 2; ++i) sum[i] = first ? tile[i] : sum[i] + tile[i];
   }
 }
 
-template <class F, int D, bool general>
+template <class F, int D, Kind kind>
 __device__ void third_pass(const FusedJob& j, const Place& p, std::uint64_t query, Ring<D>& ring, const Rows& rows,
                            int column, const float (&l)[2]) {
   for (int t = 0; t < p.tiles; ++t) {
     typename F::Score s[64];
     float x[64];
-    start_products<F>(s, query, ring);
-    end_products<F, D, 0>(s, ring);
+    products<F>(s, query, ring);
     const int first = column + t * tile_keys;
-    to_scores<F, general>(s, x, j, rows, first, false);
+    to_scores<F, kind>(s, x, j, rows, first, false);
 #pragma unroll
     for (int i = 0; i < 64; ++i) {
       const int r = i / 2 % 2;
@@ -168,8 +158,9 @@ __device__ void third_pass(const FusedJob& j, const Place& p, std::uint64_t quer
   }
 }
 
-template <class F, int D, bool direct, bool general>
+template <class F, int D, bool direct, Kind kind>
 __device__ void consume(const FusedJob& j, const Place& p, const char* query_tile, Ring<D> ring) {
+  constexpr bool general = kind == Kind::general;
   const int warp = static_cast<int>(threadIdx.x >> 5U), lane = static_cast<int>(threadIdx.x & 31U);
   const int first_row = p.tile * static_cast<int>(fused_rows) + warp * 16, column = lane % 4 * 2;
   Rows rows(j, p, first_row + lane / 4);
@@ -178,7 +169,7 @@ __device__ void consume(const FusedJob& j, const Place& p, const char* query_til
   const int all_visible = j.causal ? min(first_seen, j.kv_len) : j.kv_len;
   barrier_wait(&ring.barriers->query, 0);
   const std::uint64_t query = mma_descriptor<D>(shared_address(query_tile + warp / 4 * 64 * D));
-  first_pass<F, D, general>(j, p, query, ring, rows, column, all_visible);
+  first_pass<F, D, kind>(j, p, query, ring, rows, column, all_visible);
   bool masked[2];
   float sink[2];
 #pragma unroll
@@ -190,22 +181,19 @@ __device__ void consume(const FusedJob& j, const Place& p, const char* query_til
   typename F::Sum sum[D / 2];
 #pragma unroll
   for (int i = 0; i < D / 2; ++i) sum[i] = 0;
-  typename F::Score s[64];
-  const auto tile = [&]<bool last>(int t) {
+  for (int t = 0; t < p.tiles; ++t) {
     std::uint32_t a[4][4];
-    end_products<F, D, 0>(s, ring);
-    const int first = column + t * tile_keys;
     {
+      const int first = column + t * tile_keys;
+      typename F::Score s[64];
       float x[64];
-      to_scores<F, general>(s, x, j, rows, first, (t + 1) * tile_keys <= all_visible);
+      products<F>(s, query, ring);
+      to_scores<F, kind>(s, x, j, rows, first, (t + 1) * tile_keys <= all_visible);
       if constexpr (general) tap_raw<F>(s, j, rows, first);
       code_tile<F, general>(x, j, rows, first, a);
     }
-    add_values<F, D, direct, last>(sum, s, a, query, ring, t == 0);
-  };
-  start_products<F>(s, query, ring);
-  for (int t = 0; t + 1 < p.tiles; ++t) tile.template operator()<false>(t);
-  tile.template operator()<true>(p.tiles - 1);
+    add_values<F, D, direct>(sum, a, ring, t == 0);
+  }
   float l[2];
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
@@ -222,14 +210,14 @@ __device__ void consume(const FusedJob& j, const Place& p, const char* query_til
   }
   add_row_counts(j, rows, masked);
   if constexpr (general)
-    if (j.taps.probs != nullptr) third_pass<F, D, general>(j, p, query, ring, rows, column, l);
+    if (j.taps.probs != nullptr) third_pass<F, D, kind>(j, p, query, ring, rows, column, l);
 }
 
 template <int D>
 constexpr int shared_bytes =
     (static_cast<int>(fused_rows) + stages * tile_keys) * D + 1024 + static_cast<int>(sizeof(Barriers));
 
-template <class F, int D, bool direct, bool general>
+template <class F, int D, bool direct, Kind kind>
 __global__ void __launch_bounds__(block_threads, 1) fused_kernel(const __grid_constant__ FusedJob j) {
   extern __shared__ char shared[];
   char* query = shared + (1024U - (shared_address(shared) & 1023U)) % 1024U;
@@ -250,23 +238,33 @@ __global__ void __launch_bounds__(block_threads, 1) fused_kernel(const __grid_co
     return;
   }
   registers_take<240>();
-  consume<F, D, direct, general>(j, p, query, ring);
+  consume<F, D, direct, kind>(j, p, query, ring);
 }
 
-template <class F, int D, bool direct, bool general>
+template <class F, int D, bool direct, Kind kind>
 void launch(const FusedJob& j, cudaStream_t stream) {
-  void (*const kernel)(FusedJob) = fused_kernel<F, D, direct, general>;
+  void (*const kernel)(FusedJob) = fused_kernel<F, D, direct, kind>;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes<D>), "cudaFuncSetAttribute");
   const auto blocks = static_cast<unsigned>(static_cast<std::int64_t>(j.windows) * j.q_heads * j.q_tiles);
   kernel<<<blocks, block_threads, shared_bytes<D>, stream>>>(j);
 }
 
-template <class F, bool direct>
-void by_width(const FusedJob& j, int D, bool general, cudaStream_t stream) {
-  if (D == 64 && general) return launch<F, 64, direct, true>(j, stream);
-  if (D == 64) return launch<F, 64, direct, false>(j, stream);
-  if (general) return launch<F, 128, direct, true>(j, stream);
-  launch<F, 128, direct, false>(j, stream);
+template <class F, bool direct, Kind kind>
+void by_width(const FusedJob& j, int D, cudaStream_t stream) {
+  if (D == 64) launch<F, 64, direct, kind>(j, stream);
+  if (D == 128) launch<F, 128, direct, kind>(j, stream);
+}
+
+/// The kernels for these formats: of their own for the commonest kinds of scores where `own`.
+template <class F, bool direct, bool own>
+void by_kind(const FusedJob& j, int D, bool general, cudaStream_t stream) {
+  if (general) return by_width<F, direct, Kind::general>(j, D, stream);
+  if constexpr (own) {
+    const bool rounded = j.round_products || j.in.round_bf16;
+    if (!rounded && j.in.key_scales == nullptr) return by_width<F, direct, Kind::uniform>(j, D, stream);
+    if (!rounded) return by_width<F, direct, Kind::keyed>(j, D, stream);
+  }
+  by_width<F, direct, Kind::any>(j, D, stream);
 }
 
 }  // namespace
@@ -283,10 +281,10 @@ FusedNames fused_names(Format q, Format k, Format p, Format v) {
 void fused_attention(const FusedJob& j, int D, cudaStream_t stream) {
   const bool heard = j.taps.scores != nullptr || j.taps.probs != nullptr || j.taps.p_codes != nullptr || j.raw != nullptr;
   const bool general = heard || j.in.key_mask != nullptr || j.in.bias != nullptr || j.prob.quantized_sum;
-  if (j.prob.format == Format::uint8) by_width<Int8Unsigned, true>(j, D, general, stream);
-  if (j.prob.format == Format::int8) by_width<Int8Signed, true>(j, D, general, stream);
-  if (j.prob.format == Format::e4m3 && j.fast_accum) by_width<E4m3, true>(j, D, general, stream);
-  if (j.prob.format == Format::e4m3 && !j.fast_accum) by_width<E4m3, false>(j, D, general, stream);
+  if (j.prob.format == Format::uint8) by_kind<Int8Unsigned, true, true>(j, D, general, stream);
+  if (j.prob.format == Format::int8) by_kind<Int8Signed, true, false>(j, D, general, stream);
+  if (j.prob.format == Format::e4m3 && j.fast_accum) by_kind<E4m3, true, false>(j, D, general, stream);
+  if (j.prob.format == Format::e4m3 && !j.fast_accum) by_kind<E4m3, false, true>(j, D, general, stream);
   launched("fused_attention");
 }
 

@@ -54,7 +54,7 @@ __global__ void rows_kernel(CastArguments a, T* dst) {
   add_tally(a.tally, tally);
 }
 
-/// A warp, or half of one, a row (b, t, h): range, scale, cast. Rows beyond T are zero.
+/// A warp, or a part of one, a row (b, t, h): range, scale, cast. Rows beyond T are zero.
 template <Format F, class T, int N, int Lanes>
 __global__ void token_rows_kernel(CastArguments a, float* scales, std::int32_t* zeros, T* dst) {
   const unsigned heads = static_cast<unsigned>(a.src.H), tokens = static_cast<unsigned>(a.layout.tokens);
@@ -176,7 +176,10 @@ void cast_token_rows(const CastJob& whole, void* dst, const CodeLayout& layout, 
     const std::int64_t rows = job.src.B * window;
     with_types(job.scheme.format, job.number, [&]<Format F, class T>() {
       T* out = static_cast<T*>(dst) + first * layout.b;
-      if (by_four(a) && layout.columns <= 64) {
+      // Few threads a row: what is done once a row (its place, scale, reciprocal) costs as much as twenty codes.
+      if (by_four(a) && layout.columns <= 128) {
+        token_rows_kernel<F, T, 4, 8><<<blocks_of_cast(rows * 8), threads, 0, stream>>>(a, scales, zeros, out);
+      } else if (by_four(a) && layout.columns <= 512) {
         token_rows_kernel<F, T, 4, 16><<<blocks_of_cast(rows * 16), threads, 0, stream>>>(a, scales, zeros, out);
       } else if (by_four(a)) {
         token_rows_kernel<F, T, 4, 32><<<blocks_of_cast(rows * 32), threads, 0, stream>>>(a, scales, zeros, out);

@@ -20,13 +20,17 @@ __global__ void __launch_bounds__(threads) tile_kernel(CastArguments a, unsigned
   const Divisor by(a.scales.scale == nullptr ? 1.0F : a.scales.scale[g]);
   const int zero = a.scales.zero == nullptr ? 0 : a.scales.zero[g];
   const float* x = a.src.x + ((b * a.src.T + t0) * a.src.H + h) * a.src.D + d;
-  const std::int64_t step = a.src.H * a.src.D;
+  const int step = static_cast<int>(a.src.H * a.src.D);
   Tally tally;
-#pragma unroll 4
-  for (int t = static_cast<int>(threadIdx.x) / D; t < keys; t += threads / D) {
-    unsigned code = 0;
-    if (inside && t0 + t < a.src.T) code = stored<F, std::uint8_t>(x[t * step], by, zero, a.rule, a.shifted, tally);
-    codes[d * pitch + t / 32 * 32 + fused_position(t % 32)] = static_cast<std::uint8_t>(code);
+  for (int word = static_cast<int>(threadIdx.x) / D; word < keys / 4; word += threads / D) {
+    unsigned four = 0;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {  // fused_position(key) is word * 4 + i
+      const int key = word / 4 * 16 + i / 2 * 8 + word % 4 * 2 + i % 2;
+      if (inside && t0 + key < a.src.T)
+        four |= static_cast<unsigned>(stored<F, std::uint8_t>(x[key * step], by, zero, a.rule, a.shifted, tally)) << (8 * i);
+    }
+    *reinterpret_cast<unsigned*>(codes + d * pitch + word * 4) = four;
   }
   __syncthreads();
   uint4* out = dst + static_cast<std::int64_t>(blockIdx.x) * (D * keys / 16);

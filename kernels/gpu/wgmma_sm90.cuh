@@ -36,11 +36,8 @@ __device__ inline std::uint64_t mma_descriptor(std::uint32_t address) {
 
 __device__ inline void mma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 __device__ inline void mma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-/// Waits until at most `pending` committed groups of products are unfinished.
-template <int pending>
-__device__ inline void mma_wait() {
-  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(pending) : "memory");
-}
+/// Waits for all committed products.
+__device__ inline void mma_wait() { asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory"); }
 
 /// Keeps the compiler from moving uses of accumulators across a fence or a wait.
 template <int n>
