@@ -21,8 +21,9 @@ GpuAttention::GpuAttention(const AttentionProblem& p, const AttentionRanges& r, 
       pv(product_types(p.schemes.p.format, p.schemes.v.format, capability)),
       fused_width(width_if_fused(p, capability)),
       problem_(p) {
-  // Products of floating codes may leave S in bf16 at once; integers are scaled first and rounded in the row pass.
-  if (p.schemes.scores_storage == DType::bf16 && qk.acc == Number::f32 && qk.a != Number::f32) scores = Number::bf16;
+  // cuBLASLt's products of floating codes may leave S in bf16 at once; otherwise it is scaled first and rounded then.
+  const bool halved = p.schemes.scores_storage == DType::bf16 && qk.acc == Number::f32 && qk.a != Number::f32;
+  if (halved && fused_width == 0) scores = Number::bf16;
   if (qk.acc == Number::s32) scores = Number::s32;
 }
 

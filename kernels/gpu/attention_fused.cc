@@ -38,7 +38,6 @@ class FusedCall : public AttentionCall {
     job.k_tiles = static_cast<int>(k_tiles());
     job.causal = p_.causal;
     job.fast_accum = p_.fast_accum;
-    job.round_products = a_.scores == Number::bf16;
     job.in = score_inputs();
     job.prob.format = scheme.format;
     job.prob.scale = scheme.effective_scale();

@@ -17,10 +17,9 @@ struct FusedJob {
   int windows, q_heads, kv_heads, q_len, kv_len;
   int q_tiles, k_tiles;
   bool causal;
-  bool fast_accum;      ///< FP8: sums of P.V stay in the tensor cores' accumulator
-  bool round_products;  ///< FP8 under scores_storage bf16: the products are rounded, then scaled
-  ScoreInputs in;       ///< acc, acc_number are not read
-  ProbJob prob;         ///< p, l, number are not read
+  bool fast_accum;  ///< FP8: sums of P.V stay in the tensor cores' accumulator
+  ScoreInputs in;   ///< acc, acc_number are not read
+  ProbJob prob;     ///< p, l, number are not read
   ScoreTaps taps;
   std::int32_t* raw = nullptr;  ///< tap scores_i32
   ScaleView v_scales;

@@ -116,8 +116,6 @@ __device__ void to_scores(const typename F::Score (&s)[64], float (&x)[64], cons
                           bool inside) {
 #pragma unroll
   for (int i = 0; i < 64; ++i) x[i] = static_cast<float>(s[i]);
-  if constexpr (kind == Kind::any || kind == Kind::general)
-    if (j.round_products) round_to_bf16(x);
   if constexpr (kind == Kind::general) {
 #pragma unroll
     for (int i = 0; i < 64; ++i) {

@@ -91,7 +91,6 @@ __device__ void join_maxima(const typename F::Score (&s)[64], const FusedJob& j,
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     float x = static_cast<float>(most[r]);
-    if (j.round_products) x = bf16_number(encode_bf16(x));
     x *= rows.scores[r].factor;
     if (j.in.round_bf16) x = bf16_number(encode_bf16(x));
     top[r] = fmaxf(top[r], x);
@@ -260,9 +259,8 @@ template <class F, bool direct, bool own>
 void by_kind(const FusedJob& j, int D, bool general, cudaStream_t stream) {
   if (general) return by_width<F, direct, Kind::general>(j, D, stream);
   if constexpr (own) {
-    const bool rounded = j.round_products || j.in.round_bf16;
-    if (!rounded && j.in.key_scales == nullptr) return by_width<F, direct, Kind::uniform>(j, D, stream);
-    if (!rounded) return by_width<F, direct, Kind::keyed>(j, D, stream);
+    if (!j.in.round_bf16 && j.in.key_scales == nullptr) return by_width<F, direct, Kind::uniform>(j, D, stream);
+    if (!j.in.round_bf16) return by_width<F, direct, Kind::keyed>(j, D, stream);
   }
   by_width<F, direct, Kind::any>(j, D, stream);
 }

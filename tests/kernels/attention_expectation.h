@@ -81,6 +81,8 @@ class HeadExpectation {
   std::vector<double> output_error(const oracle::CodedRow& row, const Errors& error) const;
   double score_codes(std::int64_t i, const oracle::CodedRow& row, const Errors& error) const;
   double context_at(std::int64_t i, std::int64_t c) const;
+  /// What a score stored in bf16 is a multiple of: 1, or its scale where the product itself was rounded.
+  double unit(std::int64_t i, std::size_t j) const;
   /// given: of what follows from the scores that the run itself says it had.
   Errors errors(std::int64_t i, const oracle::CodedRow& row, bool given) const;
   void judge_keys(std::int64_t i, const oracle::CodedRow& row, const Errors& error, Excess& excess) const;

@@ -13,15 +13,17 @@ using quant::Format;
 
 namespace {
 
-/// A score stored in bf16, then masked additively in f32. Both steps keep order, so the one found must lie between what the
-/// ends of the exact score's error make: 0, else infinite.
-double stored_excess(double found, double exact, double error, double bias) {
-  const auto made_of = [&](double before) {
+/// A score stored in bf16 in units of `unit` (its scale, where that is multiplied afterwards: three roundings of f32), then
+/// masked additively in f32. All steps keep order, so the one found must lie between what the ends of the exact score's
+/// error make: 0, else infinite.
+double stored_excess(double found, double exact, double error, double bias, double unit) {
+  const auto made_of = [&](double before, double direction) {
     const Grid& grid = Grid::of(Format::bf16);
-    const double rounded = std::copysign(grid.value(grid.nearest(std::fabs(before))), before);
-    return static_cast<double>(static_cast<float>(rounded) + static_cast<float>(bias));
+    const double rounded = std::copysign(grid.value(grid.nearest(std::fabs(before) / unit)) * unit, before);
+    const double scaled = rounded + (unit == 1 ? 0 : direction * 3 * f32_epsilon * std::fabs(rounded));
+    return static_cast<double>(static_cast<float>(scaled) + static_cast<float>(bias));
   };
-  const bool between = found >= made_of(exact - bias - error) && found <= made_of(exact - bias + error);
+  const bool between = found >= made_of(exact - bias - error, -1) && found <= made_of(exact - bias + error, 1);
   return between ? 0.0 : std::numeric_limits<double>::infinity();
 }
 
@@ -95,7 +97,7 @@ void HeadExpectation::judge_keys(std::int64_t i, const oracle::CodedRow& row, co
       continue;
     }
     const double bias = coded.bias.empty() ? 0.0 : coded.bias[static_cast<std::size_t>(i * coded.kv_len) + j];
-    raise(excess.scores, stored ? stored_excess(scores[j], row.score[j], error.accumulated[j], bias)
+    raise(excess.scores, stored ? stored_excess(scores[j], row.score[j], error.accumulated[j], bias, unit(i, j))
                                 : std::fabs(scores[j] - row.score[j]) / error.accumulated[j]);
     const double relative = error.e(error.score[j], std::log(std::max(row.e[j], f32_smallest)) * -1);
     const double exact = row.e[j] * coded.p_scale, reach = exact * relative + f32_smallest * coded.p_scale;
@@ -113,6 +115,12 @@ void HeadExpectation::judge_keys(std::int64_t i, const oracle::CodedRow& row, co
           std::fabs(probs[j] - row.prob[j]) /
               (row.prob[j] * (error.e(error.score[j], row.maximum - row.score[j]) + error.l + f32_epsilon) + f32_smallest));
   }
+}
+
+double HeadExpectation::unit(std::int64_t i, std::size_t j) const {
+  const std::string& made = run_->implementation;
+  const bool product = made.substr(0, made.find(";pv=")).find("->bf16") != std::string::npos;
+  return product ? coded.q_scale[static_cast<std::size_t>(i)] * coded.k_scale[j] * coded.scale : 1;
 }
 
 double HeadExpectation::context_at(std::int64_t i, std::int64_t c) const {
