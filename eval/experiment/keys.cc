@@ -145,7 +145,7 @@ std::vector<KeyRow> build() {
     rows.push_back({weights, scheme, false, "", "f32",
                     "Weights: int8|e4m3|e5m2 with tensor, channel, group(n) or block(mxn); bf16; f32."});
     rows.push_back(
-        {activations, scheme, false, "", "f32", "Activations: int8|uint8|e4m3|e5m2 with tensor or token; bf16; f32."});
+        {activations, scheme, false, "", "f32", "Activations: int8|uint8|e4m3|e5m2 with tensor, token or group(n); bf16; f32."});
     rows.push_back({attention, map, false, "", "f32", "Formats inside attention."});
     for (const auto& [path, kind] : fields) {
       switch (kind) {

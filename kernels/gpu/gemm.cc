@@ -75,7 +75,8 @@ const char* name_of(Number number) {
 
 std::string GemmShape::to_string() const {
   return std::string(gpu::name_of(a)) + "*" + gpu::name_of(b) + "->" + gpu::name_of(dst) + " m=" + std::to_string(m) +
-         " n=" + std::to_string(n) + " k=" + std::to_string(k) + " batch=" + std::to_string(batch);
+         " n=" + std::to_string(n) + " k=" + std::to_string(k) + " batch=" + std::to_string(batch) +
+         (block_scales ? " scales 1x128, 128x128" : "");
 }
 
 GemmPlan::GemmPlan(Context& context, const GemmShape& shape, int alignment) : context_(context), shape_(shape) {
@@ -105,6 +106,14 @@ void GemmPlan::describe() {
   if (shape_.bias) set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
   if (shape_.bias) set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, CUDA_R_32F);
   if (shape_.fast_accum) set(CUBLASLT_MATMUL_DESC_FAST_ACCUM, std::int8_t{1});
+  if (shape_.block_scales) {
+    set(CUBLASLT_MATMUL_DESC_A_SCALE_MODE, std::int32_t{CUBLASLT_MATMUL_MATRIX_SCALE_BLK128x128_32F});
+    set(CUBLASLT_MATMUL_DESC_B_SCALE_MODE, std::int32_t{CUBLASLT_MATMUL_MATRIX_SCALE_VEC128_32F});
+    const std::int64_t most =
+        std::max(shape_.m * scale_blocks(shape_.k), scale_blocks(shape_.n) * padded_scale_blocks(shape_.k));
+    ones_ = context_.uploaded(std::vector<float>(static_cast<std::size_t>(most), 1.0F));
+    point_at_scales(ones_.get(), ones_.get());
+  }
   const auto layout = [&](cublasLtMatrixLayout_t& out, Number type, std::int64_t rows, std::int64_t columns, std::int64_t ld,
                           std::int64_t stride) {
     check(lt.layout_create(&out, cuda_type(type), static_cast<std::uint64_t>(rows), static_cast<std::uint64_t>(columns), ld),
@@ -119,6 +128,13 @@ void GemmPlan::describe() {
   layout(a_, shape_.b, shape_.k, shape_.n, shape_.ldb, shape_.stride_b);
   layout(b_, shape_.a, shape_.k, shape_.m, shape_.lda, shape_.stride_a);
   layout(d_, shape_.dst, shape_.n, shape_.m, shape_.ldd, shape_.stride_d);
+}
+
+void GemmPlan::point_at_scales(const float* of_a, const float* of_b) const {
+  const CublasLt& lt = context_.lt();
+  for (const auto& [attribute, pointer] :
+       {std::pair{CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, of_b}, std::pair{CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, of_a}})
+    check(lt.desc_set(desc_, attribute, &pointer, sizeof pointer), "cublasLtMatmulDescSetAttribute", shape_.to_string());
 }
 
 void GemmPlan::ask(int alignment) {
@@ -160,6 +176,8 @@ void GemmPlan::run(const GemmPointers& p, std::size_t candidate) const {
   if (shape_.bias)
     check(lt.desc_set(desc_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &p.bias, sizeof p.bias), "cublasLtMatmulDescSetAttribute",
           shape_.to_string());
+  if (shape_.block_scales)
+    point_at_scales(p.a_scales != nullptr ? p.a_scales : ones_.get(), p.b_scales != nullptr ? p.b_scales : ones_.get());
   const auto* alpha = integer ? static_cast<const void*>(&one_i) : &one;
   const auto* beta = integer ? static_cast<const void*>(&zero_i) : &zero;
   if (const cublasStatus_t status =
@@ -245,8 +263,8 @@ bool GemmPlan::passes(const Buffers& buffers, std::size_t candidate) const {
   fill_ones(buffers.b.get(), s.b, buffers.n_b, context_.stream());
   context_.clear(buffers.other.get(), buffers.result_bytes);
   run(buffers.into(buffers.other), candidate);
-  count_unlike(buffers.other.get(), s.dst, static_cast<double>(s.k), probe_tolerance(s), s.batch, s.stride_d, s.m, s.n, s.ldd,
-               wrong.get(), context_.stream());
+  count_unlike(buffers.other.get(), s.dst, static_cast<double>(s.k), probe_tolerance(s), s.batch, s.stride_d, s.m, s.n,
+               s.ldd, wrong.get(), context_.stream());
   return context_.fetched(wrong.get(), 1)[0] == 0;
 }
 
@@ -260,8 +278,9 @@ std::string GemmPlan::name_of(std::size_t candidate) const {
     return std::to_string(written == 2 ? value & 0xFFFFU : value);
   };
   return std::string("cublasLt ") + gpu::name_of(shape_.a) + "*" + gpu::name_of(shape_.b) + "->" + gpu::name_of(shape_.dst) +
-         (shape_.fast_accum ? " fast_accum" : "") + " algo " + get(CUBLASLT_ALGO_CONFIG_ID) + " tile " +
-         get(CUBLASLT_ALGO_CONFIG_TILE_ID) + " stages " + get(CUBLASLT_ALGO_CONFIG_STAGES_ID) +
+         (shape_.fast_accum ? " fast_accum" : "") + (shape_.block_scales ? " scales 1x128, 128x128" : "") + " algo " +
+         get(CUBLASLT_ALGO_CONFIG_ID) + " tile " + get(CUBLASLT_ALGO_CONFIG_TILE_ID) + " stages " +
+         get(CUBLASLT_ALGO_CONFIG_STAGES_ID) +
          (get(CUBLASLT_ALGO_CONFIG_SPLITK_NUM) == "1" || get(CUBLASLT_ALGO_CONFIG_SPLITK_NUM) == "0"
               ? ""
               : " split k " + get(CUBLASLT_ALGO_CONFIG_SPLITK_NUM));
@@ -270,11 +289,11 @@ std::string GemmPlan::name_of(std::size_t candidate) const {
 const GemmPlan& GemmCache::run(const GemmShape& shape, const GemmPointers& p) {
   int alignment = std::min({alignment_of(p.a), alignment_of(p.b), alignment_of(p.dst), alignment_of(p.bias)});
   // Batches step by their stride: the alignment of the second is the stride's.
-  for (auto [stride, number] : {std::pair{shape.stride_a, shape.a}, std::pair{shape.stride_b, shape.b},
-                                std::pair{shape.stride_d, shape.dst}})
+  for (auto [stride, number] :
+       {std::pair{shape.stride_a, shape.a}, std::pair{shape.stride_b, shape.b}, std::pair{shape.stride_d, shape.dst}})
     if (shape.batch > 1 && stride > 0)
-      alignment = std::min(alignment, alignment_of(reinterpret_cast<const void*>(static_cast<std::uintptr_t>(stride) *
-                                                                                 size_of(number))));
+      alignment = std::min(
+          alignment, alignment_of(reinterpret_cast<const void*>(static_cast<std::uintptr_t>(stride) * size_of(number))));
   std::unique_ptr<GemmPlan>& plan = plans_[{shape.key(), alignment}];
   if (!plan) plan = std::make_unique<GemmPlan>(context_, shape, alignment);
   plan->run(p);

@@ -21,23 +21,34 @@ std::size_t size_of(Number number);
 const char* name_of(Number number);
 
 /// Row-major dst[m, n] = a[m, k] * b[n, k]^T (+ bias[n], f32, when a, b, dst are f32 or a, b bf16 and dst f32), `batch`
-/// times, strides in elements. Both operands lie along K: the one layout (TN) that INT8 and FP8 have.
+/// times, strides in elements. Both operands lie along K: the one layout (TN) that INT8 and FP8 have. block_scales: E4M3
+/// with a scale for each 1 x 128 numbers of a and each 128 x 128 of b, multiplied in between; m and k are multiples of 4 and
+/// 128.
 struct GemmShape {
   Number a, b, dst;
   std::int64_t m, n, k, lda, ldb, ldd;
   std::int64_t batch = 1, stride_a = 0, stride_b = 0, stride_d = 0;
-  bool bias = false, fast_accum = false;
+  bool bias = false, fast_accum = false, block_scales = false;
   auto key() const {
-    return std::tuple(a, b, dst, m, n, k, lda, ldb, ldd, batch, stride_a, stride_b, stride_d, bias, fast_accum);
+    return std::tuple(a, b, dst, m, n, k, lda, ldb, ldd, batch, stride_a, stride_b, stride_d, bias, fast_accum,
+                      block_scales);
   }
   std::string to_string() const;
 };
+
+/// Numbers along K that share a scale, and rows of weights that do (block_scales).
+inline constexpr std::int64_t scale_block = 128;
+/// Granules of k numbers, and those rounded to the four that cuBLASLt pads a row of weights' scales to.
+constexpr std::int64_t scale_blocks(std::int64_t k) { return (k + scale_block - 1) / scale_block; }
+constexpr std::int64_t padded_scale_blocks(std::int64_t k) { return (scale_blocks(k) + 3) / 4 * 4; }
 
 struct GemmPointers {
   const void* a;
   const void* b;
   const void* bias;
   void* dst;
+  const float* a_scales = nullptr;  ///< [k / 128, m] (block_scales)
+  const float* b_scales = nullptr;  ///< [ceil(n / 128), padded_scale_blocks(k)] (block_scales)
 };
 
 class GemmPlan {
@@ -61,6 +72,7 @@ class GemmPlan {
 
  private:
   void describe();
+  void point_at_scales(const float* of_a, const float* of_b) const;
   void ask(int alignment);
   void choose();
   void ask_for(int alignment, std::uint32_t reductions);
@@ -72,6 +84,7 @@ class GemmPlan {
   GemmShape shape_;
   cublasLtMatmulDesc_t desc_ = nullptr;
   cublasLtMatrixLayout_t a_ = nullptr, b_ = nullptr, d_ = nullptr;
+  std::shared_ptr<float> ones_;  ///< scales to probe with
   std::vector<cublasLtMatmulHeuristicResult_t> offers_;
   std::size_t chosen_ = 0;
   std::string name_;

@@ -19,6 +19,9 @@ namespace {
 
 constexpr std::int64_t chunk_bytes = std::int64_t{24} << 20;  // of accumulators
 
+/// Rows that products with block scales are made of.
+constexpr std::int64_t in_fours(std::int64_t rows) { return (rows + 3) / 4 * 4; }
+
 /// Bytes of [out, in] codes as numbers of `number`, rows padded to k, `n` rows.
 std::vector<std::byte> packed(const Tensor& codes, Number number, std::int64_t out, std::int64_t in, std::int64_t n,
                               std::int64_t k) {
@@ -50,6 +53,15 @@ std::vector<std::byte> packed(const Tensor& codes, Number number, std::int64_t o
   return bytes;
 }
 
+/// Scales of weights in blocks of 128 x 128 as cuBLASLt reads them: rows of blocks, each padded to four.
+std::vector<float> packed_scales(const Tensor& scales, std::int64_t out, std::int64_t in) {
+  const std::int64_t groups = scale_blocks(in), ld = padded_scale_blocks(in);
+  std::vector<float> all(static_cast<std::size_t>(scale_blocks(out) * ld), 1.0F);
+  for (std::int64_t i = 0; i < scale_blocks(out) * groups; ++i)
+    all[static_cast<std::size_t>(i / groups * ld + i % groups)] = scales.view<float>()[i];
+  return all;
+}
+
 }  // namespace
 
 class GpuLinear : public PreparedLinear {
@@ -68,7 +80,9 @@ class GpuLinear : public PreparedLinear {
     weights = context.uploaded(packed(q.codes, types.b, p.out, p.in, n, k));
     std::vector<float> b(static_cast<std::size_t>(p.out)), s(static_cast<std::size_t>(p.out), 1.0F);
     if (w.bias.size() > 0) std::copy_n(w.bias.data(), p.out, b.begin());
-    if (!q.scales.empty())
+    blocks = block_scaled(p);
+    if (blocks) block_scales = context.uploaded(packed_scales(q.scales, p.out, p.in));
+    if (!q.scales.empty() && !blocks)
       for (std::int64_t o = 0; o < p.out; ++o)
         s[static_cast<std::size_t>(o)] = q.scales.view<float>()[q.scales.shape().elements() == 1 ? 0 : o];
     bias = context.uploaded(b);
@@ -90,11 +104,11 @@ class GpuLinear : public PreparedLinear {
 
   std::vector<quant::Range> ranges;
   ProductTypes types;
-  bool scaled = false, fused_bias = false;
+  bool scaled = false, fused_bias = false, blocks = false;
   std::int64_t k = 0, n = 0;  ///< padded
   std::int32_t shift = 0;
   std::shared_ptr<std::byte> weights;
-  std::shared_ptr<float> bias, scale;
+  std::shared_ptr<float> bias, scale, block_scales;
   std::shared_ptr<std::int32_t> colsum;
   std::string name;
 
@@ -113,15 +127,24 @@ const GpuBackend::LastCodes& GpuBackend::quantized(const DeviceTensor& src, cons
                     last_.scheme == scheme && last_.ranges == ranges && last_.number == number;
   if (same) return last_;
   const Shape& s = src.shape;
-  const Source source{data<const float>(src), s[0], s[1], 1, s[2]};
+  // A group of channels is what a head is in attention: one token's range of one of them.
+  const bool groups = scheme.granularity.kind == quant::GranularityKind::group;
+  const std::int64_t group = groups ? scheme.granularity.m : s[2];
+  quant::QuantScheme by_group = scheme;
+  if (groups) by_group.granularity = {quant::GranularityKind::token};
+  const Source source{data<const float>(src), s[0], s[1], s[2] / group, group};
   if (!tallies_) tallies_ = std::make_unique<Tallies>(context());
   const TallySlot tally = quant::is_scaled(scheme.format) ? tallies_->take() : TallySlot();
   auto operand = std::make_shared<Operand>(
-      scaled_operand(context(), source, scheme, ranges, quant::is_scaled(scheme.format) ? tally.counters() : nullptr));
-  const std::int64_t columns = padded(s[2]);
-  operand->codes = context().allocate(static_cast<std::size_t>(s[0] * s[1] * columns) * size_of(number));
-  cast(*operand, job_of(*operand, source, number, true), operand->codes.get(), {s[1] * columns, columns, 0, s[1], columns},
-       context());
+      scaled_operand(context(), source, by_group, ranges, quant::is_scaled(scheme.format) ? tally.counters() : nullptr));
+  const std::int64_t columns = padded(s[2]), head = groups ? group : 0, rows = s[0] * s[1],
+                     bytes = columns * size_of(number);
+  operand->codes = context().allocate(static_cast<std::size_t>(in_fours(rows) * bytes));
+  if (groups)
+    context().clear(static_cast<std::byte*>(operand->codes.get()) + rows * bytes,
+                    static_cast<std::size_t>((in_fours(rows) - rows) * bytes));
+  cast(*operand, job_of(*operand, source, number, true), operand->codes.get(),
+       {s[1] * columns, columns, head, s[1], groups ? group : columns}, context());
   const PendingCounts counts =
       operand->tally ? tally.pending(operand->elements) : PendingCounts(quant::CodeCounts{.elements = operand->elements});
   return last_ = {src, scheme, ranges, number, operand, counts};
@@ -171,9 +194,11 @@ void GpuBackend::scaled_product(GpuLinear& w, const std::byte* a, const ScaleVie
                                 std::int64_t tokens, const LinearTail& tail, LinearResult& result) {
   const LinearProblem& p = w.problem();
   GemmShape shape{w.types.a, w.types.b, w.types.acc, rows, w.n, w.k, w.k, w.k, w.n};
+  shape.block_scales = w.blocks;
   shape.fast_accum = p.fast_accum && quant::is_fp8(p.weights.format) && size_of(w.types.a) == 1;
   const std::int64_t step = std::min(rows, std::max<std::int64_t>(128, chunk_bytes / (4 * w.n) / 128 * 128));
-  const auto acc = context().allocate(static_cast<std::size_t>(step * w.n) * 4);
+  const auto acc = context().allocate(static_cast<std::size_t>(in_fours(step) * w.n) * 4);
+  const auto turned = context().array<float>(w.blocks ? in_fours(step) * scale_blocks(w.k) : 0);
   const bool added = tail.residual.defined();
   EpilogueJob job{acc.get(),
                   w.types.acc,
@@ -182,7 +207,7 @@ void GpuBackend::scaled_product(GpuLinear& w, const std::byte* a, const ScaleVie
                   0,
                   tokens,
                   p.out,
-                  scales,
+                  w.blocks ? ScaleView{} : scales,
                   w.scale.get(),
                   w.bias.get(),
                   w.colsum.get(),
@@ -195,7 +220,13 @@ void GpuBackend::scaled_product(GpuLinear& w, const std::byte* a, const ScaleVie
     job.first_row = first;
     job.rows = shape.m = std::min(step, rows - first);
     const std::byte* part = a + static_cast<std::size_t>(first * shape.lda) * size_of(shape.a);
-    w.name = gemms().run(shape, {part, w.weights.get(), nullptr, acc.get()}).implementation();
+    if (w.blocks) {
+      const std::int64_t groups = scale_blocks(w.k);
+      shape.m = in_fours(job.rows);
+      turn_scales(scales.scale + first * groups, job.rows, groups, shape.m, turned.get(), context().stream());
+    }
+    w.name =
+        gemms().run(shape, {part, w.weights.get(), nullptr, acc.get(), turned.get(), w.block_scales.get()}).implementation();
     scale_and_bias(job, context().stream());
   }
 }

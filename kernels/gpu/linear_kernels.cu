@@ -54,6 +54,13 @@ __global__ void epilogue_kernel(EpilogueJob j, Activation kind) {
   }
 }
 
+__global__ void turn_kernel(const float* scales, unsigned rows, unsigned groups, unsigned ld, float* dst) {
+  for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < groups * ld; i += gridDim.x * blockDim.x) {
+    const unsigned g = i / ld, r = i % ld;
+    dst[i] = r < rows ? scales[r * groups + g] : 1.0F;
+  }
+}
+
 template <class Acc, int N>
 void run(const EpilogueJob& j, cudaStream_t stream) {
   const unsigned blocks = blocks_for(j.rows * j.out / N, threads);
@@ -77,6 +84,13 @@ void scale_and_bias(const EpilogueJob& j, cudaStream_t stream) {
   if (!integer && four) run<float, 4>(j, stream);
   if (!integer && !four) run<float, 1>(j, stream);
   launched("scale_and_bias");
+}
+
+void turn_scales(const float* scales, std::int64_t rows, std::int64_t groups, std::int64_t ld, float* dst,
+                 cudaStream_t stream) {
+  turn_kernel<<<blocks_for(groups * ld, threads), threads, 0, stream>>>(
+      scales, static_cast<unsigned>(rows), static_cast<unsigned>(groups), static_cast<unsigned>(ld), dst);
+  launched("turn_scales");
 }
 
 }  // namespace qfid::kernels::gpu

@@ -30,4 +30,8 @@ struct EpilogueJob {
 };
 void scale_and_bias(const EpilogueJob& job, cudaStream_t stream);
 
+/// Scales of activations by group as cuBLASLt reads them: dst[g, r] = scales[r, g] for r < rows, 1 up to row ld.
+void turn_scales(const float* scales, std::int64_t rows, std::int64_t groups, std::int64_t ld, float* dst,
+                 cudaStream_t stream);
+
 }  // namespace qfid::kernels::gpu
