@@ -244,7 +244,7 @@ int command_plan(const RunOptions& options, const PlanOptions& more) {
     std::cout << console_pilot(effects_of_pilot(spec, plan, read_results(results_path(more.pilot)), more.pilot));
   for (const PlannedRun& run : plan.runs)
     if (!run.runs && !run.skipped) return 4;
-  return 0;
+  return plan.device_shortage.empty() ? 0 : 4;
 }
 
 int command_validate(const RunOptions& options) {

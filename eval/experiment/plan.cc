@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "eval/experiment/budget_arms.h"
+#include "eval/experiment/device_memory.h"
 #include "eval/experiment/runner.h"
 #include "eval/experiment/scored_passes.h"
 #include "eval/experiment/session.h"
@@ -94,13 +95,15 @@ double change_seconds(const Spec& spec, const TargetSpec& target, const ModelCon
 
 }  // namespace
 
-Plan make_plan(const Spec& spec) {
+Plan make_plan(const Spec& spec) { return make_plan(spec, Backends()); }
+
+Plan make_plan(const Spec& spec, Backends backends) {
   Plan plan;
-  Backends backends;
   std::map<std::string, double> speeds;
   const Corpus corpus = load_corpus(spec.data);
   for (const ModelSpec& model : spec.models) {
-    const auto [config, size] = check_model(spec, model, corpus);
+    const CheckedModel checked = check_model(spec, model, corpus);
+    const auto& [config, size] = checked;
     const Work work = work_of(config, size.context, size.windows, spec.run.chunk_windows);
     std::vector<const TargetSpec*> targets{&spec.baseline};
     for (const TargetSpec& target : spec.targets) targets.push_back(&target);
@@ -136,6 +139,7 @@ Plan make_plan(const Spec& spec) {
     if (spec.metrics.noise_windows > 0 && noise_twin(backends, spec.baseline) != nullptr) memory += work.weights;
     if (spec.metrics.budget_windows > 0) memory += budget_bytes(config, size.context, work.weights);
     plan.memory_bytes = std::max(plan.memory_bytes, memory);
+    if (plan.device_shortage.empty()) plan.device_shortage = memory_reason(spec, model, checked, backends);
   }
   plan.assumed_gflops = speeds.contains(spec.baseline.backend) ? speeds[spec.baseline.backend] : 0;
   return plan;

@@ -32,9 +32,12 @@ struct Plan {
   std::int64_t memory_bytes = 0;  ///< peak estimate of the process
   double seconds = 0;
   double assumed_gflops = 0;
+  std::string device_shortage;  ///< why a device's free memory can't hold the run; empty if nothing speaks against it
 };
 /// Reads configurations, headers of checkpoints and tokens, no weights. Errors as run_experiment.
 Plan make_plan(const Spec& spec);
+/// The same on backends of the caller's making.
+Plan make_plan(const Spec& spec, Backends backends);
 
 struct Progress {
   std::string model;

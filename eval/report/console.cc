@@ -105,6 +105,7 @@ std::string console_plan(const Plan& plan) {
                      : std::format("{}: {}\n", run.skipped ? "skipped" : "can't run", run.reason);
     text += "  " + run.description + "\n  " + run.repro + "\n";
   }
+  if (!plan.device_shortage.empty()) text += "\ncan't run: " + plan.device_shortage + "\n";
   return text;
 }
 

@@ -33,18 +33,27 @@ DecoderPrecision of(const std::string& format) {
   return precision_of(target, small());
 }
 
-/// A run of one window; its one device says that so many bytes are free.
-ExperimentRecord run_with(std::int64_t free) {
+/// A run of one window.
+Spec one_window() {
   Spec spec = checkpoint_spec("tiny-softmax");
   spec.data.windows = 1;
   spec.data.context = 16;
   spec.metrics.local_windows = spec.metrics.sink_windows = spec.metrics.kernel_windows = 0;
   spec.baseline.backend = "reference";
-  return run_experiment(spec, {}, std::atomic<bool>(false), [&](const std::string& name, int device) {
+  return spec;
+}
+
+/// Backends that say that so many bytes are free.
+BackendMaker with_free(std::int64_t free) {
+  return [free](const std::string& name, int device) {
     auto backend = std::make_unique<FaultyBackend>(kernels::make_backend(name, device), Fault::none, FaultPlace{});
     backend->set_free_memory(free);
     return std::unique_ptr<kernels::Backend>(std::move(backend));
-  });
+  };
+}
+
+ExperimentRecord run_with(std::int64_t free) {
+  return run_experiment(one_window(), {}, std::atomic<bool>(false), with_free(free));
 }
 
 }  // namespace
@@ -80,4 +89,10 @@ TEST_CASE("a run that a device can't hold is refused before it runs, as unavaila
     CHECK(what.starts_with("model tiny-softmax: at least "));
     CHECK(what.find("1.0 MiB are free") != std::string::npos);
   }
+}
+
+TEST_CASE("a plan says that a device can't hold the run") {
+  CHECK(make_plan(one_window(), Backends(with_free(std::int64_t{1} << 40))).device_shortage.empty());
+  const Plan plan = make_plan(one_window(), Backends(with_free(1 << 20)));
+  CHECK(plan.device_shortage.starts_with("model tiny-softmax: at least "));
 }

@@ -120,6 +120,13 @@ TEST_CASE("report.md: free text is no markup, tables keep their columns") {
   CHECK(rows >= 10);
 }
 
+TEST_CASE("a plan's text says that a device can't hold the run") {
+  Plan plan;
+  CHECK(console_plan(plan).find("can't run") == std::string::npos);
+  plan.device_shortage = "model m: at least 2.0 MiB";
+  CHECK(console_plan(plan).ends_with("\ncan't run: model m: at least 2.0 MiB\n"));
+}
+
 TEST_CASE("the console table: known lines, at most 80 columns, no value without a number") {
   const std::string text = console_report(record());
   CHECK(text.find("  target               perplexity    ratio  KL (nats)   top-1   worst local, dB\n") != std::string::npos);
