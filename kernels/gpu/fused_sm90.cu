@@ -157,6 +157,26 @@ __device__ void third_pass(const FusedJob& j, const Place& p, std::uint64_t quer
   }
 }
 
+/// What follows the last tile: denominators, the rows of the output, lse.
+template <class F, int D, bool general>
+__device__ __forceinline__ void finish(const FusedJob& j, Rows& rows, const typename F::Sum (&sum)[D / 2],
+                                       const bool (&masked)[2], const float (&sink)[2], float (&l)[2]) {
+  const bool first_lane = (threadIdx.x & 3U) == 0;
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    float total = quad_sum(rows.l[r]);
+    if constexpr (general)
+      if (j.prob.quantized_sum) total = static_cast<float>(quad_sum(rows.code_sum[r]) / static_cast<double>(j.prob.scale));
+    l[r] = masked[r] ? 0.0F : total + (j.in.sink == nullptr ? 0.0F : expf(sink[r] - rows.m[r]));
+    if (!general && first_lane) rows.visible[r] = rows.row[r].visible;
+    if (!rows.stored[r]) continue;
+    store_row<F, D>(j, rows.row[r], sum, r, l[r]);
+    if (j.taps.lse != nullptr && first_lane)
+      j.taps.lse[rows.row[r].at] =
+          masked[r] ? sink[r] : static_cast<float>(static_cast<double>(rows.m[r]) + log(static_cast<double>(l[r])));
+  }
+}
+
 template <class F, int D, bool direct, Kind kind>
 __device__ void consume(const FusedJob& j, const Place& p, const char* query_tile, Ring<D> ring) {
   constexpr bool general = kind == Kind::general;
@@ -194,19 +214,7 @@ __device__ void consume(const FusedJob& j, const Place& p, const char* query_til
     add_values<F, D, direct>(sum, a, ring, t == 0);
   }
   float l[2];
-#pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    float total = quad_sum(rows.l[r]);
-    if constexpr (general)
-      if (j.prob.quantized_sum) total = static_cast<float>(quad_sum(rows.code_sum[r]) / static_cast<double>(j.prob.scale));
-    l[r] = masked[r] ? 0.0F : total + (j.in.sink == nullptr ? 0.0F : expf(sink[r] - rows.m[r]));
-    if (!general && lane % 4 == 0) rows.visible[r] = rows.row[r].visible;
-    if (!rows.stored[r]) continue;
-    store_row<F, D>(j, rows.row[r], sum, r, l[r]);
-    if (j.taps.lse != nullptr && lane % 4 == 0)
-      j.taps.lse[rows.row[r].at] =
-          masked[r] ? sink[r] : static_cast<float>(static_cast<double>(rows.m[r]) + log(static_cast<double>(l[r])));
-  }
+  finish<F, D, general>(j, rows, sum, masked, sink, l);
   add_row_counts(j, rows, masked);
   if constexpr (general)
     if (j.taps.probs != nullptr) third_pass<F, D, kind>(j, p, query, ring, rows, column, l);
