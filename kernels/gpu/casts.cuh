@@ -1,6 +1,8 @@
 // What the cast kernels share: a number as it is stored, counts of a block, the types that exist.
 #pragma once
 
+#include <algorithm>
+
 #include "kernels/gpu/formats.cuh"
 #include "kernels/gpu/gemm.h"
 #include "kernels/gpu/launch.cuh"
@@ -116,6 +118,25 @@ void with_types(Format format, Number number, const Run& run) {
       return run.template operator()<F::bf16, std::uint16_t>();
     case F::f32:
       return run.template operator()<F::f32, std::uint32_t>();
+  }
+}
+
+inline bool by_four(const CastArguments& a) {
+  return a.src.D % 4 == 0 && a.layout.columns % 4 == 0 && reinterpret_cast<std::uintptr_t>(a.src.x) % 16 == 0 &&
+         a.layout.b % 4 == 0 && a.layout.t % 4 == 0 && a.layout.h % 4 == 0;
+}
+
+/// f(part of the job, first window): windows in groups whose counts fit 32 bits.
+template <class Part>
+void in_groups(const CastJob& job, std::int64_t window, const Part& f) {
+  const std::int64_t most = std::max<std::int64_t>(1, (std::int64_t{1} << 30) / std::max<std::int64_t>(1, window));
+  for (std::int64_t first = 0; first < job.src.B; first += most) {
+    CastJob part = job;
+    part.src.B = std::min(most, job.src.B - first);
+    part.src.x += first * job.src.T * job.src.H * job.src.D;
+    if (part.scales.scale != nullptr) part.scales.scale += first * part.scales.per_window;
+    if (part.scales.zero != nullptr) part.scales.zero += first * part.scales.per_window;
+    f(part, first);
   }
 }
 

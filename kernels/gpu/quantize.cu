@@ -1,5 +1,4 @@
-// Casts: a warp a row where a row is a granule, a thread for one or four numbers elsewhere. Extremes are kept as bits of
-// non-negative floats, whose integer maximum is theirs: atomics in any order give the same bits.
+// Casts with scales at hand, a thread for one or four numbers.
 #include <algorithm>
 
 #include "kernels/gpu/casts.cuh"
@@ -54,47 +53,6 @@ __global__ void rows_kernel(CastArguments a, T* dst) {
   add_tally(a.tally, tally);
 }
 
-/// A warp, or a part of one, a row (b, t, h): range, scale, cast. Rows beyond T are zero.
-template <Format F, class T, int N, int Lanes>
-__global__ void token_rows_kernel(CastArguments a, float* scales, std::int32_t* zeros, T* dst) {
-  const unsigned heads = static_cast<unsigned>(a.src.H), tokens = static_cast<unsigned>(a.layout.tokens);
-  const unsigned rows = static_cast<unsigned>(a.src.B) * tokens * heads, step = gridDim.x * (blockDim.x / Lanes);
-  const int lane = static_cast<int>(threadIdx.x % Lanes);
-  const unsigned mine = threadIdx.x % 32U / Lanes;  // of the warp's rows
-  Tally tally;
-  for (unsigned first = (blockIdx.x * blockDim.x + threadIdx.x - threadIdx.x % 32U) / Lanes; first < rows; first += step) {
-    const unsigned row = first + mine;
-    const bool here = row < rows;
-    const std::int64_t h = row % heads, t = row / heads % tokens, b = row / heads / tokens;
-    const float* x = a.src.x + ((b * a.src.T + t) * a.src.H + h) * a.src.D;
-    T* out = dst + b * a.layout.b + t * a.layout.t + h * a.layout.h;
-    const std::int64_t width = here && t < a.src.T ? a.src.D : 0;
-    float low = 0, high = 0;
-    for (std::int64_t d = lane * N; d < width; d += Lanes * N) {
-      const auto in = *reinterpret_cast<const Pack<float, N>*>(x + d);
-#pragma unroll
-      for (int n = 0; n < N; ++n) widen(low, high, in.v[n]);
-    }
-    const ScaleZero sz = scale_for(-lanes_max<Lanes>(low), lanes_max<Lanes>(high), F, a.scale_rule, a.affine);
-    if (lane == 0 && width > 0) {
-      const std::int64_t g = granule(a.scales, b, t, h, 0);
-      scales[g] = sz.scale;
-      if (zeros != nullptr) zeros[g] = sz.zero;
-    }
-    const Divisor by(sz.scale);
-    for (std::int64_t d = lane * N; here && d < a.layout.columns; d += Lanes * N) {
-      Pack<T, N> codes;
-      Pack<float, N> in;
-      if (d < width) in = *reinterpret_cast<const Pack<float, N>*>(x + d);
-#pragma unroll
-      for (int n = 0; n < N; ++n)
-        codes.v[n] = d + n < width ? stored<F, T>(in.v[n], by, sz.zero, a.rule, a.shifted, tally) : T{0};
-      *reinterpret_cast<Pack<T, N>*>(out + swizzled(d, t, a.layout.swizzle)) = codes;
-    }
-  }
-  add_tally(a.tally, tally);
-}
-
 __device__ std::int64_t position(std::int64_t t, std::int64_t block, std::int64_t block_stride) {
   const unsigned at = static_cast<unsigned>(t), size = static_cast<unsigned>(block);
   return at / size * block_stride + at % size;
@@ -124,29 +82,6 @@ __global__ void transposed_kernel(CastArguments a, T* dst, std::int64_t columns,
   add_tally(a.tally, tally);
 }
 
-bool by_four(const CastArguments& a) {
-  return a.src.D % 4 == 0 && a.layout.columns % 4 == 0 && reinterpret_cast<std::uintptr_t>(a.src.x) % 16 == 0 &&
-         a.layout.b % 4 == 0 && a.layout.t % 4 == 0 && a.layout.h % 4 == 0;
-}
-
-}  // namespace
-
-namespace {
-
-/// f(part of the job, first window): windows in groups whose counts fit 32 bits.
-template <class Part>
-void in_groups(const CastJob& job, std::int64_t window, const Part& f) {
-  const std::int64_t most = std::max<std::int64_t>(1, (std::int64_t{1} << 30) / std::max<std::int64_t>(1, window));
-  for (std::int64_t first = 0; first < job.src.B; first += most) {
-    CastJob part = job;
-    part.src.B = std::min(most, job.src.B - first);
-    part.src.x += first * job.src.T * job.src.H * job.src.D;
-    if (part.scales.scale != nullptr) part.scales.scale += first * part.scales.per_window;
-    if (part.scales.zero != nullptr) part.scales.zero += first * part.scales.per_window;
-    f(part, first);
-  }
-}
-
 }  // namespace
 
 void cast_rows(const CastJob& whole, void* dst, const CodeLayout& layout, cudaStream_t stream) {
@@ -163,31 +98,6 @@ void cast_rows(const CastJob& whole, void* dst, const CodeLayout& layout, cudaSt
       }
     });
     launched("cast_rows");
-  });
-}
-
-void cast_token_rows(const CastJob& whole, void* dst, const CodeLayout& layout, cudaStream_t stream) {
-  const std::int64_t window = layout.tokens * whole.src.H;
-  if (window == 0) return;
-  in_groups(whole, window, [&](const CastJob& job, std::int64_t first) {
-    const CastArguments a = arguments(job, layout);
-    auto* scales = const_cast<float*>(job.scales.scale);
-    auto* zeros = const_cast<std::int32_t*>(job.scales.zero);
-    const std::int64_t rows = job.src.B * window;
-    with_types(job.scheme.format, job.number, [&]<Format F, class T>() {
-      T* out = static_cast<T*>(dst) + first * layout.b;
-      // Few threads a row: what is done once a row (its place, scale, reciprocal) costs as much as twenty codes.
-      if (by_four(a) && layout.columns <= 128) {
-        token_rows_kernel<F, T, 4, 8><<<blocks_of_cast(rows * 8), threads, 0, stream>>>(a, scales, zeros, out);
-      } else if (by_four(a) && layout.columns <= 512) {
-        token_rows_kernel<F, T, 4, 16><<<blocks_of_cast(rows * 16), threads, 0, stream>>>(a, scales, zeros, out);
-      } else if (by_four(a)) {
-        token_rows_kernel<F, T, 4, 32><<<blocks_of_cast(rows * 32), threads, 0, stream>>>(a, scales, zeros, out);
-      } else {
-        token_rows_kernel<F, T, 1, 32><<<blocks_of_cast(rows * 32), threads, 0, stream>>>(a, scales, zeros, out);
-      }
-    });
-    launched("cast_token_rows");
   });
 }
 
