@@ -144,8 +144,8 @@ std::vector<KeyRow> build() {
     rows.push_back({linear, map, false, "", "f32", "Formats of the linears (q, k, v, out_proj, fc1, fc2)."});
     rows.push_back({weights, scheme, false, "", "f32",
                     "Weights: int8|e4m3|e5m2 with tensor, channel, group(n) or block(mxn); bf16; f32."});
-    rows.push_back(
-        {activations, scheme, false, "", "f32", "Activations: int8|uint8|e4m3|e5m2 with tensor, token or group(n); bf16; f32."});
+    rows.push_back({activations, scheme, false, "", "f32",
+                    "Activations: int8|uint8|e4m3|e5m2 with tensor, token or group(n); bf16; f32."});
     rows.push_back({attention, map, false, "", "f32", "Formats inside attention."});
     for (const auto& [path, kind] : fields) {
       switch (kind) {

@@ -22,8 +22,8 @@ const char* name_of(Number number);
 
 /// Row-major dst[m, n] = a[m, k] * b[n, k]^T (+ bias[n], f32, when a, b, dst are f32 or a, b bf16 and dst f32), `batch`
 /// times, strides in elements. Both operands lie along K: the one layout (TN) that INT8 and FP8 have. block_scales: E4M3
-/// with a scale for each 1 x 128 numbers of a and each 128 x 128 of b, multiplied in between; m and k are multiples of 4 and
-/// 128.
+/// with a scale for each 1 x 128 numbers of a and each 128 x 128 of b, multiplied in between; m and n are multiples of 4, k
+/// of 128.
 struct GemmShape {
   Number a, b, dst;
   std::int64_t m, n, k, lda, ldb, ldd;

@@ -1,7 +1,7 @@
 // Linears: weights quantized on the host and packed once, padded to what INT8 and FP8 products ask; activations quantized
 // on the device; the product into s32 or f32; scales and bias by our own kernel, in the order of kernels/linear.h, and what
-// follows the linear with them. Rows go through in chunks whose accumulators stay in L2. f32 and bf16 end in the library's
-// own bias; what follows is a pass in place.
+// follows the linear with them (scales by group and block are cuBLASLt's own). Rows go through in chunks whose accumulators
+// stay in L2. f32 and bf16 end in the library's own bias; what follows is a pass in place.
 #include <algorithm>
 #include <cstring>
 #include <utility>
@@ -80,9 +80,9 @@ class GpuLinear : public PreparedLinear {
     weights = context.uploaded(packed(q.codes, types.b, p.out, p.in, n, k));
     std::vector<float> b(static_cast<std::size_t>(p.out)), s(static_cast<std::size_t>(p.out), 1.0F);
     if (w.bias.size() > 0) std::copy_n(w.bias.data(), p.out, b.begin());
-    blocks = block_scaled(p);
-    if (blocks) block_scales = context.uploaded(packed_scales(q.scales, p.out, p.in));
-    if (!q.scales.empty() && !blocks)
+    by_blocks = block_scaled(p);
+    if (by_blocks) block_scales = context.uploaded(packed_scales(q.scales, p.out, p.in));
+    if (!q.scales.empty() && !by_blocks)
       for (std::int64_t o = 0; o < p.out; ++o)
         s[static_cast<std::size_t>(o)] = q.scales.view<float>()[q.scales.shape().elements() == 1 ? 0 : o];
     bias = context.uploaded(b);
@@ -104,7 +104,7 @@ class GpuLinear : public PreparedLinear {
 
   std::vector<quant::Range> ranges;
   ProductTypes types;
-  bool scaled = false, fused_bias = false, blocks = false;
+  bool scaled = false, fused_bias = false, by_blocks = false;
   std::int64_t k = 0, n = 0;  ///< padded
   std::int32_t shift = 0;
   std::shared_ptr<std::byte> weights;
@@ -194,11 +194,11 @@ void GpuBackend::scaled_product(GpuLinear& w, const std::byte* a, const ScaleVie
                                 std::int64_t tokens, const LinearTail& tail, LinearResult& result) {
   const LinearProblem& p = w.problem();
   GemmShape shape{w.types.a, w.types.b, w.types.acc, rows, w.n, w.k, w.k, w.k, w.n};
-  shape.block_scales = w.blocks;
+  shape.block_scales = w.by_blocks;
   shape.fast_accum = p.fast_accum && quant::is_fp8(p.weights.format) && size_of(w.types.a) == 1;
   const std::int64_t step = std::min(rows, std::max<std::int64_t>(128, chunk_bytes / (4 * w.n) / 128 * 128));
   const auto acc = context().allocate(static_cast<std::size_t>(in_fours(step) * w.n) * 4);
-  const auto turned = context().array<float>(w.blocks ? in_fours(step) * scale_blocks(w.k) : 0);
+  const auto a_scales = context().array<float>(w.by_blocks ? in_fours(step) * scale_blocks(w.k) : 0);
   const bool added = tail.residual.defined();
   EpilogueJob job{acc.get(),
                   w.types.acc,
@@ -207,7 +207,7 @@ void GpuBackend::scaled_product(GpuLinear& w, const std::byte* a, const ScaleVie
                   0,
                   tokens,
                   p.out,
-                  w.blocks ? ScaleView{} : scales,
+                  w.by_blocks ? ScaleView{} : scales,
                   w.scale.get(),
                   w.bias.get(),
                   w.colsum.get(),
@@ -220,13 +220,13 @@ void GpuBackend::scaled_product(GpuLinear& w, const std::byte* a, const ScaleVie
     job.first_row = first;
     job.rows = shape.m = std::min(step, rows - first);
     const std::byte* part = a + static_cast<std::size_t>(first * shape.lda) * size_of(shape.a);
-    if (w.blocks) {
-      const std::int64_t groups = scale_blocks(w.k);
+    if (w.by_blocks) {
       shape.m = in_fours(job.rows);
-      turn_scales(scales.scale + first * groups, job.rows, groups, shape.m, turned.get(), context().stream());
+      transpose_scales({scales, first, job.rows, tokens, scale_blocks(w.k), shape.m}, a_scales.get(), context().stream());
     }
-    w.name =
-        gemms().run(shape, {part, w.weights.get(), nullptr, acc.get(), turned.get(), w.block_scales.get()}).implementation();
+    w.name = gemms()
+                 .run(shape, {part, w.weights.get(), nullptr, acc.get(), a_scales.get(), w.block_scales.get()})
+                 .implementation();
     scale_and_bias(job, context().stream());
   }
 }

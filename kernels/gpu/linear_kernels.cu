@@ -54,10 +54,11 @@ __global__ void epilogue_kernel(EpilogueJob j, Activation kind) {
   }
 }
 
-__global__ void turn_kernel(const float* scales, unsigned rows, unsigned groups, unsigned ld, float* dst) {
-  for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < groups * ld; i += gridDim.x * blockDim.x) {
-    const unsigned g = i / ld, r = i % ld;
-    dst[i] = r < rows ? scales[r * groups + g] : 1.0F;
+__global__ void transpose_kernel(ScaleRows j, float* dst) {
+  const unsigned ld = static_cast<unsigned>(j.ld), n = static_cast<unsigned>(j.groups) * ld;
+  for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) {
+    const std::int64_t g = i / ld, r = i % ld, row = j.first + r;
+    dst[i] = r < j.rows ? j.scales.scale[row / j.tokens * j.scales.per_window + row % j.tokens * j.groups + g] : 1.0F;
   }
 }
 
@@ -86,11 +87,9 @@ void scale_and_bias(const EpilogueJob& j, cudaStream_t stream) {
   launched("scale_and_bias");
 }
 
-void turn_scales(const float* scales, std::int64_t rows, std::int64_t groups, std::int64_t ld, float* dst,
-                 cudaStream_t stream) {
-  turn_kernel<<<blocks_for(groups * ld, threads), threads, 0, stream>>>(
-      scales, static_cast<unsigned>(rows), static_cast<unsigned>(groups), static_cast<unsigned>(ld), dst);
-  launched("turn_scales");
+void transpose_scales(const ScaleRows& j, float* dst, cudaStream_t stream) {
+  transpose_kernel<<<blocks_for(j.groups * j.ld, threads), threads, 0, stream>>>(j, dst);
+  launched("transpose_scales");
 }
 
 }  // namespace qfid::kernels::gpu

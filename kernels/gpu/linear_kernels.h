@@ -30,8 +30,12 @@ struct EpilogueJob {
 };
 void scale_and_bias(const EpilogueJob& job, cudaStream_t stream);
 
-/// Scales of activations by group as cuBLASLt reads them: dst[g, r] = scales[r, g] for r < rows, 1 up to row ld.
-void turn_scales(const float* scales, std::int64_t rows, std::int64_t groups, std::int64_t ld, float* dst,
-                 cudaStream_t stream);
+/// Scales of activations by group, as cuBLASLt reads those of `rows` rows from `first` on (of windows of `tokens`):
+/// dst[g, r] = the scale of group g of row first + r, and 1 for r in [rows, ld).
+struct ScaleRows {
+  ScaleView scales;  ///< [tokens, groups] of each window, or of all (per_window 0)
+  std::int64_t first, rows, tokens, groups, ld;
+};
+void transpose_scales(const ScaleRows& job, float* dst, cudaStream_t stream);
 
 }  // namespace qfid::kernels::gpu

@@ -6,7 +6,7 @@ namespace qfid::kernels::gpu {
 namespace {
 
 constexpr int threads = 256;
-constexpr std::int64_t blocks_wanted = 4224;  // 32 on each of an H200's processors: each has its share, and few add counts
+constexpr std::int64_t blocks_wanted = 4224;  // 32 on each of an H200's processors; more only where there are more series
 
 struct RowScales {
   float* scale;
@@ -17,7 +17,7 @@ struct RowScales {
   }
 };
 
-/// Tokens of one window and head, by the blocks that share it. A granule's place, too, is a multiple of the token's.
+/// Tokens of one window and head, by the blocks that share them: where the first lies, and how far apart they are.
 template <class T>
 struct Series {
   const float* x;

@@ -11,8 +11,8 @@ using namespace qfid::tests;
 
 namespace {
 
-LinearProblem problem(std::int64_t in, std::int64_t out) {
-  return linear_problem(in, out, "e4m3/block(128x128)", "e4m3/group(128)");
+LinearProblem problem(std::int64_t in, std::int64_t out, const std::string& range = "") {
+  return linear_problem(in, out, "e4m3/block(128x128)" + range, "e4m3/group(128)" + range);
 }
 
 /// Skips the test, saying why, where the device hasn't got these products.
@@ -41,7 +41,8 @@ Tensor exact(const Shape& shape, std::int64_t granule_rows, std::uint64_t seed) 
 struct Size {
   std::int64_t windows, tokens, in, out;
 };
-constexpr Size sizes[] = {{1, 1, 128, 16}, {2, 5, 384, 136}, {3, 43, 640, 257}, {1, 4, 1536, 384}, {40, 512, 384, 1536}};
+constexpr Size sizes[] = {{1, 1, 128, 16},   {2, 5, 384, 136},     {3, 43, 640, 257},
+                          {1, 4, 1536, 384}, {40, 512, 384, 1536}, {1, 4099, 384, 1536}};
 
 }  // namespace
 
@@ -53,7 +54,8 @@ TEST_CASE("every scale of a group and of a block is multiplied where it belongs:
                  bias = Tensor::zeros(DType::f32, Shape{s.out});
     const Tensor y = run_linear(*device, problem(s.in, s.out), x, w, bias).dst;
     std::int64_t wrong = 0;
-    for (std::int64_t r = 0; r < rows; r += std::max<std::int64_t>(1, rows / 300))
+    const std::int64_t step = std::max<std::int64_t>(1, rows / 300);
+    for (std::int64_t r = (rows - 1) % step; r < rows; r += step)  // the last one too
       for (std::int64_t o = 0; o < s.out; ++o) {
         double sum = 0;
         for (std::int64_t i = 0; i < s.in; ++i)
@@ -68,14 +70,16 @@ TEST_CASE("every scale of a group and of a block is multiplied where it belongs:
 TEST_CASE("random numbers by group and block follow the reference, bias and counts too") {
   const auto device = with_blocks();
   const auto host = make_backend("reference");
-  for (const Size& s : {sizes[0], sizes[1], sizes[2], sizes[3]}) {
+  for (const auto& [s, range] :
+       {std::pair{sizes[0], ""}, std::pair{sizes[1], ""}, std::pair{sizes[2], ""}, std::pair{sizes[3], ""},
+        std::pair{sizes[2], "/fixed(9)"}, std::pair{sizes[2], "/percentile(99)"}, std::pair{sizes[2], "/mse"}}) {
     const Tensor x = filled(Shape{s.windows, s.tokens, s.in}, 33, 3), w = filled(Shape{s.out, s.in}, 34),
                  bias = filled(Shape{s.out}, 35);
-    const LinearRun expected = run_linear(*host, problem(s.in, s.out), x, w, bias),
-                    got = run_linear(*device, problem(s.in, s.out), x, w, bias);
+    const LinearRun expected = run_linear(*host, problem(s.in, s.out, range), x, w, bias),
+                    got = run_linear(*device, problem(s.in, s.out, range), x, w, bias);
     quant::DistortionStats stats;
     stats.add(expected.dst.view<float>().span(), got.dst.view<float>().span());
-    CAPTURE(s.windows, s.tokens, s.in, s.out, got.implementation);
+    CAPTURE(s.windows, s.tokens, s.in, s.out, range, got.implementation);
     CHECK(got.implementation.find("scales 1x128, 128x128") != std::string::npos);
     CHECK(got.counts.flushed == expected.counts.flushed);
     CHECK(got.counts.elements == s.windows * s.tokens * s.in);

@@ -69,3 +69,13 @@ TEST_CASE("codes and counts of FP8 and INT8 casts are the reference's on and bes
     CHECK((got.q_counts.nan > 0 && got.q_counts.flushed > 0));
   }
 }
+
+TEST_CASE("casts by token of more windows than blocks are wanted, and of more tokens than a block has at once") {
+  const auto device = gpu();
+  const auto host = make_backend("reference");
+  const Tensor x = filled(Shape{4300, 70, 64}, 41), w = filled(Shape{8, 64}, 42), bias = filled(Shape{8}, 43);
+  const LinearProblem p = linear_problem(64, 8, "int8/channel", "int8/token");
+  const LinearRun expected = run_linear(*host, p, x, w, bias), got = run_linear(*device, p, x, w, bias);
+  CHECK(same_bits(expected.dst, got.dst));
+  CHECK(expected.counts.flushed == got.counts.flushed);
+}

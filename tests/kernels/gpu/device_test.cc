@@ -1,4 +1,5 @@
-// What only a device can get wrong: repeatability, alignment, long rows, exhausted memory, the accumulator of FP8 products.
+// What only a device can get wrong: repeatability, stale memory, which kernel runs, alignment, long rows, exhausted memory,
+// the accumulator of FP8 products.
 #include <cmath>
 #include <set>
 #include <string>
@@ -98,14 +99,17 @@ TEST_CASE("what lay in memory before changes nothing") {
     CAPTURE(format);
     CHECK_FALSE(differs([&] { return run_linear(*device, p, x, w, bias).dst; }));
   }
+  const LinearProblem blocks = linear_problem(384, 130, "e4m3/block(128x128)", "e4m3/group(128)");
+  if (device->supports(blocks)) CHECK_FALSE(differs([&] { return run_linear(*device, blocks, x, w, bias).dst; }));
 }
 
 TEST_CASE("INT8 and E4M3 attention is one kernel on Hopper, cuBLASLt's products elsewhere and in mode library") {
   const auto device = gpu();
   const bool hopper = device->info().isa == "compute capability 9.0";
-  const auto uses = [&](const char* what, const Formats& f, const Case& c, ExecutionMode mode) {
+  const auto uses = [&](const char* what, const Formats& f, const Case& c, ExecutionMode mode, bool fast_accum = false) {
     AttentionProblem p = attention_problem(c, f.qk, f.p, f.v, true);
     p.mode = mode;
+    p.fast_accum = fast_accum;
     AttentionInputs in;
     in.q = device->upload(filled(Shape{c.batch, c.q_len, c.heads, c.d}, 21));
     in.k = in.v = device->upload(filled(Shape{c.batch, c.kv_len, c.heads, c.d}, 22));
@@ -114,15 +118,20 @@ TEST_CASE("INT8 and E4M3 attention is one kernel on Hopper, cuBLASLt's products 
     return prepared->implementation().find(what) != std::string::npos;
   };
   const Case narrow{1, 33, 33, 2, 64, 64}, widest{1, 5, 130, 1, 128, 128}, wide{1, 33, 33, 2, 136, 136};
-  for (const Formats& f : {formats[2], formats[3], Formats{"e4m3/token", "e4m3", "e4m3/channel"}}) {
+  const Formats e4m3{"e4m3/token", "e4m3", "e4m3/channel"};
+  for (const Formats& f : {formats[2], formats[3], e4m3}) {
     CAPTURE(f.qk, f.p, device->info().isa);
-    for (const Case& c : {narrow, widest})
-      CHECK(uses("fused wgmma", f, c, ExecutionMode::real) == hopper);
+    for (const Case& c : {narrow, widest}) CHECK(uses("fused wgmma", f, c, ExecutionMode::real) == hopper);
     CHECK_FALSE(uses("fused", f, wide, ExecutionMode::real));
     CHECK_FALSE(uses("fused", f, narrow, ExecutionMode::library));
     CHECK(uses("cublasLt", f, narrow, ExecutionMode::library));
   }
   CHECK_FALSE(uses("fused", formats[0], narrow, ExecutionMode::real));
+  for (const ExecutionMode mode : {ExecutionMode::real, ExecutionMode::library}) {
+    if (!hopper) continue;  // before compute capability 8.9 there are no FP8 products
+    CHECK(uses("fast_accum", e4m3, narrow, mode, true));
+    CHECK_FALSE(uses("fast_accum", e4m3, narrow, mode));
+  }
 }
 
 TEST_CASE("sizes round the alignment rules: attention follows the reference") {
