@@ -1,0 +1,107 @@
+#include "kernels/cpu/strip_weights.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+namespace qfid::kernels::cpu {
+
+namespace {
+
+/// Outputs of a strip: as many as a row of sums in registers, or two of them.
+std::int64_t strip_of(BlockType type, const Isa& isa) {
+  if (type == BlockType::s16) return 16;
+  return isa.name.starts_with("avx2") ? 32 : 64;
+}
+
+/// A block of a strip's K: of numbers that oneDNN's f32 kernels go through; whole where products are faster than memory.
+std::int64_t k_block_of(BlockType type, std::int64_t depth) {
+  return type == BlockType::f32 ? std::min<std::int64_t>(512, depth) : depth;
+}
+
+}  // namespace
+
+StripWeights::StripWeights(std::int64_t out, std::int64_t in, const BlockRoute& route, const Isa& isa, BlockCache& cache)
+    : out_(out),
+      route_(route),
+      amx_(isa.amx && route.type != BlockType::f32),
+      cache_(cache),
+      depth_(route.padded(in)),
+      strip_(strip_of(route.type, isa)),
+      k_block_(k_block_of(route.type, depth_)) {}
+
+std::unique_ptr<StripWeights> StripWeights::make(const std::byte* plain, std::int64_t out, std::int64_t in,
+                                                 const BlockRoute& route, const Isa& isa, BlockCache& cache) {
+  std::unique_ptr<StripWeights> made(new StripWeights(out, in, route, isa, cache));
+  if (!made->make_products_of(row_block)) return nullptr;
+  made->pack(plain, in);
+  return made;
+}
+
+void StripWeights::pack(const std::byte* plain, std::int64_t in) {
+  const auto bytes = static_cast<std::int64_t>(route_.bytes), pack = route_.pack * bytes;
+  packed_ = quant::Tensor::zeros(quant::DType::u8, quant::Shape{strips() * strip_ * depth_ * bytes});
+  const std::int64_t packs = in / route_.pack, rest = in % route_.pack * bytes;
+#pragma omp parallel for schedule(static)
+  for (std::int64_t o = 0; o < out_; ++o) {
+    const std::byte* src = plain + o * in * bytes;
+    std::byte* dst = packed_.raw() + o / strip_ * strip_ * depth_ * bytes + o % strip_ * pack;
+    for (std::int64_t k = 0; k < packs; ++k)
+      std::memcpy(dst + k * strip_ * pack, src + k * pack, static_cast<std::size_t>(pack));
+    std::memcpy(dst + packs * strip_ * pack, src + packs * pack, static_cast<std::size_t>(rest));
+  }
+}
+
+bool StripWeights::make_products_of(std::int64_t rows) {
+  Products& made = of(rows);
+  if (!made.blocks[0].empty()) return true;
+  const bool alone_too = out_ % strip_ != 0;
+  Products all;
+  for (std::int64_t k = 0; k < depth_; k += k_block_)
+    for (const std::int64_t ldc : {out_, strip_}) {
+      if (ldc == strip_ && !alone_too && out_ != strip_) continue;
+      const BlockShape shape{route_.type, rows, strip_, std::min(k_block_, depth_ - k), depth_, ldc, k != 0};
+      const BlockProduct* product = cache_.get(shape, amx_);
+      if (product == nullptr) return false;
+      scratch_ = std::max(scratch_, product->scratch_bytes());
+      all.blocks[ldc == out_ ? 0 : 1].push_back(product);
+      if (out_ == strip_) break;
+    }
+  made = std::move(all);
+  return true;
+}
+
+void StripWeights::make_products(std::int64_t rows) {
+  if (rows >= row_block) make_products_of(row_block);
+  for (std::int64_t rest = rows % row_block; rest > 0; rest &= rest - 1)
+    quant::require(make_products_of(rest & -rest), "strips: a product of fewer rows can't be made");
+}
+
+void StripWeights::run(const void* src, std::int64_t rows, std::int64_t strip, void* dst, Workspace& work) const {
+  const auto reserve = [](quant::Tensor& memory, std::size_t bytes) {
+    if (memory.bytes() < bytes) memory = quant::Tensor(quant::DType::u8, quant::Shape{static_cast<std::int64_t>(bytes)});
+    return memory.raw();
+  };
+  std::byte* scratch = reserve(work.scratch_, scratch_);
+  const bool alone = columns(strip) != strip_;
+  std::byte* to =
+      alone ? reserve(work.part_, static_cast<std::size_t>(row_block * strip_) * 4) : static_cast<std::byte*>(dst);
+  const std::int64_t ldc = alone ? strip_ : out_;
+  const auto bytes = static_cast<std::int64_t>(route_.bytes);
+  for (std::int64_t k = 0; k < depth_; k += k_block_) {
+    const std::byte* weights = packed_.raw() + (strip * depth_ + k) * strip_ * bytes;
+    for (std::int64_t first = 0; first < rows;) {
+      const auto left = static_cast<std::uint64_t>(rows - first);
+      const std::int64_t n = left >= row_block ? row_block : static_cast<std::int64_t>(left & -left);
+      of(n).blocks[alone ? 1 : 0][static_cast<std::size_t>(k / k_block_)]->run(
+          static_cast<const std::byte*>(src) + (first * depth_ + k) * bytes, weights, to + first * ldc * 4, scratch,
+          work.tiles_);
+      first += n;
+    }
+  }
+  for (std::int64_t r = 0; alone && r < rows; ++r)
+    std::memcpy(static_cast<std::byte*>(dst) + r * out_ * 4, to + r * strip_ * 4,
+                static_cast<std::size_t>(columns(strip)) * 4);
+}
+
+}  // namespace qfid::kernels::cpu
