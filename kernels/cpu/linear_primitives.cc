@@ -82,9 +82,11 @@ void one_block(CpuLinear& w, Workspace& work, const LinearSource& src, std::int6
           w.scale.data(),
           w.colsum.data(),
           w.bias.data(),
+          {},
+          dst,
           nullptr,
           nullptr,
-          {}});
+          out});
 }
 
 }  // namespace

@@ -64,11 +64,11 @@ class Multiplication {
     }
     for (std::int64_t strip = first; strip < last; ++strip) {
       const std::int64_t column = strip * strips_.width(), at = row * out + column;
-      strips_.run(src, rows, strip, dst_ + at, worker.products);
-      finish({dst_ + at, rows, strips_.columns(strip), out, type_ == BlockType::u8s8 || type_ == BlockType::s16,
+      const std::byte* sums = strips_.run(src, rows, strip, worker.products);
+      finish({sums, rows, strips_.columns(strip), strips_.width(), type_ == BlockType::u8s8 || type_ == BlockType::s16,
               w_.scaled ? worker.scales : nullptr, worker.zeros, w_.scale.data() + column, w_.colsum.data() + column,
-              w_.scaled || w_.has_bias ? w_.bias.data() + column : nullptr, residual_ == nullptr ? nullptr : residual_ + at,
-              sum_ == nullptr ? nullptr : sum_ + at, tail_.activation});
+              w_.scaled || w_.has_bias ? w_.bias.data() + column : nullptr, tail_.activation, dst_ + at,
+              residual_ == nullptr ? nullptr : residual_ + at, sum_ == nullptr ? nullptr : sum_ + at, out});
     }
   }
 

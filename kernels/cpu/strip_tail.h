@@ -1,5 +1,5 @@
-// What follows a block of a linear's sums at once, in place: scales, bias, activation, residual. Each step is the rounding
-// it is alone.
+// What follows a block of a linear's sums at once: scales, bias, activation, residual. Each step is the rounding it is
+// alone.
 #pragma once
 
 #include <cstdint>
@@ -10,20 +10,22 @@
 namespace qfid::kernels::cpu {
 
 struct SumBlock {
-  float* y;  ///< sums: f32, or the bits of s32
-  std::int64_t rows, columns, stride;
+  const void* sums;  ///< [rows][columns], rows `sums_stride` apart: f32, or s32 if `integer`
+  std::int64_t rows, columns, sums_stride;
   bool integer;
   const float* row_scales;     ///< [rows]; null: nothing is scaled
-  const std::int32_t* zeros;   ///< [rows]: integer y is y - zero * column_sums
+  const std::int32_t* zeros;   ///< [rows]: of integers, sum - zero * column_sum counts
   const float* column_scales;  ///< [columns]
   const std::int32_t* column_sums;
-  const float* bias;      ///< [columns]; null: none
-  const float* residual;  ///< of y's stride; null: no sum
-  float* sum;             ///< residual + y
+  const float* bias;  ///< [columns]; null: none
   std::optional<Activation> activation;
+  float* y;               ///< may be `sums`
+  const float* residual;  ///< null: no sum
+  float* sum;             ///< residual + y
+  std::int64_t stride;    ///< of y, residual and sum
 };
 
-/// y = activation(f32(y - zero * column_sum) * (row_scale * column_scale) + bias), sum = residual + y.
+/// y = activation(f32(sum - zero * column_sum) * (row_scale * column_scale) + bias), sum = residual + y.
 void finish(const SumBlock& block);
 
 }  // namespace qfid::kernels::cpu

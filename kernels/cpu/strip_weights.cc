@@ -54,19 +54,15 @@ void StripWeights::pack(const std::byte* plain, std::int64_t in) {
 
 bool StripWeights::make_products_of(std::int64_t rows) {
   Products& made = of(rows);
-  if (!made.blocks[0].empty()) return true;
-  const bool alone_too = out_ % strip_ != 0;
+  if (!made.empty()) return true;
   Products all;
-  for (std::int64_t k = 0; k < depth_; k += k_block_)
-    for (const std::int64_t ldc : {out_, strip_}) {
-      if (ldc == strip_ && !alone_too && out_ != strip_) continue;
-      const BlockShape shape{route_.type, rows, strip_, std::min(k_block_, depth_ - k), depth_, ldc, k != 0};
-      const BlockProduct* product = cache_.get(shape, amx_);
-      if (product == nullptr) return false;
-      scratch_ = std::max(scratch_, product->scratch_bytes());
-      all.blocks[ldc == out_ ? 0 : 1].push_back(product);
-      if (out_ == strip_) break;
-    }
+  for (std::int64_t k = 0; k < depth_; k += k_block_) {
+    const BlockProduct* product =
+        cache_.get({route_.type, rows, strip_, std::min(k_block_, depth_ - k), depth_, strip_, k != 0}, amx_);
+    if (product == nullptr) return false;
+    scratch_ = std::max(scratch_, product->scratch_bytes());
+    all.push_back(product);
+  }
   made = std::move(all);
   return true;
 }
@@ -77,31 +73,25 @@ void StripWeights::make_products(std::int64_t rows) {
     quant::require(make_products_of(rest & -rest), "strips: a product of fewer rows can't be made");
 }
 
-void StripWeights::run(const void* src, std::int64_t rows, std::int64_t strip, void* dst, Workspace& work) const {
+std::byte* StripWeights::run(const void* src, std::int64_t rows, std::int64_t strip, Workspace& work) const {
   const auto reserve = [](quant::Tensor& memory, std::size_t bytes) {
     if (memory.bytes() < bytes) memory = quant::Tensor(quant::DType::u8, quant::Shape{static_cast<std::int64_t>(bytes)});
     return memory.raw();
   };
   std::byte* scratch = reserve(work.scratch_, scratch_);
-  const bool alone = columns(strip) != strip_;
-  std::byte* to =
-      alone ? reserve(work.part_, static_cast<std::size_t>(row_block * strip_) * 4) : static_cast<std::byte*>(dst);
-  const std::int64_t ldc = alone ? strip_ : out_;
+  std::byte* sums = reserve(work.sums_, static_cast<std::size_t>(row_block * strip_) * 4);
   const auto bytes = static_cast<std::int64_t>(route_.bytes);
   for (std::int64_t k = 0; k < depth_; k += k_block_) {
     const std::byte* weights = packed_.raw() + (strip * depth_ + k) * strip_ * bytes;
     for (std::int64_t first = 0; first < rows;) {
       const auto left = static_cast<std::uint64_t>(rows - first);
       const std::int64_t n = left >= row_block ? row_block : static_cast<std::int64_t>(left & -left);
-      of(n).blocks[alone ? 1 : 0][static_cast<std::size_t>(k / k_block_)]->run(
-          static_cast<const std::byte*>(src) + (first * depth_ + k) * bytes, weights, to + first * ldc * 4, scratch,
-          work.tiles_);
+      of(n)[static_cast<std::size_t>(k / k_block_)]->run(static_cast<const std::byte*>(src) + (first * depth_ + k) * bytes,
+                                                         weights, sums + first * strip_ * 4, scratch, work.tiles_);
       first += n;
     }
   }
-  for (std::int64_t r = 0; alone && r < rows; ++r)
-    std::memcpy(static_cast<std::byte*>(dst) + r * out_ * 4, to + r * strip_ * 4,
-                static_cast<std::size_t>(columns(strip)) * 4);
+  return sums;
 }
 
 }  // namespace qfid::kernels::cpu

@@ -33,7 +33,7 @@ class StripWeights {
   /// Makes the products that `rows` rows need, as one thread, before run()s of that many rows.
   void make_products(std::int64_t rows);
 
-  /// One thread's memory, and its AMX tiles: release() after the last run().
+  /// One thread's memory, and its AMX tiles: given back at its end.
   class Workspace {
    public:
     explicit Workspace(bool amx) : amx_(amx) {}
@@ -45,20 +45,17 @@ class StripWeights {
     friend class StripWeights;
     bool amx_;
     const BlockProduct* tiles_ = nullptr;
-    quant::Tensor scratch_, part_;
+    quant::Tensor scratch_, sums_;
   };
-  /// dst[r, c] = sum over k of src[r, k] * weight[strip * width() + c, k], s32 or f32, for columns(strip) columns; rows of
-  /// dst are `out` numbers apart. src: [rows][depth()], its padding 0; u8s8: codes as u8.
-  void run(const void* src, std::int64_t rows, std::int64_t strip, void* dst, Workspace& work) const;
+  /// sum[r, c] = sum over k of src[r, k] * weight[strip * width() + c, k], s32 or f32 [rows][width()], in the workspace
+  /// until the next run(). src: [rows][depth()], its padding 0; u8s8: codes as u8.
+  std::byte* run(const void* src, std::int64_t rows, std::int64_t strip, Workspace& work) const;
 
  private:
   StripWeights(std::int64_t out, std::int64_t in, const BlockRoute& route, const Isa& isa, BlockCache& cache);
   void pack(const std::byte* plain, std::int64_t in);
-  /// Products of one number of rows: each block of K (the last may be shorter), into whole rows of dst or into a strip
-  /// alone.
-  struct Products {
-    std::array<std::vector<const BlockProduct*>, 2> blocks;  ///< [alone]
-  };
+  /// Products of one number of rows, one for each block of K (the last may be shorter).
+  using Products = std::vector<const BlockProduct*>;
   bool make_products_of(std::int64_t rows);
   Products& of(std::int64_t rows) {
     return products_[static_cast<std::size_t>(std::countr_zero(static_cast<std::uint64_t>(rows)))];
