@@ -76,6 +76,7 @@ void one_block(CpuLinear& w, Workspace& work, const LinearSource& src, std::int6
           rows,
           out,
           out,
+          0,
           integer,
           work.scales,
           work.zeros,

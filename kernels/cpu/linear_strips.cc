@@ -17,6 +17,7 @@ namespace {
 constexpr std::int64_t row_block = CpuLinear::row_block;
 constexpr int code_offset = 128;  ///< makes s8 codes u8, as ukernels without AMX need; taken back with the zero point
 constexpr std::int64_t tasks_a_thread = 4;
+constexpr std::int64_t columns_together = 128;  ///< of sums before what follows: rows of the result in pieces of 512 bytes
 
 struct Offset {
   __attribute__((always_inline)) void operator()(const std::uint8_t* __restrict codes, std::int64_t n,
@@ -37,6 +38,7 @@ struct Worker {
   explicit Worker(bool amx) : products(amx) {}
   StripWeights::Workspace products;
   std::vector<std::byte> src;
+  alignas(64) float sums[row_block * columns_together];  ///< f32 or s32 [strips][row_block][width]
   float scales[row_block];
   std::int32_t zeros[row_block];
 };
@@ -62,11 +64,15 @@ class Multiplication {
       worker.scales[r] = src_.scale(row + r);
       worker.zeros[r] = src_.zero(row + r) + offset_;
     }
-    for (std::int64_t strip = first; strip < last; ++strip) {
-      const std::int64_t column = strip * strips_.width(), at = row * out + column;
-      const std::byte* sums = strips_.run(src, rows, strip, worker.products);
-      finish({sums, rows, strips_.columns(strip), strips_.width(), type_ == BlockType::u8s8 || type_ == BlockType::s16,
-              w_.scaled ? worker.scales : nullptr, worker.zeros, w_.scale.data() + column, w_.colsum.data() + column,
+    const std::int64_t width = strips_.width(), together = std::max<std::int64_t>(1, columns_together / width);
+    for (std::int64_t strip = first; strip < last; strip += together) {
+      const std::int64_t end = std::min(strip + together, last), column = strip * width, at = row * out + column;
+      for (std::int64_t i = strip; i < end; ++i)
+        strips_.run(src, rows, i, reinterpret_cast<std::byte*>(worker.sums + (i - strip) * row_block * width),
+                    worker.products);
+      finish({worker.sums, rows, std::min(end * width, out) - column, width, row_block * width,
+              type_ == BlockType::u8s8 || type_ == BlockType::s16, w_.scaled ? worker.scales : nullptr, worker.zeros,
+              w_.scale.data() + column, w_.colsum.data() + column,
               w_.scaled || w_.has_bias ? w_.bias.data() + column : nullptr, tail_.activation, dst_ + at,
               residual_ == nullptr ? nullptr : residual_ + at, sum_ == nullptr ? nullptr : sum_ + at, out});
     }
@@ -127,8 +133,8 @@ void multiply_in_strips(CpuLinear& w, const LinearSource& src, const LinearTail&
   quant::FirstError error;
 #pragma omp parallel
   {
-    std::optional<Worker> worker;
-    error.guard([&] { worker.emplace(strips.tiled()); });
+    std::unique_ptr<Worker> worker;
+    error.guard([&] { worker = std::make_unique<Worker>(strips.tiled()); });
 #pragma omp for schedule(dynamic)
     for (std::int64_t i = 0; i < blocks * groups; ++i)
       error.guard([&] {

@@ -1,7 +1,6 @@
 #include "kernels/cpu/strip_tail.h"
 
 #include <bit>
-#include <cstring>
 
 #include "kernels/host/host_backend.h"
 #include "quant/core/dispatch.h"
@@ -10,60 +9,69 @@ namespace qfid::kernels::cpu {
 
 namespace {
 
-struct IntegerRow {
-  __attribute__((always_inline)) void operator()(const SumBlock& s, const std::int32_t* sums, std::int64_t r,
-                                                 float* y) const {
-    const float scale = s.row_scales[r];
-    const std::int32_t zero = s.zeros[r];
-#pragma GCC ivdep
-    for (std::int64_t c = 0; c < s.columns; ++c)
-      y[c] = static_cast<float>(sums[c] - zero * s.column_sums[c]) * (scale * s.column_scales[c]) + s.bias[c];
-  }
-};
+enum class Sums : std::uint8_t { plain, biased, scaled, integer };
 
-struct FloatRow {
-  __attribute__((always_inline)) void operator()(const SumBlock& s, const float* sums, std::int64_t r, float* y) const {
-    if (s.row_scales != nullptr) {
-      const float scale = s.row_scales[r];
-#pragma GCC ivdep
-      for (std::int64_t c = 0; c < s.columns; ++c) y[c] = sums[c] * (scale * s.column_scales[c]) + s.bias[c];
-    } else if (s.bias != nullptr) {
-#pragma GCC ivdep
-      for (std::int64_t c = 0; c < s.columns; ++c) y[c] = sums[c] + s.bias[c];
-    } else if (y != sums) {
-      std::memcpy(y, sums, static_cast<std::size_t>(s.columns) * sizeof(float));
-    }
-  }
-};
+/// Columns a loop does at once: vectors of every ISA, whatever the number of columns.
+constexpr std::int64_t step = 16;
 
-/// All but other activations than ReLU, and then without the sum.
+/// All but other activations than ReLU.
+template <Sums kind, bool rectified, bool added>
 struct Rows {
   __attribute__((always_inline)) void operator()(const SumBlock& s) const {
-    for (std::int64_t r = 0; r < s.rows; ++r) {
-      float* y = s.y + r * s.stride;
-      if (s.integer) {
-        IntegerRow{}(s, static_cast<const std::int32_t*>(s.sums) + r * s.sums_stride, r, y);
-      } else {
-        FloatRow{}(s, static_cast<const float*>(s.sums) + r * s.sums_stride, r, y);
+    for (std::int64_t r = 0; r < s.rows; ++r)
+      for (std::int64_t c = 0; c < s.columns; c += step) {
+        if (s.columns - c >= step) {
+          columns(s, r, c, step);
+        } else {
+          columns(s, r, c, s.columns - c);
+        }
       }
-      if (s.activation == Activation::relu)
-        for (std::int64_t c = 0; c < s.columns; ++c) y[c] = y[c] > 0.0F ? y[c] : (y[c] == y[c] ? 0.0F : y[c]);
-      if (s.residual == nullptr) continue;
-      const float* residual = s.residual + r * s.stride;
-      float* sum = s.sum + r * s.stride;
-#pragma GCC ivdep
-      for (std::int64_t c = 0; c < s.columns; ++c) sum[c] = residual[c] + y[c];
+  }
+
+  __attribute__((always_inline)) static void columns(const SumBlock& s, std::int64_t r, std::int64_t c, std::int64_t n) {
+    const std::int64_t from = c / s.width * s.strip + r * s.width + c % s.width, to = r * s.stride + c;
+    const float* sums = static_cast<const float*>(s.sums) + from;
+    float* y = s.y + to;
+#pragma omp simd
+    for (std::int64_t j = 0; j < n; ++j) {
+      float v = sums[j];
+      if constexpr (kind == Sums::integer) {
+        v = static_cast<float>(std::bit_cast<std::int32_t>(v) - s.zeros[r] * s.column_sums[c + j]) *
+                (s.row_scales[r] * s.column_scales[c + j]) +
+            s.bias[c + j];
+      } else if constexpr (kind == Sums::scaled) {
+        v = v * (s.row_scales[r] * s.column_scales[c + j]) + s.bias[c + j];
+      } else if constexpr (kind == Sums::biased) {
+        v = v + s.bias[c + j];
+      }
+      if constexpr (rectified) v = v <= 0.0F ? 0.0F : v;  // NaN stays
+      y[j] = v;
+      if constexpr (added) s.sum[to + j] = s.residual[to + j] + v;
     }
   }
 };
+
+template <Sums kind>
+void run(const SumBlock& s) {
+  const bool rectified = s.activation == Activation::relu;
+  if (s.residual == nullptr)
+    return rectified ? quant::dispatched(Rows<kind, true, false>{}, s) : quant::dispatched(Rows<kind, false, false>{}, s);
+  rectified ? quant::dispatched(Rows<kind, true, true>{}, s) : quant::dispatched(Rows<kind, false, true>{}, s);
+}
+
+void run_any(const SumBlock& s) {
+  if (s.row_scales != nullptr) return s.integer ? run<Sums::integer>(s) : run<Sums::scaled>(s);
+  s.bias != nullptr ? run<Sums::biased>(s) : run<Sums::plain>(s);
+}
 
 }  // namespace
 
 void finish(const SumBlock& block) {
-  if (!block.activation || block.activation == Activation::relu) return quant::dispatched(Rows{}, block);
+  if (!block.activation || block.activation == Activation::relu) return run_any(block);
   SumBlock linear = block;
+  linear.activation = {};
   linear.residual = nullptr;
-  quant::dispatched(Rows{}, linear);
+  run_any(linear);
   for (std::int64_t r = 0; r < block.rows; ++r) {
     float* y = block.y + r * block.stride;
     host::activate(y, y, block.columns, *block.activation);

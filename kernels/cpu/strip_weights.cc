@@ -73,13 +73,10 @@ void StripWeights::make_products(std::int64_t rows) {
     quant::require(make_products_of(rest & -rest), "strips: a product of fewer rows can't be made");
 }
 
-std::byte* StripWeights::run(const void* src, std::int64_t rows, std::int64_t strip, Workspace& work) const {
-  const auto reserve = [](quant::Tensor& memory, std::size_t bytes) {
-    if (memory.bytes() < bytes) memory = quant::Tensor(quant::DType::u8, quant::Shape{static_cast<std::int64_t>(bytes)});
-    return memory.raw();
-  };
-  std::byte* scratch = reserve(work.scratch_, scratch_);
-  std::byte* sums = reserve(work.sums_, static_cast<std::size_t>(row_block * strip_) * 4);
+void StripWeights::run(const void* src, std::int64_t rows, std::int64_t strip, std::byte* sums, Workspace& work) const {
+  if (work.scratch_.bytes() < scratch_)
+    work.scratch_ = quant::Tensor(quant::DType::u8, quant::Shape{static_cast<std::int64_t>(scratch_)});
+  std::byte* scratch = work.scratch_.raw();
   const auto bytes = static_cast<std::int64_t>(route_.bytes);
   for (std::int64_t k = 0; k < depth_; k += k_block_) {
     const std::byte* weights = packed_.raw() + (strip * depth_ + k) * strip_ * bytes;
@@ -91,7 +88,6 @@ std::byte* StripWeights::run(const void* src, std::int64_t rows, std::int64_t st
       first += n;
     }
   }
-  return sums;
 }
 
 }  // namespace qfid::kernels::cpu

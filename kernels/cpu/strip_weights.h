@@ -45,11 +45,11 @@ class StripWeights {
     friend class StripWeights;
     bool amx_;
     const BlockProduct* tiles_ = nullptr;
-    quant::Tensor scratch_, sums_;
+    quant::Tensor scratch_;
   };
-  /// sum[r, c] = sum over k of src[r, k] * weight[strip * width() + c, k], s32 or f32 [rows][width()], in the workspace
-  /// until the next run(). src: [rows][depth()], its padding 0; u8s8: codes as u8.
-  std::byte* run(const void* src, std::int64_t rows, std::int64_t strip, Workspace& work) const;
+  /// sums[r, c] = sum over k of src[r, k] * weight[strip * width() + c, k], s32 or f32 [row_block][width()]. src:
+  /// [rows][depth()], its padding 0; u8s8: codes as u8.
+  void run(const void* src, std::int64_t rows, std::int64_t strip, std::byte* sums, Workspace& work) const;
 
  private:
   StripWeights(std::int64_t out, std::int64_t in, const BlockRoute& route, const Isa& isa, BlockCache& cache);
