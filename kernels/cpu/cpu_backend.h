@@ -38,6 +38,7 @@ class CpuBackend : public host::HostBackend {
   GemmCache cache_;
   BlockCache blocks_;
   PanelMemory memory_;
+  std::vector<StripMemory> strips_;  ///< of linears, by thread
   LastOperand last_;
 };
 

@@ -134,7 +134,7 @@ LinearResult CpuBackend::linear_then(PreparedLinear& prepared, const DeviceTenso
     return result;
   }
   Tensor sum = tail.residual.defined() ? Tensor(DType::f32, shape) : Tensor();
-  multiply_in_strips(w, source, tail, dst, tail.residual.defined() ? sum.view<float>().data() : nullptr);
+  multiply_in_strips(w, source, tail, strips_, dst, tail.residual.defined() ? sum.view<float>().data() : nullptr);
   result.y = host::adopt(std::move(y));
   if (tail.residual.defined()) result.sum = host::adopt(std::move(sum));
   return result;

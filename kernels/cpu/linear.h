@@ -39,8 +39,9 @@ struct LinearSource {
   std::int32_t zero(std::int64_t row) const { return x.zero_at(row / tokens, row % tokens, 0); }
 };
 
-/// dst [rows, out] and, where the tail has a residual, sum, by strips: tail included.
-void multiply_in_strips(CpuLinear& linear, const LinearSource& src, const LinearTail& tail, float* dst, float* sum);
+/// dst [rows, out] and, where the tail has a residual, sum, by strips: tail included. memory: of each thread.
+void multiply_in_strips(CpuLinear& linear, const LinearSource& src, const LinearTail& tail, std::vector<StripMemory>& memory,
+                        float* dst, float* sum);
 /// dst by oneDNN's matmul primitives, without a tail.
 void multiply_by_primitives(CpuLinear& linear, const LinearSource& src, float* dst);
 

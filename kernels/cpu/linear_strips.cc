@@ -34,11 +34,10 @@ struct Widen {
   }
 };
 
+/// A thread at work.
 struct Worker {
-  explicit Worker(bool amx) : products(amx) {}
-  StripWeights::Workspace products;
-  std::vector<std::byte> src;
-  alignas(64) float sums[row_block * columns_together];  ///< f32 or s32 [strips][row_block][width]
+  StripMemory& memory;
+  StripWeights::Tiles tiles;
   float scales[row_block];
   std::int32_t zeros[row_block];
 };
@@ -60,6 +59,7 @@ class Multiplication {
   void run(std::int64_t row, std::int64_t rows, std::int64_t first, std::int64_t last, Worker& worker) const {
     const std::int64_t out = w_.problem().out;
     const std::byte* src = numbers(row, rows, worker);
+    std::byte* sums = worker.memory.sums.reserve(row_block * columns_together * 4);
     for (std::int64_t r = 0; w_.scaled && r < rows; ++r) {
       worker.scales[r] = src_.scale(row + r);
       worker.zeros[r] = src_.zero(row + r) + offset_;
@@ -68,9 +68,8 @@ class Multiplication {
     for (std::int64_t strip = first; strip < last; strip += together) {
       const std::int64_t end = std::min(strip + together, last), column = strip * width, at = row * out + column;
       for (std::int64_t i = strip; i < end; ++i)
-        strips_.run(src, rows, i, reinterpret_cast<std::byte*>(worker.sums + (i - strip) * row_block * width),
-                    worker.products);
-      finish({worker.sums, rows, std::min(end * width, out) - column, width, row_block * width,
+        strips_.run(src, rows, i, sums + (i - strip) * row_block * width * 4, worker.memory, worker.tiles);
+      finish({sums, rows, std::min(end * width, out) - column, width, row_block * width,
               type_ == BlockType::u8s8 || type_ == BlockType::s16, w_.scaled ? worker.scales : nullptr, worker.zeros,
               w_.scale.data() + column, w_.colsum.data() + column,
               w_.scaled || w_.has_bias ? w_.bias.data() + column : nullptr, tail_.activation, dst_ + at,
@@ -86,13 +85,13 @@ class Multiplication {
     const bool codes = !src_.x.codes.empty();
     const auto stored = codes ? static_cast<std::int64_t>(quant::info(src_.x.codes.dtype()).bytes) : 4;
     if (stored == width && depth == in && offset_ == 0) return src_.raw + row * in * stored;
-    worker.src.resize(static_cast<std::size_t>(row_block * depth * width));
+    std::byte* to = worker.memory.src.reserve(row_block * depth * width);
     for (std::int64_t r = 0; r < rows; ++r) {
-      std::byte* dst = worker.src.data() + r * depth * width;
+      std::byte* dst = to + r * depth * width;
       fill((row + r) * in, in, dst);
       std::memset(dst + in * width, 0, static_cast<std::size_t>((depth - in) * width));
     }
-    return worker.src.data();
+    return to;
   }
 
   /// `n` numbers from element `at` of the source on.
@@ -124,22 +123,23 @@ class Multiplication {
 
 }  // namespace
 
-void multiply_in_strips(CpuLinear& w, const LinearSource& src, const LinearTail& tail, float* dst, float* sum) {
+void multiply_in_strips(CpuLinear& w, const LinearSource& src, const LinearTail& tail, std::vector<StripMemory>& memory,
+                        float* dst, float* sum) {
   StripWeights& strips = *w.strips;
   strips.make_products(src.rows);
   const Multiplication multiplication(w, src, tail, dst, sum);
   const std::int64_t blocks = (src.rows + row_block - 1) / row_block, wanted = tasks_a_thread * omp_get_max_threads();
   const std::int64_t groups = blocks == 0 ? 1 : std::clamp<std::int64_t>((wanted + blocks - 1) / blocks, 1, strips.strips());
+  memory.resize(std::max(memory.size(), static_cast<std::size_t>(omp_get_max_threads())));
   quant::FirstError error;
 #pragma omp parallel
   {
-    std::unique_ptr<Worker> worker;
-    error.guard([&] { worker = std::make_unique<Worker>(strips.tiled()); });
+    Worker worker{memory[static_cast<std::size_t>(omp_get_thread_num())], StripWeights::Tiles(strips.tiled()), {}, {}};
 #pragma omp for schedule(dynamic)
     for (std::int64_t i = 0; i < blocks * groups; ++i)
       error.guard([&] {
         const std::int64_t row = i / groups * row_block, group = i % groups, n = strips.strips();
-        multiplication.run(row, std::min(row_block, src.rows - row), group * n / groups, (group + 1) * n / groups, *worker);
+        multiplication.run(row, std::min(row_block, src.rows - row), group * n / groups, (group + 1) * n / groups, worker);
       });
   }
   error.rethrow();

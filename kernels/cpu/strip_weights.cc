@@ -73,10 +73,9 @@ void StripWeights::make_products(std::int64_t rows) {
     quant::require(make_products_of(rest & -rest), "strips: a product of fewer rows can't be made");
 }
 
-void StripWeights::run(const void* src, std::int64_t rows, std::int64_t strip, std::byte* sums, Workspace& work) const {
-  if (work.scratch_.bytes() < scratch_)
-    work.scratch_ = quant::Tensor(quant::DType::u8, quant::Shape{static_cast<std::int64_t>(scratch_)});
-  std::byte* scratch = work.scratch_.raw();
+void StripWeights::run(const void* src, std::int64_t rows, std::int64_t strip, std::byte* sums, StripMemory& memory,
+                       Tiles& tiles) const {
+  std::byte* scratch = memory.scratch.reserve(static_cast<std::int64_t>(scratch_));
   const auto bytes = static_cast<std::int64_t>(route_.bytes);
   for (std::int64_t k = 0; k < depth_; k += k_block_) {
     const std::byte* weights = packed_.raw() + (strip * depth_ + k) * strip_ * bytes;
@@ -84,7 +83,7 @@ void StripWeights::run(const void* src, std::int64_t rows, std::int64_t strip, s
       const auto left = static_cast<std::uint64_t>(rows - first);
       const std::int64_t n = left >= row_block ? row_block : static_cast<std::int64_t>(left & -left);
       of(n)[static_cast<std::size_t>(k / k_block_)]->run(static_cast<const std::byte*>(src) + (first * depth_ + k) * bytes,
-                                                         weights, sums + first * strip_ * 4, scratch, work.tiles_);
+                                                         weights, sums + first * strip_ * 4, scratch, tiles.last_);
       first += n;
     }
   }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "kernels/cpu/block_product.h"
+#include "kernels/cpu/panel_memory.h"
 #include "quant/core/tensor.h"
 
 namespace qfid::kernels::cpu {
@@ -33,23 +34,22 @@ class StripWeights {
   /// Makes the products that `rows` rows need, as one thread, before run()s of that many rows.
   void make_products(std::int64_t rows);
 
-  /// One thread's memory, and its AMX tiles: given back at its end.
-  class Workspace {
+  /// AMX tiles of one thread while it multiplies: given back at its end.
+  class Tiles {
    public:
-    explicit Workspace(bool amx) : amx_(amx) {}
-    Workspace(const Workspace&) = delete;
-    Workspace& operator=(const Workspace&) = delete;
-    ~Workspace() { BlockProduct::release(amx_); }
+    explicit Tiles(bool amx) : amx_(amx) {}
+    Tiles(const Tiles&) = delete;
+    Tiles& operator=(const Tiles&) = delete;
+    ~Tiles() { BlockProduct::release(amx_); }
 
    private:
     friend class StripWeights;
     bool amx_;
-    const BlockProduct* tiles_ = nullptr;
-    quant::Tensor scratch_;
+    const BlockProduct* last_ = nullptr;
   };
   /// sums[r, c] = sum over k of src[r, k] * weight[strip * width() + c, k], s32 or f32 [row_block][width()]. src:
   /// [rows][depth()], its padding 0; u8s8: codes as u8.
-  void run(const void* src, std::int64_t rows, std::int64_t strip, std::byte* sums, Workspace& work) const;
+  void run(const void* src, std::int64_t rows, std::int64_t strip, std::byte* sums, StripMemory& memory, Tiles& tiles) const;
 
  private:
   StripWeights(std::int64_t out, std::int64_t in, const BlockRoute& route, const Isa& isa, BlockCache& cache);

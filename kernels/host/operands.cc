@@ -89,7 +89,7 @@ Tensor sink_logits(const AttentionProblem& problem, const AttentionInputs& input
 
 DeviceTensor copy_of(const Tensor& tensor) { return adopt(tensor.clone()); }
 
-constexpr std::int64_t part_tokens = 256;  ///< of a window, quantized by one thread at a time
+constexpr std::int64_t part_tokens = 64;  ///< of a window, quantized by one thread at a time: their range is found in cache
 
 /// A window's granules span its tokens, and its parts' ranges are known or merge exactly: they can be quantized in parallel.
 bool spans_parts(const quant::QuantScheme& scheme, std::int64_t step, std::int64_t tokens) {
