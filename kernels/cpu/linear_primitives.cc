@@ -92,8 +92,8 @@ void one_block(CpuLinear& w, Workspace& work, const LinearSource& src, std::int6
 
 }  // namespace
 
-void multiply_by_primitives(CpuLinear& w, const LinearSource& src, float* dst) {
-  const std::int64_t out = w.problem().out, blocks = (src.rows + row_block - 1) / row_block;
+void multiply_by_primitives(CpuLinear& linear, const LinearSource& src, float* dst) {
+  const std::int64_t out = linear.problem().out, blocks = (src.rows + row_block - 1) / row_block;
   quant::FirstError error;
 #pragma omp parallel
   {
@@ -102,7 +102,8 @@ void multiply_by_primitives(CpuLinear& w, const LinearSource& src, float* dst) {
 #pragma omp for schedule(dynamic)
     for (std::int64_t i = 0; i < blocks; ++i)
       error.guard([&] {
-        one_block(w, *work, src, i * row_block, std::min(row_block, src.rows - i * row_block), dst + i * row_block * out);
+        one_block(linear, *work, src, i * row_block, std::min(row_block, src.rows - i * row_block),
+                  dst + i * row_block * out);
       });
   }
   error.rethrow();

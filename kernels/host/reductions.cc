@@ -128,6 +128,7 @@ std::vector<std::vector<quant::DistortionStats>> HostReductions::distortion_of(s
   std::vector<Part> parts;
   for (const auto& [x, y] : pairs) {
     quant::require(x.shape == y.shape, "distortion: shapes differ: " + x.shape.to_string() + " and " + y.shape.to_string());
+    quant::require(x.dtype == DType::f32 && y.dtype == DType::f32, "distortion: tensors must be f32");
     const Grouped g = grouped(x.shape);
     for (std::int64_t i = 0; i < g.B * g.G; ++i) parts.push_back({all.size(), static_cast<std::size_t>(i)});
     all.emplace_back(static_cast<std::size_t>(g.B * g.G));
@@ -173,6 +174,7 @@ std::vector<std::vector<RowStats>> HostReductions::row_stats_of(std::span<const 
   std::vector<std::vector<RowStats>> all;
   std::vector<Part> parts;
   for (const DeviceTensor& x : tensors) {
+    quant::require(x.dtype == DType::f32, "row_stats: tensors must be f32");
     for (std::int64_t b = 0; b < x.shape[0]; ++b) parts.push_back({all.size(), static_cast<std::size_t>(b)});
     all.emplace_back(static_cast<std::size_t>(x.shape[0]));
   }
