@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "quant/core/dispatch.h"
 #include "quant/core/error.h"
@@ -46,6 +47,64 @@ struct SecondPass {
   }
 };
 
+/// Both passes in vectors by name: GCC keeps no more than one array of lanes in registers.
+class Vectors {
+ public:
+  __attribute__((target("avx2"))) static void first(const float* x, std::int64_t n, Sums& total) {
+    auto low = load<Doubles>(total.first), high = load<Doubles>(total.first + 4);
+    auto min_low = load<Doubles>(total.min), min_high = load<Doubles>(total.min + 4);
+    auto max_low = load<Doubles>(total.max), max_high = load<Doubles>(total.max + 4);
+    for (std::int64_t i = 0; i + lanes <= n; i += lanes) {
+      const Doubles a = wide(x + i), b = wide(x + i + 4);
+      low += a;
+      high += b;
+      min_low = a < min_low ? a : min_low;
+      min_high = b < min_high ? b : min_high;
+      max_low = a > max_low ? a : max_low;
+      max_high = b > max_high ? b : max_high;
+    }
+    store(low, high, total.first);
+    store(min_low, min_high, total.min);
+    store(max_low, max_high, total.max);
+  }
+
+  __attribute__((target("avx2"))) static void second(const float* x, std::int64_t n, double mean, Powers& total) {
+    auto second_low = load<Doubles>(total.second), second_high = load<Doubles>(total.second + 4);
+    auto third_low = load<Doubles>(total.third), third_high = load<Doubles>(total.third + 4);
+    auto fourth_low = load<Doubles>(total.fourth), fourth_high = load<Doubles>(total.fourth + 4);
+    for (std::int64_t i = 0; i + lanes <= n; i += lanes) {
+      const Doubles a = wide(x + i) - mean, b = wide(x + i + 4) - mean, a2 = a * a, b2 = b * b;
+      second_low += a2;
+      second_high += b2;
+      third_low += a2 * a;
+      third_high += b2 * b;
+      fourth_low += a2 * a2;
+      fourth_high += b2 * b2;
+    }
+    store(second_low, second_high, total.second);
+    store(third_low, third_high, total.third);
+    store(fourth_low, fourth_high, total.fourth);
+  }
+
+ private:
+  using Singles = float __attribute__((vector_size(16)));
+  using Doubles = double __attribute__((vector_size(32)));
+
+  template <class V, class T>
+  __attribute__((target("avx2"), always_inline)) static V load(const T* from) {
+    V v;
+    std::memcpy(&v, from, sizeof v);
+    return v;
+  }
+  __attribute__((target("avx2"), always_inline)) static void store(const Doubles& low, const Doubles& high, double* to) {
+    std::memcpy(to, &low, sizeof low);
+    std::memcpy(to + 4, &high, sizeof high);
+  }
+  __attribute__((target("avx2"), always_inline)) static Doubles wide(const float* x) {
+    return __builtin_convertvector(load<Singles>(x), Doubles);
+  }
+};
+
 }  // namespace
 
 void Moments::add(double x) {
@@ -62,7 +121,8 @@ void Moments::add(std::span<const float> x) {
   Sums s;
   std::fill_n(s.min, lanes, start);
   std::fill_n(s.max, lanes, start);
-  dispatched(FirstPass{}, x.data(), n, s);
+  const bool vectors = current_isa() >= Isa::avx2;
+  vectors ? Vectors::first(x.data(), n, s) : FirstPass{}(x.data(), n, s);
   Moments part;
   part.n_ = n;
   part.min_ = part.max_ = start;
@@ -80,7 +140,7 @@ void Moments::add(std::span<const float> x) {
   }
   part.mean_ = sum / static_cast<double>(n);
   Powers p;
-  dispatched(SecondPass{}, x.data(), n, part.mean_, p);
+  vectors ? Vectors::second(x.data(), n, part.mean_, p) : SecondPass{}(x.data(), n, part.mean_, p);
   for (int i = 0; i < lanes; ++i) {
     part.m2_ += p.second[i];
     part.m3_ += p.third[i];

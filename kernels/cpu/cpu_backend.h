@@ -19,6 +19,7 @@ class CpuBackend : public host::HostBackend {
   Support supports(const AttentionProblem& problem) const override;
   std::unique_ptr<PreparedLinear> prepare(const LinearProblem& problem, const LinearWeights& weights) override;
   DeviceTensor linear(PreparedLinear& prepared, const DeviceTensor& src, quant::CodeCounts* counts) override;
+  LinearResult linear_then(PreparedLinear& prepared, const DeviceTensor& src, const LinearTail& tail) override;
   std::unique_ptr<PreparedAttention> prepare(const AttentionProblem& problem, const AttentionRanges& ranges) override;
   AttentionResult attention(PreparedAttention& prepared, const AttentionInputs& inputs, TapSink* sink) override;
 
@@ -37,6 +38,7 @@ class CpuBackend : public host::HostBackend {
   GemmCache cache_;
   BlockCache blocks_;
   PanelMemory memory_;
+  std::vector<StripMemory> strips_;  ///< of linears, by thread
   LastOperand last_;
 };
 

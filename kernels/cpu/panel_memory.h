@@ -1,5 +1,5 @@
-// Memory of attention in panels, kept by the backend from call to call and only ever grown: pages that are given back and
-// asked for again cost a tenth of a short call. One call uses it at a time.
+// Memory of attention in panels and of linears in strips, kept by the backend from call to call and only ever grown: pages
+// that are given back and asked for again cost a tenth of a short call. One call uses it at a time.
 #pragma once
 
 #include <vector>
@@ -41,6 +41,13 @@ struct PanelWorkspace {
 struct PanelMemory {
   Grown k, v, key_scales, value_scales, excess;
   std::vector<PanelWorkspace> threads;
+};
+
+/// One thread's, for linears.
+struct StripMemory {
+  Grown scratch;  ///< of the products
+  Grown src;      ///< [rows][depth] numbers of the product
+  Grown sums;     ///< [strips][rows][columns of a strip]
 };
 
 }  // namespace qfid::kernels::cpu

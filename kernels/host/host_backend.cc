@@ -105,6 +105,11 @@ void in_slabs(std::int64_t n, const F& f) {
 
 }  // namespace
 
+void activate(const float* x, float* out, std::int64_t n, Activation kind) {
+  if (kind == Activation::relu) return quant::dispatched(ReluLoop{}, x, out, n);
+  for (std::int64_t i = 0; i < n; ++i) out[i] = activated(x[i], kind);
+}
+
 DeviceTensor HostBackend::upload(const Tensor& host_tensor) { return adopt(host_tensor.clone()); }
 Tensor HostBackend::download(const DeviceTensor& tensor) { return host::download(tensor); }
 DeviceTensor HostBackend::slice(const DeviceTensor& x, std::int64_t begin, std::int64_t end) {
@@ -148,10 +153,7 @@ DeviceTensor HostBackend::activation(const DeviceTensor& x, Activation kind) {
   const auto in = view<float>(x);
   Tensor result(DType::f32, x.shape);
   float* out = result.view<float>().data();
-  in_slabs(in.size(), [&](std::int64_t begin, std::int64_t n) {
-    if (kind == Activation::relu) return quant::dispatched(ReluLoop{}, in.data() + begin, out + begin, n);
-    for (std::int64_t i = begin; i < begin + n; ++i) out[i] = activated(in[i], kind);
-  });
+  in_slabs(in.size(), [&](std::int64_t begin, std::int64_t n) { activate(in.data() + begin, out + begin, n, kind); });
   return adopt(std::move(result));
 }
 

@@ -24,6 +24,9 @@ class HostBackend : public Backend {
   HostReductions reductions_;
 };
 
+/// out[i] = activation of x[i], i < n; out may be x.
+void activate(const float* x, float* out, std::int64_t n, Activation kind);
+
 /// CPU model as the operating system names it, and threads OpenMP will use.
 std::string cpu_model();
 int thread_count();

@@ -128,11 +128,12 @@ struct Divergence {
         // Near and far from 0 by arithmetic, not by a choice, which would become a branch: a near term of 0 is 0.
         const bool small = std::fabs(d) <= 0.25;
         const double near = small ? d : 0.0, far = small ? 0.0 : 1.0, tangent = exp_minus_tangent_lane(near);
-        s.forward.v[j] += p * tangent + far * (q - p - p * d);
-        s.reverse.v[j] += p * (near * near + (near - 1.0) * tangent) + far * (p - q + q * d);
-        const double total = q + p, inverse = 1.0 / total, t = (p * (near + tangent) + far * (q - p)) * inverse;
-        const double tt = t * t, rest = 4.0 * (p * inverse) * (q * inverse), lost = small ? (1.0 - rest) - tt : 0.0;
-        s.jsd.v[j] += total * (t * d + (log_lane(rest) + lost));
+        const double apart = q - p;
+        s.forward.v[j] += std::fma(p, tangent, far * std::fma(-p, d, apart));
+        s.reverse.v[j] += std::fma(p, std::fma(near, near, (near - 1.0) * tangent), far * std::fma(q, d, -apart));
+        const double total = q + p, inverse = 1.0 / total, t = std::fma(p, near + tangent, far * apart) * inverse;
+        const double rest = 4.0 * (p * inverse) * (q * inverse), lost = small ? std::fma(-t, t, 1.0 - rest) : 0.0;
+        s.jsd.v[j] += total * std::fma(t, d, log_lane(rest) + lost);
       }
     out = s;
   }

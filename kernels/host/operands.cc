@@ -1,5 +1,4 @@
 #include "kernels/host/operands.h"
-#include "quant/core/first_error.h"
 
 #include <algorithm>
 #include <cmath>
@@ -89,112 +88,7 @@ Tensor sink_logits(const AttentionProblem& problem, const AttentionInputs& input
 
 DeviceTensor copy_of(const Tensor& tensor) { return adopt(tensor.clone()); }
 
-constexpr std::int64_t part_tokens = 256;  ///< of a window, quantized by one thread at a time
-
-/// A window's granules span its tokens, and its parts' ranges are known or merge exactly: they can be quantized in parallel.
-bool spans_parts(const quant::QuantScheme& scheme, std::int64_t step, std::int64_t tokens) {
-  const bool merges = scheme.range.kind == quant::RangeKind::absmax || scheme.range.kind == quant::RangeKind::fixed;
-  return step >= tokens && (scheme.timing == quant::Timing::static_ || merges);
-}
-
-/// Tokens of a part: all of them where a granule spans more and its range is a statistic of the whole.
-std::int64_t tokens_apart(const Operand& x, std::int64_t tokens) {
-  if (!quant::is_scaled(x.scheme.format) || spans_parts(x.scheme, x.step[1], tokens)) return std::min(part_tokens, tokens);
-  if (x.scheme.timing == quant::Timing::static_ || x.step[1] >= tokens) return tokens;
-  return std::min((part_tokens + x.step[1] - 1) / x.step[1] * x.step[1], tokens);
-}
-
-/// Parts of the windows of x [B, T, H, D].
-struct Parts {
-  View<const float> x;
-  std::int64_t tokens, each;  ///< part i of a window: tokens [i * each, ...)
-  Parts(View<const float> of, std::int64_t part) : x(of), tokens(of.shape()[1]), each(std::max<std::int64_t>(part, 1)) {}
-  std::int64_t per_window() const { return (tokens + each - 1) / each; }
-  std::int64_t count() const { return x.shape()[0] * per_window(); }
-  std::int64_t window(std::int64_t i) const { return i / per_window(); }
-  std::int64_t first(std::int64_t i) const { return i % per_window() * each; }
-  std::int64_t length(std::int64_t i) const { return std::min(each, tokens - first(i)); }
-  std::int64_t offset(std::int64_t i) const { return (window(i) * tokens + first(i)) * x.shape()[2] * x.shape()[3]; }
-  View<const float> view(std::int64_t i) const {
-    return {x.data() + offset(i), Shape{1, length(i), x.shape()[2], x.shape()[3]}};
-  }
-};
-
-/// f(i) for every part, in parallel.
-template <class F>
-void for_parts(const Parts& parts, const F& f) {
-  quant::FirstError error;
-#pragma omp parallel for schedule(static)
-  for (std::int64_t i = 0; i < parts.count(); ++i) error.guard([&] { f(i); });
-  error.rethrow();
-}
-
-/// Ranges of each window whose granules span its parts: least and largest are those of the parts, in any order.
-std::vector<std::vector<quant::Range>> merged_ranges(const Parts& parts, const quant::QuantScheme& scheme) {
-  std::vector<std::vector<quant::Range>> own(static_cast<std::size_t>(parts.count()));
-  for_parts(parts, [&](std::int64_t i) {
-    own[static_cast<std::size_t>(i)] = quant::ranges(parts.view(i), scheme, Role::activation);
-  });
-  std::vector<std::vector<quant::Range>> windows;
-  for (std::int64_t i = 0; i < parts.count(); ++i) {
-    std::vector<quant::Range>& part = own[static_cast<std::size_t>(i)];
-    if (parts.first(i) == 0) {
-      windows.push_back(std::move(part));
-      continue;
-    }
-    for (std::size_t g = 0; g < part.size(); ++g) {
-      quant::Range& range = windows.back()[g];
-      range = {std::min(range.min, part[g].min), std::max(range.max, part[g].max)};
-    }
-  }
-  return windows;
-}
-
 }  // namespace
-
-Operand quantize_operand(View<const float> x, const quant::QuantScheme& scheme, const std::vector<quant::Range>& ranges) {
-  const Shape& s = x.shape();
-  Operand result{scheme, Tensor(quant::storage(scheme.format), s), {}, {}, {}, {}, {}};
-  std::int64_t granules = 0;
-  const bool scaled = quant::is_scaled(scheme.format);
-  if (scaled) {
-    const quant::Granules g = quant::granules(Shape{1, s[1], s[2], s[3]}, scheme, Role::activation);
-    result.step = g.step;
-    for (int i = 0; i < 4; ++i) result.count[static_cast<std::size_t>(i)] = g.scale_shape[i];
-    granules = g.scale_shape.elements();
-    result.scale.resize(static_cast<std::size_t>(s[0] * granules));
-    if (scheme.affine) result.zero_point.resize(result.scale.size());
-  }
-  const Parts parts(x, tokens_apart(result, s[1]));
-  const bool shared = scaled && parts.per_window() > 1 && spans_parts(scheme, result.step[1], s[1]);
-  quant::QuantScheme known = scheme;  // of the parts: one range for all of a window's
-  std::vector<std::vector<quant::Range>> windows;
-  if (shared && scheme.timing != quant::Timing::static_) {
-    windows = merged_ranges(parts, scheme);
-    known.timing = quant::Timing::static_;
-    known.range = {};
-  }
-  const auto width = static_cast<std::int64_t>(quant::info(quant::storage(scheme.format)).bytes);
-  std::vector<quant::CodeCounts> counts(static_cast<std::size_t>(parts.count()));
-  for_parts(parts, [&](std::int64_t i) {
-    const std::int64_t a_step = result.count[2] * result.count[3];  // granules of one step of tokens; none without scales
-    const std::int64_t own = !scaled ? 0 : (parts.length(i) + result.step[1] - 1) / result.step[1] * a_step;
-    const std::int64_t at = !scaled ? 0 : parts.window(i) * granules + parts.first(i) / result.step[1] * a_step;
-    // Of granules that span parts each part finds the same scale; the first one keeps it.
-    const bool keeps = !shared || parts.first(i) == 0;
-    std::vector<float> scale(static_cast<std::size_t>(keeps ? 0 : own));
-    std::vector<std::int32_t> zero(static_cast<std::size_t>(keeps || !scheme.affine ? 0 : own));
-    counts[static_cast<std::size_t>(i)] = quant::quantize_into(
-        parts.view(i), known, Role::activation,
-        windows.empty() ? ranges : windows[static_cast<std::size_t>(parts.window(i))],
-        result.codes.raw() + static_cast<std::size_t>(parts.offset(i) * width),
-        View<float>(keeps ? result.scale.data() + at : scale.data(), Shape{own}),
-        !scheme.affine ? View<std::int32_t>()
-                       : View<std::int32_t>(keeps ? result.zero_point.data() + at : zero.data(), Shape{own}));
-  });
-  for (const quant::CodeCounts& share : counts) result.counts += share;
-  return result;
-}
 
 Tensor expanded(const Operand& operand) {
   Tensor result(DType::f32, operand.codes.shape());
@@ -289,9 +183,13 @@ AttentionOperands prepare_operands(const AttentionProblem& problem, const Attent
     if (wants(taps, TapPoint::v_gated)) taps->take(TapPoint::v_gated, gated.empty() ? inputs.v : copy_of(gated));
   }
   if (!means.empty()) smooth = smoothed(k, means);
-  o.q = quantize_operand(q, problem.schemes.q, ranges.q);
-  o.k = quantize_operand(smooth.empty() ? k : std::as_const(smooth).view<float>(), problem.schemes.k, ranges.k);
-  o.v = quantize_operand(gated.empty() ? v : std::as_const(gated).view<float>(), problem.schemes.v, ranges.v);
+  const OperandSource sources[] = {{q, problem.schemes.q, ranges.q},
+                                   {smooth.empty() ? k : std::as_const(smooth).view<float>(), problem.schemes.k, ranges.k},
+                                   {gated.empty() ? v : std::as_const(gated).view<float>(), problem.schemes.v, ranges.v}};
+  std::vector<Operand> operands = quantize_operands(sources);
+  o.q = std::move(operands[0]);
+  o.k = std::move(operands[1]);
+  o.v = std::move(operands[2]);
   if (wants(taps, TapPoint::q_codes)) taps->take(TapPoint::q_codes, copy_of(o.q.codes));
   if (wants(taps, TapPoint::k_codes)) taps->take(TapPoint::k_codes, copy_of(o.k.codes));
   if (wants(taps, TapPoint::v_codes)) taps->take(TapPoint::v_codes, copy_of(o.v.codes));

@@ -2,6 +2,7 @@
 // tensors lie in host memory: gates, smoothing, codes and scales, masks. Windows are quantized in parallel, each alone.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "kernels/attention.h"
@@ -31,6 +32,14 @@ struct Operand {
   }
 };
 
+/// What becomes an operand: x [B, T, H, D] by its scheme, static ranges where the scheme wants them.
+struct OperandSource {
+  quant::View<const float> x;
+  const quant::QuantScheme& scheme;
+  const std::vector<quant::Range>& ranges;
+};
+/// Of several at once: threads are woken once for all of them.
+std::vector<Operand> quantize_operands(std::span<const OperandSource> sources);
 Operand quantize_operand(quant::View<const float> x, const quant::QuantScheme& scheme,
                          const std::vector<quant::Range>& ranges);
 

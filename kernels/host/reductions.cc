@@ -25,6 +25,11 @@ Grouped grouped(const Shape& s) {
   return s.rank() == 4 ? Grouped{s[0], s[1], s[2], s[3]} : Grouped{s[0], s[1], 1, s[2]};
 }
 
+/// Of several tensors: what one thread forms at a time.
+struct Part {
+  std::size_t tensor, index;
+};
+
 struct RowSums {
   double kl = 0, tv = 0;
 };
@@ -114,15 +119,28 @@ RowStats window_stats(const float* x, std::int64_t rows, std::int64_t n) {
 }  // namespace
 
 std::vector<quant::DistortionStats> HostReductions::distortion(const DeviceTensor& x, const DeviceTensor& y) {
-  quant::require(x.shape == y.shape, "distortion: shapes differ: " + x.shape.to_string() + " and " + y.shape.to_string());
-  const Grouped g = grouped(x.shape);
-  const float* a = view<float>(x).data();
-  const float* b = view<float>(y).data();
-  std::vector<quant::DistortionStats> all(static_cast<std::size_t>(g.B * g.G));
-#pragma omp parallel for schedule(static)
-  for (std::int64_t i = 0; i < g.B * g.G; ++i) {
+  const Pair pair{x, y};
+  return std::move(HostReductions::distortion_of({&pair, 1})[0]);
+}
+
+std::vector<std::vector<quant::DistortionStats>> HostReductions::distortion_of(std::span<const Pair> pairs) {
+  std::vector<std::vector<quant::DistortionStats>> all;
+  std::vector<Part> parts;
+  for (const auto& [x, y] : pairs) {
+    quant::require(x.shape == y.shape, "distortion: shapes differ: " + x.shape.to_string() + " and " + y.shape.to_string());
+    quant::require(x.dtype == DType::f32 && y.dtype == DType::f32, "distortion: tensors must be f32");
+    const Grouped g = grouped(x.shape);
+    for (std::int64_t i = 0; i < g.B * g.G; ++i) parts.push_back({all.size(), static_cast<std::size_t>(i)});
+    all.emplace_back(static_cast<std::size_t>(g.B * g.G));
+  }
+#pragma omp parallel for schedule(dynamic)
+  for (std::size_t n = 0; n < parts.size(); ++n) {
+    const auto& [x, y] = pairs[parts[n].tensor];
+    const Grouped g = grouped(x.shape);
+    const auto i = static_cast<std::int64_t>(parts[n].index);
     const std::int64_t offset = i / g.G * g.T * g.G * g.D + i % g.G * g.D;
-    all[static_cast<std::size_t>(i)].add(a + offset, b + offset, g.T, g.D, g.G * g.D);
+    all[parts[n].tensor][parts[n].index].add(view<float>(x).data() + offset, view<float>(y).data() + offset, g.T, g.D,
+                                             g.G * g.D);
   }
   return all;
 }
@@ -149,12 +167,24 @@ std::vector<RowDivergence> HostReductions::row_divergence(const DeviceTensor& ba
 }
 
 std::vector<RowStats> HostReductions::row_stats(const DeviceTensor& x) {
-  const auto v = view<float>(x);
-  const std::int64_t windows = x.shape[0], n = v.columns(), rows = windows == 0 ? 0 : v.rows() / windows;
-  std::vector<RowStats> all(static_cast<std::size_t>(windows));
-#pragma omp parallel for schedule(static)
-  for (std::int64_t b = 0; b < windows; ++b)
-    all[static_cast<std::size_t>(b)] = window_stats(v.data() + b * rows * n, rows, n);
+  return std::move(HostReductions::row_stats_of({&x, 1})[0]);
+}
+
+std::vector<std::vector<RowStats>> HostReductions::row_stats_of(std::span<const DeviceTensor> tensors) {
+  std::vector<std::vector<RowStats>> all;
+  std::vector<Part> parts;
+  for (const DeviceTensor& x : tensors) {
+    quant::require(x.dtype == DType::f32, "row_stats: tensors must be f32");
+    for (std::int64_t b = 0; b < x.shape[0]; ++b) parts.push_back({all.size(), static_cast<std::size_t>(b)});
+    all.emplace_back(static_cast<std::size_t>(x.shape[0]));
+  }
+#pragma omp parallel for schedule(dynamic)
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const auto v = view<float>(tensors[parts[i].tensor]);
+    const std::int64_t windows = v.shape()[0], n = v.columns(), rows = v.rows() / windows;
+    all[parts[i].tensor][parts[i].index] =
+        window_stats(v.data() + static_cast<std::int64_t>(parts[i].index) * rows * n, rows, n);
+  }
   return all;
 }
 

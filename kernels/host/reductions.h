@@ -13,6 +13,7 @@ class HostReductions : public Reductions {
   std::vector<TokenComparison> compare_logits(const DeviceTensor& base, const DeviceTensor& test,
                                               const DeviceTensor& targets) override;
   std::vector<quant::DistortionStats> distortion(const DeviceTensor& x, const DeviceTensor& y) override;
+  std::vector<std::vector<quant::DistortionStats>> distortion_of(std::span<const Pair> pairs) override;
   /// Probabilities below the smallest normal f32 count as that (KL would be infinite where E underflowed).
   std::vector<RowDivergence> row_divergence(const DeviceTensor& base, const DeviceTensor& test, bool sink) override;
   DeviceTensor coded_weights(const DeviceTensor& probs, const DeviceTensor& codes, const ProbScheme& scheme,
@@ -25,6 +26,7 @@ class HostReductions : public Reductions {
   std::vector<Magnitudes> magnitudes(const DeviceTensor& x) override;
   std::vector<OutlierSplit> outlier_split(const DeviceTensor& x, const DeviceTensor& y) override;
   std::vector<RowStats> row_stats(const DeviceTensor& x) override;
+  std::vector<std::vector<RowStats>> row_stats_of(std::span<const DeviceTensor> tensors) override;
   std::vector<AttentionSummary> attention_summary(const DeviceTensor& probs, bool causal) override;
   std::vector<double> norms(const DeviceTensor& x) override;
   std::vector<double> projected_norms(const DeviceTensor& x, const DeviceTensor& factors) override;

@@ -5,12 +5,13 @@
 
 Both sides compute the perplexity of the same windows: windows of the model's context from the start of the token file,
 input = beginning-of-sequence token followed by all but the window's last token, targets = the window. The peer is
-OPTForCausalLM in f32, SDPA attention, with the batch size that proves fastest here (--batch fixes it). qfid runs its f32
-baseline, bf16 and INT8 per token in one `qfid run`, in each round before or after the peer, the order swapped.
+OPTForCausalLM with SDPA attention, in f32 and in bf16, each with the batch size that proves fastest here (--batch fixes it).
+qfid runs its f32 baseline, bf16, INT8 per token (lm_head in f32) and the same with lm_head in INT8 too in one `qfid run`, in
+each round before or after the peers, the order swapped.
 
 tokens/s: `forward` is the decoder with its logits; `evaluation` adds all measures that qfid forms of the arm (NLL, and of
-the targets KL divergence, agreement and distortion per layer as well). The peer's covers forward and NLL, and qfid's
-`evaluation` is what it is compared with: ratio = qfid's tokens/s / the peer's of the same round, median [least, largest].
+the targets KL divergence, agreement and distortion per layer as well). The peers' covers forward and NLL, and qfid's
+`evaluation` is what they are compared with: ratio = qfid's tokens/s / the peer's of the same round, median [least, largest].
 
 Exit codes: 0; 1, the f32 perplexities differ by more than 1e-4 relative, or qfid failed; 2, wrong options; 3, a file isn't
 there; 4, PyTorch or transformers isn't installed (says so and compares nothing).
@@ -26,6 +27,7 @@ import time
 import peer_common as common
 
 AGREEMENT = 1e-4  # relative; f32 on both sides in another order of summation leaves about 1e-6
+DTYPES = {"f32": "float32", "bf16": "bfloat16"}
 CONFIGURATION = """version: 1
 name: peer
 models: {{opt: {{path: {model}}}}}
@@ -34,6 +36,10 @@ baseline: {{backend: cpu, precision: f32}}
 targets:
   bf16: {{backend: cpu, preset: bf16}}
   int8-token: {{backend: cpu, preset: int8-per-token}}
+  int8-token-head:
+    backend: cpu
+    preset: int8-per-token
+    overrides: [{{match: lm_head, linear: {{weights: int8/channel, activations: int8/token}}}}]
 metrics: {{local_windows: 0, sink_windows: 0}}
 run: {{threads: {threads}}}
 """
@@ -47,24 +53,28 @@ def arguments():
     parser.add_argument("--windows", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--batch", type=int, help="windows the peer takes at once (default: the fastest of 1, 2, 4, 8)")
+    parser.add_argument("--batch", type=int, help="windows a peer takes at once (default: the fastest of 1, 2, 4, 8)")
+    parser.add_argument("--peers", default="f32,bf16", help="dtypes of transformers, by commas; f32 is always among them")
     parser.add_argument("--json", help="also write everything here")
     args = parser.parse_args()
     if min(args.windows, args.rounds, args.threads, args.batch or 1) < 1:
         parser.error("--windows, --rounds, --threads and --batch must be at least 1")
+    args.peers = list(dict.fromkeys(["f32", *args.peers.split(",")]))
+    if unknown := set(args.peers) - set(DTYPES):
+        parser.error(f"--peers: {', '.join(sorted(unknown))} unknown, expected some of {', '.join(DTYPES)}")
     for path, what in [(args.qfid, "qfid"), (args.model, "model"), (args.tokens, "tokens")]:
         common.need(path, what)
     return args
 
 
 class Peer:
-    def __init__(self, torch, transformers, numpy, args):
+    def __init__(self, torch, transformers, numpy, args, name):
         self.torch = torch
-        load = transformers.OPTForCausalLM.from_pretrained
+        load, dtype = transformers.OPTForCausalLM.from_pretrained, getattr(torch, DTYPES[name])
         try:
-            self.model = load(args.model, dtype=torch.float32, attn_implementation="sdpa")
+            self.model = load(args.model, dtype=dtype, attn_implementation="sdpa")
         except TypeError:  # transformers before version 5 call it torch_dtype
-            self.model = load(args.model, torch_dtype=torch.float32, attn_implementation="sdpa")
+            self.model = load(args.model, torch_dtype=dtype, attn_implementation="sdpa")
         self.model.eval()
         config = self.model.config
         context = config.max_position_embeddings
@@ -127,25 +137,31 @@ def main():
     torch, transformers, numpy = common.import_or_stop("torch", "transformers", "numpy")
     torch.set_num_threads(args.threads)
     transformers.utils.logging.disable_progress_bar()
-    peer = Peer(torch, transformers, numpy, args)
-    tokens = peer.inputs.numel()
-    ours, theirs, load = common.rounds(args.rounds, lambda: run_qfid(args, tokens), peer.evaluate)
+    peers = {name: Peer(torch, transformers, numpy, args, name) for name in args.peers}
+    tokens = peers["f32"].inputs.numel()
+    theirs_of = lambda: {name: peer.evaluate() for name, peer in peers.items()}
+    ours, theirs, load = common.rounds(args.rounds, lambda: run_qfid(args, tokens), theirs_of)
 
-    rates = [r["tokens_per_second"] for r in theirs]
-    expected = theirs[0]["perplexity"]
-    evaluation = common.summary(rates)
-    results = {"transformers f32": {"perplexity": expected, "evaluation": evaluation, "batch": peer.batch}}
-    rows = [["transformers f32", f"{expected:.6f}", "", common.spread(evaluation, "{:.0f}"), ""]]
+    rates = {name: [r[name]["tokens_per_second"] for r in theirs] for name in peers}
+    expected = theirs[0]["f32"]["perplexity"]
+    results, rows = {}, []
+    for name, peer in peers.items():
+        perplexity, evaluation = theirs[0][name]["perplexity"], common.summary(rates[name])
+        results[f"transformers {name}"] = {"perplexity": perplexity, "evaluation": evaluation, "batch": peer.batch}
+        rows.append([f"transformers {name}", f"{perplexity:.6f}", "", common.spread(evaluation, "{:.0f}"), *[""] * len(peers)])
     for arm in ours[0]:
         entry = {"perplexity": ours[0][arm]["perplexity"]}
         for rate in ("forward", "evaluation"):
             entry[rate] = common.summary([r[arm][rate] for r in ours])
-        entry["ratio"] = common.ratios(entry["evaluation"]["rounds"], rates)
+        entry["ratio"] = {name: common.ratios(entry["evaluation"]["rounds"], rates[name]) for name in peers}
         results[f"qfid {arm}"] = entry
         columns = [common.spread(entry[rate], "{:.0f}") for rate in ("forward", "evaluation")]
-        rows.append([f"qfid {arm}", f"{entry['perplexity']:.6f}", *columns, common.spread(entry["ratio"])])
-    print(f"{tokens} tokens in {args.windows} windows, {args.threads} threads, transformers with batch {peer.batch}")
-    common.print_table(["arm", "perplexity", "forward tokens/s", "evaluation tokens/s", "ratio"], rows)
+        columns += [common.spread(entry["ratio"][name]) for name in peers]
+        rows.append([f"qfid {arm}", f"{entry['perplexity']:.6f}", *columns])
+    batches = ", ".join(f"{name} with batch {peer.batch}" for name, peer in peers.items())
+    print(f"{tokens} tokens in {args.windows} windows, {args.threads} threads, transformers {batches}")
+    header = ["arm", "perplexity", "forward tokens/s", "evaluation tokens/s", *[f"ratio to {name}" for name in peers]]
+    common.print_table(header, rows)
     difference = abs(results["qfid f32"]["perplexity"] / expected - 1)
     print(f"f32 perplexities differ by {difference:.1e} relative, expected at most {AGREEMENT:.0e}")
     machine = common.machine(torch, load) | {"transformers": transformers.__version__}
