@@ -141,14 +141,14 @@ __device__ void join(RowStats& a, const RowStats& b) {
 __device__ void join(StatsRow& a, const StatsRow& b) {
   join(a.stats, b.stats);
   if (b.n == 0) return;
-  const double n = a.n + b.n, d = b.mean - a.mean, d2 = d * d, ab = a.n * b.n;
-  const double m4 = a.m4 + b.m4 + d2 * d2 * ab * (a.n * a.n - ab + b.n * b.n) / (n * n * n) +
-                    6 * d2 * (a.n * a.n * b.m2 + b.n * b.n * a.m2) / (n * n) + 4 * d * (a.n * b.m3 - b.n * a.m3) / n;
-  const double m3 = a.m3 + b.m3 + d2 * d * ab * (a.n - b.n) / (n * n) + 3 * d * (a.n * b.m2 - b.n * a.m2) / n;
-  a.m2 += b.m2 + d2 * ab / n;
+  const double n = a.n + b.n, share = 1 / n, d = b.mean - a.mean, e = d * share, ab = a.n * b.n;
+  const double m4 = a.m4 + b.m4 + d * e * e * e * ab * (a.n * a.n - ab + b.n * b.n) +
+                    6 * e * e * (a.n * a.n * b.m2 + b.n * b.n * a.m2) + 4 * e * (a.n * b.m3 - b.n * a.m3);
+  const double m3 = a.m3 + b.m3 + d * e * e * ab * (a.n - b.n) + 3 * e * (a.n * b.m2 - b.n * a.m2);
+  a.m2 += b.m2 + d * e * ab;
   a.m3 = m3;
   a.m4 = m4;
-  a.mean += d * b.n / n;
+  a.mean += e * b.n;
   a.n = n;
 }
 
@@ -171,7 +171,8 @@ __device__ void join(AttentionSummary& a, const AttentionSummary& b) {
   a.gap_sum += b.gap_sum;
 }
 
-/// A warp a group: each lane a run of consecutive items, then the lanes in order.
+/// A warp a group: each lane a run of consecutive items, then neighbours by twos, fours, ...: a chain of joins would be what
+/// all wait for.
 template <class Item, class Total>
 __global__ void fold_kernel(const Item* items, std::int64_t groups, std::int64_t per_group, Total* out) {
   __shared__ alignas(16) unsigned char memory[threads * sizeof(Total)];
@@ -183,11 +184,13 @@ __global__ void fold_kernel(const Item* items, std::int64_t groups, std::int64_t
   const std::int64_t last = first + run < per_group ? first + run : per_group;
   Total total{};
   for (std::int64_t i = first; i < last; ++i) join(total, items[group * per_group + i]);
-  lanes[threadIdx.x] = total;
-  __syncwarp();
-  if (lane != 0) return;
-  for (int w = 1; w < 32; ++w) join(total, lanes[threadIdx.x + static_cast<unsigned>(w)]);
-  out[group] = total;
+  for (int step = 1; step < 32; step *= 2) {
+    lanes[threadIdx.x] = total;
+    __syncwarp();
+    if (lane % (2 * step) == 0) join(total, lanes[threadIdx.x + static_cast<unsigned>(step)]);
+    __syncwarp();
+  }
+  if (lane == 0) out[group] = total;
 }
 
 template <class Item, class Total>
