@@ -232,15 +232,22 @@ __global__ void divergence_kernel(const float* p, const float* q, std::int64_t r
   out[r] = row;
 }
 
-__global__ void stats_kernel(const float* x, std::int64_t rows, std::int64_t n, StatsRow* out) {
+/// The largest of a warp by one instruction: floats other than NaN in the order of these integers.
+__device__ float warp_largest(float x) {
+  const auto ordered = [](int bits) { return bits ^ ((bits >> 31) & INT32_MAX); };
+  return __int_as_float(ordered(__reduce_max_sync(full_warp, ordered(__float_as_int(x)))));
+}
+
+__global__ void stats_kernel(const float* x, std::int64_t rows, std::int64_t length, StatsRow* out) {
   const std::int64_t r = my_warp();
   if (r >= rows) return;
-  const int lane = static_cast<int>(threadIdx.x & 31U);
-  const float* row = x + r * n;
+  const int lane = static_cast<int>(threadIdx.x & 31U), n = static_cast<int>(length);
+  const float* row = x + r * length;
   double sum = 0;
   float low = FLT_MAX, high = -FLT_MAX;
   int below = 0, above = 0, bad = 0;
-  for (std::int64_t i = lane; i < n; i += 32) {
+#pragma unroll 4
+  for (int i = lane; i < n; i += 32) {
     const float v = row[i];
     sum += static_cast<double>(v);
     low = fminf(low, v);
@@ -252,7 +259,8 @@ __global__ void stats_kernel(const float* x, std::int64_t rows, std::int64_t n, 
   const auto count = static_cast<double>(n);
   const double mean = warp_sum(sum) / count;
   double second = 0, third = 0, fourth = 0;
-  for (std::int64_t i = lane; i < n; i += 32) {
+#pragma unroll 4
+  for (int i = lane; i < n; i += 32) {
     const double d = static_cast<double>(row[i]) - mean, d2 = d * d;
     second += d2;
     third += d2 * d;
@@ -261,11 +269,11 @@ __global__ void stats_kernel(const float* x, std::int64_t rows, std::int64_t n, 
   second = warp_sum(second);
   third = warp_sum(third);
   fourth = warp_sum(fourth);
-  high = warp_max(high);
-  low = -warp_max(-low);
-  below = warp_sum(below);
-  above = warp_sum(above);
-  bad = warp_sum(bad);
+  high = warp_largest(high);
+  low = -warp_largest(-low);
+  below = __reduce_add_sync(full_warp, below);
+  above = __reduce_add_sync(full_warp, above);
+  bad = __reduce_add_sync(full_warp, bad);
   if (lane != 0) return;
   RowStats s;
   s.rows = 1;
