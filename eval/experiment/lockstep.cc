@@ -335,6 +335,7 @@ void Lockstep::score_arm(Arm& arm, const Chunk& chunk, std::int64_t b, const Dev
   const std::size_t length = static_cast<std::size_t>(logits.shape[1]);
   for (std::int64_t w = 0; w < logits.shape[0]; ++w) {
     WindowTokens scored;
+    scored.reserve(length);
     const std::int64_t window = chunk.first_window + b + w;
     const std::vector<bool>& mask = chunk.scored[static_cast<std::size_t>(b + w)];
     for (std::size_t t = 0; t < length; ++t) {

@@ -56,15 +56,30 @@ void merge(kernels::ProbCounts& into, const kernels::ProbCounts& from) {
   into.masked_rows += from.masked_rows;
 }
 
+/// Adds [windows * groups] values to the entry of each group (when `apart`) and to the one of all, group -1: each entry is
+/// looked up once, not once a window.
+template <class Value, class Key, class Add>
+void add_by_group(std::map<TableKey, Value>& table, const std::vector<Value>& values, int groups, bool apart, const Key& key,
+                  const Add& add) {
+  if (values.empty()) return;
+  std::vector<Value*> entries;
+  for (std::size_t group = 0; apart && group < std::min(values.size(), static_cast<std::size_t>(groups)); ++group)
+    entries.push_back(&table[key(static_cast<int>(group))]);
+  Value& all = table[key(-1)];
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (apart) add(*entries[i % entries.size()], values[i]);
+    add(all, values[i]);
+  }
+}
+
 }  // namespace
 
 void LayerTables::add_distortion(int layer, const std::string& tap, const std::string& error,
                                  const std::vector<quant::DistortionStats>& stats, int groups) {
   note(log_, Observation::distortion, layer, tap, error, stats, groups);
-  for (std::size_t i = 0; i < stats.size(); ++i) {
-    if (groups > 1) distortion_[table_key(layer, tap, error, static_cast<int>(i) % groups)].merge(stats[i]);
-    distortion_[table_key(layer, tap, error, -1)].merge(stats[i]);
-  }
+  add_by_group(
+      distortion_, stats, groups, groups > 1, [&](int group) { return table_key(layer, tap, error, group); },
+      [](quant::DistortionStats& into, const quant::DistortionStats& one) { into.merge(one); });
 }
 
 void LayerTables::add_rows(int layer, const std::string& tap, const std::vector<kernels::RowStats>& stats) {
@@ -84,10 +99,9 @@ void LayerTables::add_rows(int layer, const std::string& tap, const std::vector<
 
 void LayerTables::add_prob_counts(int layer, const std::vector<kernels::ProbCounts>& counts, int heads) {
   note(log_, Observation::prob_counts, layer, counts, heads);
-  for (std::size_t i = 0; i < counts.size(); ++i) {
-    merge(probs_[table_key(layer, "p_codes", "none", static_cast<int>(i) % heads)], counts[i]);
-    merge(probs_[table_key(layer, "p_codes", "none", -1)], counts[i]);
-  }
+  add_by_group(
+      probs_, counts, heads, true, [&](int head) { return table_key(layer, "p_codes", "none", head); },
+      [](kernels::ProbCounts& into, const kernels::ProbCounts& one) { merge(into, one); });
 }
 
 void LayerTables::add_codes(int layer, const std::string& site, const quant::CodeCounts& counts) {

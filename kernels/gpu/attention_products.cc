@@ -53,7 +53,9 @@ void ProductsCall::cast_values(const Source& v) {
 }
 
 void ProductsCall::compute() {
-  const std::int64_t rows = std::min(s_.rows, size_.rows), width = static_cast<std::int64_t>(size_of(a_.scores));
+  // A running reference goes block by block through the keys: its chunks would be many small products.
+  const std::int64_t rows = rows_at_once(s_, p_.causal && !running_, size_.rows),
+                     width = static_cast<std::int64_t>(size_of(a_.scores));
   const std::int64_t pairs = s_.B * s_.kv_heads;
   const std::int64_t batches =
       std::clamp<std::int64_t>(size_.bytes / (rows * s_.kv_p * width), 1, std::min<std::int64_t>(pairs, 16384));

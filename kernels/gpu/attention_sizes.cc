@@ -1,5 +1,6 @@
 #include "kernels/gpu/attention_sizes.h"
 
+#include <algorithm>
 #include <string>
 
 #include "kernels/gpu/context.h"
@@ -13,6 +14,12 @@ void check_shape(bool ok, const char* what, const Shape& found, const std::strin
 }
 
 }  // namespace
+
+std::int64_t rows_at_once(const Sizes& s, bool causal, std::int64_t most) {
+  constexpr std::int64_t chunks = 4, tile = 128;
+  const std::int64_t part = (s.q_len + chunks * tile - 1) / (chunks * tile) * tile;
+  return std::min({s.rows, most, causal ? std::max(part, tile) : most});
+}
 
 Sizes sizes_of(const AttentionProblem& p, const AttentionInputs& in) {
   const Shape &q = in.q.shape, &k = in.k.shape, &v = in.v.shape;

@@ -39,10 +39,10 @@ void fill(float* dst, float value, std::int64_t n, cudaStream_t stream);
 void fill_ones(void* dst, Number number, std::int64_t n, cudaStream_t stream);
 /// Numbers spread over [-2, 2), the same for the same seed.
 void fill_random(void* dst, Number number, std::int64_t n, std::uint32_t seed, cudaStream_t stream);
-/// different[0] += 16-bit words that differ.
-void count_different(const void* a, const void* b, std::int64_t words, std::uint32_t* different, cudaStream_t stream);
-/// wrong[0] += elements of `batch` matrices that differ from `expected` by more than tolerance * expected.
-void count_unlike(const void* x, Number number, double expected, double tolerance, std::int64_t batch, std::int64_t stride,
-                  std::int64_t rows, std::int64_t columns, std::int64_t ld, std::uint32_t* wrong, cudaStream_t stream);
+/// different[0] = 1 where `words` 16-byte words are not all the same.
+void find_different(const void* a, const void* b, std::int64_t words, std::uint32_t* different, cudaStream_t stream);
+/// wrong[0] = 1 where an element of `batch` matrices differs from `expected` by more than tolerance * expected.
+void find_unlike(const void* x, Number number, double expected, double tolerance, std::int64_t batch, std::int64_t stride,
+                 std::int64_t rows, std::int64_t columns, std::int64_t ld, std::uint32_t* wrong, cudaStream_t stream);
 
 }  // namespace qfid::kernels::gpu

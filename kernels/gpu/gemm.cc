@@ -2,10 +2,7 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
-#include <limits>
-
-#include "kernels/gpu/elementwise.h"
+#include <utility>
 
 namespace qfid::kernels::gpu {
 
@@ -24,41 +21,6 @@ cudaDataType_t cuda_type(Number number) {
 int alignment_of(const void* p) {
   const auto address = reinterpret_cast<std::uintptr_t>(p);
   return address == 0 ? 256 : static_cast<int>(std::min<std::uintptr_t>(256, address & (~address + 1)));
-}
-
-/// Time on the stream.
-class Timer {
- public:
-  explicit Timer(Context& context) : context_(context) {
-    check(cudaEventCreate(&start_), "cudaEventCreate");
-    check(cudaEventCreate(&end_), "cudaEventCreate");
-  }
-  ~Timer() {
-    cudaEventDestroy(start_);
-    cudaEventDestroy(end_);
-  }
-  Timer(const Timer&) = delete;
-  Timer& operator=(const Timer&) = delete;
-  template <class F>
-  float milliseconds(const F& f) const {
-    check(cudaEventRecord(start_, context_.stream()), "cudaEventRecord");
-    f();
-    check(cudaEventRecord(end_, context_.stream()), "cudaEventRecord");
-    check(cudaEventSynchronize(end_), "cudaEventSynchronize");
-    float ms = 0;
-    check(cudaEventElapsedTime(&ms, start_, end_), "cudaEventElapsedTime");
-    return ms;
-  }
-
- private:
-  Context& context_;
-  cudaEvent_t start_ = nullptr, end_ = nullptr;
-};
-
-/// How far a product of ones may lie from K: results are stored in bf16, or FP8's accumulator keeps about 14 bits.
-double probe_tolerance(const GemmShape& s) {
-  if (s.dst == Number::bf16) return 0x1p-7;
-  return s.a == Number::e4m3 || s.a == Number::e5m2 ? 0x1p-10 : 0;
 }
 
 }  // namespace
@@ -86,13 +48,15 @@ GemmPlan::GemmPlan(Context& context, const GemmShape& shape, int alignment) : co
 }
 
 GemmPlan::~GemmPlan() {
-  const CublasLt& lt = context_.lt();
-  for (cublasLtMatrixLayout_t layout : {a_, b_, d_})
-    if (layout != nullptr) lt.layout_destroy(layout);
-  if (desc_ != nullptr) lt.desc_destroy(desc_);
+  forget(layouts_);
+  if (desc_ != nullptr) context_.lt().desc_destroy(desc_);
 }
 
-// cuBLASLt counts in columns: row-major [m, n] is its n x m, so that its A is our b and its B our a.
+void GemmPlan::forget(const Layouts& layouts) const {
+  for (cublasLtMatrixLayout_t layout : {layouts.a, layouts.b, layouts.d})
+    if (layout != nullptr) context_.lt().layout_destroy(layout);
+}
+
 void GemmPlan::describe() {
   const CublasLt& lt = context_.lt();
   const std::string subject = shape_.to_string();
@@ -114,20 +78,27 @@ void GemmPlan::describe() {
     ones_ = context_.uploaded(std::vector<float>(static_cast<std::size_t>(most), 1.0F));
     point_at_scales(ones_.get(), ones_.get());
   }
-  const auto layout = [&](cublasLtMatrixLayout_t& out, Number type, std::int64_t rows, std::int64_t columns, std::int64_t ld,
+  describe(layouts_, shape_.m, shape_.batch);
+}
+
+// cuBLASLt counts in columns: row-major [m, n] is its n x m, so that its A is our b and its B our a.
+void GemmPlan::describe(Layouts& layouts, std::int64_t rows, std::int64_t batches) const {
+  const CublasLt& lt = context_.lt();
+  const std::string subject = shape_.to_string();
+  const auto layout = [&](cublasLtMatrixLayout_t& out, Number type, std::int64_t n, std::int64_t columns, std::int64_t ld,
                           std::int64_t stride) {
-    check(lt.layout_create(&out, cuda_type(type), static_cast<std::uint64_t>(rows), static_cast<std::uint64_t>(columns), ld),
+    check(lt.layout_create(&out, cuda_type(type), static_cast<std::uint64_t>(n), static_cast<std::uint64_t>(columns), ld),
           "cublasLtMatrixLayoutCreate", subject);
-    const auto batch = static_cast<std::int32_t>(shape_.batch);
+    const auto batch = static_cast<std::int32_t>(batches);
     if (batch == 1) return;
     check(lt.layout_set(out, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &batch, sizeof batch), "cublasLtMatrixLayoutSetAttribute",
           subject);
     check(lt.layout_set(out, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride, sizeof stride),
           "cublasLtMatrixLayoutSetAttribute", subject);
   };
-  layout(a_, shape_.b, shape_.k, shape_.n, shape_.ldb, shape_.stride_b);
-  layout(b_, shape_.a, shape_.k, shape_.m, shape_.lda, shape_.stride_a);
-  layout(d_, shape_.dst, shape_.n, shape_.m, shape_.ldd, shape_.stride_d);
+  layout(layouts.a, shape_.b, shape_.k, shape_.n, shape_.ldb, shape_.stride_b);
+  layout(layouts.b, shape_.a, shape_.k, rows, shape_.lda, shape_.stride_a);
+  layout(layouts.d, shape_.dst, shape_.n, rows, shape_.ldd, shape_.stride_d);
 }
 
 void GemmPlan::point_at_scales(const float* of_a, const float* of_b) const {
@@ -160,112 +131,34 @@ void GemmPlan::ask_for(int alignment, std::uint32_t reductions) {
     set(attribute, static_cast<std::uint32_t>(alignment));
   offers_.resize(offers_wanted);
   int found = 0;
-  const cublasStatus_t status =
-      lt.heuristic(context_.handle(), desc_, a_, b_, d_, d_, preference, offers_wanted, offers_.data(), &found);
+  const cublasStatus_t status = lt.heuristic(context_.handle(), desc_, layouts_.a, layouts_.b, layouts_.d, layouts_.d,
+                                             preference, offers_wanted, offers_.data(), &found);
   lt.preference_destroy(preference);
   if (status != CUBLAS_STATUS_NOT_SUPPORTED) check(status, "cublasLtMatmulAlgoGetHeuristic", subject);
   if (status == CUBLAS_STATUS_NOT_SUPPORTED) found = 0;
   offers_.resize(static_cast<std::size_t>(found));
 }
 
-void GemmPlan::run(const GemmPointers& p, std::size_t candidate) const {
+cublasStatus_t GemmPlan::multiply(const GemmPointers& p, std::size_t candidate, const Layouts& l) const {
   const float one = 1, zero = 0;
   const std::int32_t one_i = 1, zero_i = 0;
   const bool integer = shape_.dst == Number::s32;
   const CublasLt& lt = context_.lt();
   if (shape_.bias)
-    check(lt.desc_set(desc_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &p.bias, sizeof p.bias), "cublasLtMatmulDescSetAttribute",
-          shape_.to_string());
+    if (const cublasStatus_t status = lt.desc_set(desc_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &p.bias, sizeof p.bias);
+        status != CUBLAS_STATUS_SUCCESS)
+      return status;
   if (shape_.block_scales)
     point_at_scales(p.a_scales != nullptr ? p.a_scales : ones_.get(), p.b_scales != nullptr ? p.b_scales : ones_.get());
   const auto* alpha = integer ? static_cast<const void*>(&one_i) : &one;
   const auto* beta = integer ? static_cast<const void*>(&zero_i) : &zero;
-  if (const cublasStatus_t status =
-          lt.matmul(context_.handle(), desc_, alpha, p.b, a_, p.a, b_, beta, p.dst, d_, p.dst, d_, &offers_[candidate].algo,
-                    context_.workspace(), Context::workspace_bytes, context_.stream());
-      status != CUBLAS_STATUS_SUCCESS)
+  return lt.matmul(context_.handle(), desc_, alpha, p.b, l.a, p.a, l.b, beta, p.dst, l.d, p.dst, l.d,
+                   &offers_[candidate].algo, context_.workspace(), Context::workspace_bytes, context_.stream());
+}
+
+void GemmPlan::run(const GemmPointers& p, std::size_t candidate) const {
+  if (const cublasStatus_t status = multiply(p, candidate, layouts_); status != CUBLAS_STATUS_SUCCESS)
     check(status, "cublasLtMatmul", shape_.to_string());
-}
-
-/// Memory for probing: operands, a result and another.
-struct GemmPlan::Buffers {
-  Buffers(Context& c, const GemmShape& s) : context(c), shape(s) {
-    const auto span = [](std::int64_t rows, std::int64_t ld, std::int64_t batch, std::int64_t stride) {
-      return (batch - 1) * stride + rows * ld;
-    };
-    n_a = span(s.m, s.lda, s.batch, s.stride_a);
-    n_b = span(s.n, s.ldb, s.batch, s.stride_b);
-    result_bytes = static_cast<std::size_t>(span(s.m, s.ldd, s.batch, s.stride_d)) * size_of(s.dst);
-    a = c.allocate(static_cast<std::size_t>(n_a) * size_of(s.a));
-    b = c.allocate(static_cast<std::size_t>(n_b) * size_of(s.b));
-    result = c.allocate(result_bytes);
-    other = c.allocate(result_bytes);
-    bias = c.zeros<float>(s.n);
-  }
-  GemmPointers into(const std::shared_ptr<void>& dst) const { return {a.get(), b.get(), bias.get(), dst.get()}; }
-
-  Context& context;
-  const GemmShape& shape;
-  std::int64_t n_a, n_b;
-  std::size_t result_bytes;
-  std::shared_ptr<void> a, b, result, other;
-  std::shared_ptr<float> bias;
-};
-
-void GemmPlan::choose() {
-  const Buffers buffers(context_, shape_);
-  while (chosen_ < offers_.size() && !passes(buffers, chosen_)) ++chosen_;
-  if (chosen_ == offers_.size())
-    throw Error(ErrorKind::internal, "gpu: no algorithm of cuBLASLt multiplies ones right: " + shape_.to_string());
-  name_ = name_of(chosen_);
-  // Small products are bound by their launch: nothing to choose.
-  constexpr double worth_timing = 1e8;
-  if (static_cast<double>(shape_.m * shape_.n) * static_cast<double>(shape_.k * shape_.batch) < worth_timing) return;
-  fill_random(buffers.a.get(), shape_.a, buffers.n_a, 1, context_.stream());
-  fill_random(buffers.b.get(), shape_.b, buffers.n_b, 2, context_.stream());
-  context_.clear(buffers.result.get(), buffers.result_bytes);
-  run(buffers.into(buffers.result), chosen_);
-  const Timer timer(context_);
-  const auto seconds = [&](std::size_t candidate) {
-    // Least of two averages; a short one over several launches: one alone is mostly its launch.
-    const float once = timer.milliseconds([&] { run(buffers.into(buffers.other), candidate); });
-    const int launches = once < 0.1F ? 8 : 1;
-    float best = std::numeric_limits<float>::infinity();
-    for (int i = 0; i < 2; ++i)
-      best = std::min(best, timer.milliseconds([&] {
-        for (int n = 0; n < launches; ++n) run(buffers.into(buffers.other), candidate);
-      }));
-    return best / static_cast<float>(launches);
-  };
-  float least = seconds(chosen_);
-  const std::size_t first = chosen_;
-  for (std::size_t i = first + 1; i < offers_.size(); ++i) {
-    if (!passes(buffers, i)) continue;
-    fill_random(buffers.a.get(), shape_.a, buffers.n_a, 1, context_.stream());
-    fill_random(buffers.b.get(), shape_.b, buffers.n_b, 2, context_.stream());
-    context_.clear(buffers.other.get(), buffers.result_bytes);
-    run(buffers.into(buffers.other), i);
-    const auto different = context_.zeros<std::uint32_t>(1);
-    count_different(buffers.result.get(), buffers.other.get(), static_cast<std::int64_t>(buffers.result_bytes / 2),
-                    different.get(), context_.stream());
-    if (context_.fetched(different.get(), 1)[0] != 0) continue;
-    if (const float time = seconds(i); time < least) {
-      least = time;
-      chosen_ = i;
-    }
-  }
-}
-
-bool GemmPlan::passes(const Buffers& buffers, std::size_t candidate) const {
-  const GemmShape& s = shape_;
-  const auto wrong = context_.zeros<std::uint32_t>(1);
-  fill_ones(buffers.a.get(), s.a, buffers.n_a, context_.stream());
-  fill_ones(buffers.b.get(), s.b, buffers.n_b, context_.stream());
-  context_.clear(buffers.other.get(), buffers.result_bytes);
-  run(buffers.into(buffers.other), candidate);
-  count_unlike(buffers.other.get(), s.dst, static_cast<double>(s.k), probe_tolerance(s), s.batch, s.stride_d, s.m, s.n,
-               s.ldd, wrong.get(), context_.stream());
-  return context_.fetched(wrong.get(), 1)[0] == 0;
 }
 
 std::string GemmPlan::name_of(std::size_t candidate) const {

@@ -1,8 +1,8 @@
 // Matrix products through cuBLASLt. One plan a shape: descriptors and an algorithm. Of those the library's heuristic offers,
-// the first that passes a probe with operands of all ones (a K tail lost or counted twice shows there) sets the bits: on
-// random operands every other one that gives the same bits may take its place, and the fastest does. So the choice is timed
-// and yet two runs never differ in their results. TF32 off, one workspace; K is split (into parts kept in the workspace,
-// added in order) only where the library has nothing else.
+// the first that passes a probe with operands of all ones (a K tail lost or counted twice shows there) sets the bits: every
+// other one that gives the same bits on random operands may take its place, and the fastest does (gemm_choice.cc). So the
+// choice is timed and yet two runs never differ in their results. TF32 off, one workspace; K is split (into parts kept in
+// the workspace, added in order) only where the library has nothing else.
 #pragma once
 
 #include <map>
@@ -22,8 +22,8 @@ const char* name_of(Number number);
 
 /// Row-major dst[m, n] = a[m, k] * b[n, k]^T (+ bias[n], f32, when a, b, dst are f32 or a, b bf16 and dst f32), `batch`
 /// times, strides in elements. Both operands lie along K: the one layout (TN) that INT8 and FP8 have. block_scales: E4M3
-/// with a scale for each 1 x 128 numbers of a and each 128 x 128 of b, multiplied in between; m and n are multiples of 4, k
-/// of 128.
+/// with a scale for each 1 x 128 numbers of a and each 128 x 128 of b, multiplied in between; m and k are multiples of 4 and
+/// 128.
 struct GemmShape {
   Number a, b, dst;
   std::int64_t m, n, k, lda, ldb, ldd;
@@ -65,25 +65,36 @@ class GemmPlan {
   /// may be another, faster one with the same bits.
   const std::string& implementation() const { return name_; }
 
-  /// Every algorithm the heuristic offers, the chosen one first; for benchmarks.
+  /// Every algorithm the heuristic offers, in its order; for benchmarks.
   std::size_t candidates() const { return offers_.size(); }
   void run(const GemmPointers& pointers, std::size_t candidate) const;
   std::size_t chosen() const { return chosen_; }
 
  private:
+  struct Layouts {
+    cublasLtMatrixLayout_t a = nullptr, b = nullptr, d = nullptr;  ///< as the library names them
+  };
   void describe();
   void point_at_scales(const float* of_a, const float* of_b) const;
+  void describe(Layouts& layouts, std::int64_t rows, std::int64_t batches) const;
+  void forget(const Layouts& layouts) const;
   void ask(int alignment);
-  void choose();
   void ask_for(int alignment, std::uint32_t reductions);
-  struct Buffers;
-  bool passes(const Buffers& buffers, std::size_t candidate) const;
+  cublasStatus_t multiply(const GemmPointers& pointers, std::size_t candidate, const Layouts& layouts) const;
   std::string name_of(std::size_t candidate) const;
+  // gemm_choice.cc
+  struct Buffers;
+  class Timer;
+  void choose();
+  bool passes(const Buffers& buffers, std::size_t candidate) const;
+  void load(const Buffers& buffers, std::size_t candidate) const;
+  bool same_bits(const Buffers& buffers, std::size_t candidate) const;
+  std::size_t fastest(const Buffers& buffers) const;
 
   Context& context_;
   GemmShape shape_;
   cublasLtMatmulDesc_t desc_ = nullptr;
-  cublasLtMatrixLayout_t a_ = nullptr, b_ = nullptr, d_ = nullptr;
+  Layouts layouts_;
   std::shared_ptr<float> ones_;  ///< scales to probe with
   std::vector<cublasLtMatmulHeuristicResult_t> offers_;
   std::size_t chosen_ = 0;

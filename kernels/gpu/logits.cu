@@ -36,6 +36,7 @@ struct Leaders {
   }
 };
 
+/// The slow way: each thread's five, then theirs.
 __device__ Leaders leaders_of(const float* x, std::int64_t n, Leaders* shared) {
   Leaders mine;
   for (std::int64_t i = threadIdx.x; i < n; i += threads) mine.add(x[i], static_cast<std::int32_t>(i));
@@ -55,17 +56,83 @@ __device__ Leaders leaders_of(const float* x, std::int64_t n, Leaders* shared) {
   return all;
 }
 
+/// The five largest among the few numbers of a row that can be: those not below the fifth largest of the warps' maxima.
+struct Candidates {
+  static constexpr int room = 96;
+  int count;
+  float value[room];
+  std::int32_t index[room];
+
+  __device__ void add(float x, std::int32_t i) {
+    const int at = atomicAdd(&count, 1);
+    if (at >= room) return;
+    value[at] = x;
+    index[at] = i;
+  }
+  /// Called by all threads behind a barrier: each puts one where it belongs, in whatever order they were added.
+  __device__ void rank(Leaders& leaders) const {
+    const int mine = static_cast<int>(threadIdx.x);
+    if (mine >= count) return;
+    int before = 0;
+    for (int other = 0; other < count; ++other)
+      before += value[other] > value[mine] || (value[other] == value[mine] && index[other] < index[mine]) ? 1 : 0;
+    if (before >= Leaders::kept) return;
+    leaders.value[before] = value[mine];
+    leaders.index[before] = index[mine];
+  }
+};
+
+/// Largest number of a row, -infinity where there is none, and the fifth of the warps' largest.
+struct Tops {
+  float first, fifth;
+};
+__device__ Tops tops_of(const float* x, std::int64_t n, float* shared) {
+  float top = -INFINITY;
+#pragma unroll 8
+  for (std::int64_t i = threadIdx.x; i < n; i += threads) top = fmaxf(top, x[i]);  // NaN loses
+  top = warp_max(top);
+  if ((threadIdx.x & 31U) == 0) shared[threadIdx.x >> 5U] = top;
+  __syncthreads();
+  Tops tops{-INFINITY, -INFINITY};
+  for (int w = 0; w < threads / 32; ++w) {
+    int before = 0;
+    for (int v = 0; v < threads / 32; ++v) before += shared[v] > shared[w] || (shared[v] == shared[w] && v < w) ? 1 : 0;
+    if (before == 0) tops.first = shared[w];
+    if (before == Leaders::kept - 1) tops.fifth = shared[w];
+  }
+  return tops;
+}
+
 __global__ void logit_rows_kernel(const float* x, std::int64_t n, LogitRow* out) {
   __shared__ alignas(16) unsigned char memory[threads / 32 * sizeof(Leaders)];
   __shared__ double sums[32];
+  __shared__ float maxima[threads / 32];
+  __shared__ Candidates candidates;
+  auto* leaders = reinterpret_cast<Leaders*>(memory);
   const float* row = x + static_cast<std::int64_t>(blockIdx.x) * n;
-  const Leaders top = leaders_of(row, n, reinterpret_cast<Leaders*>(memory));
+  if (threadIdx.x == 0) {
+    candidates.count = 0;
+    leaders[0] = Leaders{};
+  }
+  const Tops tops = tops_of(row, n, maxima);
   double sum = 0;
-  for (std::int64_t i = threadIdx.x; i < n; i += threads)
-    sum += exp(static_cast<double>(row[i]) - static_cast<double>(top.value[0]));
+#pragma unroll 4
+  for (std::int64_t i = threadIdx.x; i < n; i += threads) {
+    const float v = row[i];
+    sum += exp(static_cast<double>(v) - static_cast<double>(tops.first));
+    if (v >= tops.fifth) candidates.add(v, static_cast<std::int32_t>(i));
+  }
   sum = block_sum(sum, sums);
+  const bool few = candidates.count <= Candidates::room;  // else: a row of many equal numbers
+  if (few) candidates.rank(leaders[0]);
+  __syncthreads();
+  const Leaders top = few ? leaders[0] : leaders_of(row, n, leaders);
   if (threadIdx.x != 0) return;
-  LogitRow all{top.value[0], top.value[0] - top.value[1], top.index[0] == INT32_MAX ? 0 : top.index[0], {}, sum,
+  LogitRow all{top.value[0],
+               top.value[0] - top.value[1],
+               top.index[0] == INT32_MAX ? 0 : top.index[0],
+               {},
+               sum,
                static_cast<double>(top.value[0]) + log(sum)};
   for (int k = 0; k < Leaders::kept; ++k) all.leaders[k] = top.index[k];
   out[blockIdx.x] = all;
@@ -97,10 +164,25 @@ __device__ float overlap(const LogitRow& a, const LogitRow& b) {
   return all == 0 ? 0.0F : static_cast<float>(shared) / static_cast<float>(all);
 }
 
-/// Jensen-Shannon from m = (p + q) / 2 and t = (q - p) / (q + p): m (t d + ln(1 - t^2)) / 2, here 4 times that.
-__device__ double jensen_shannon_term(double p, double q, double difference, double d) {
-  const double total = p + q, t = difference / total;
-  return total * (t * d + (fabs(d) <= 0.25 ? log1p(-t * t) : log(4.0 * (p / total) * (q / total))));
+/// Jensen-Shannon, 4 times its term: with t = (q - p) / (q + p), (p + q) (t d + ln(1 - t^2)).
+__device__ double jensen_shannon_term(double p, double q, double d) {
+  const double total = p + q, t = (q - p) / total;
+  return total * (t * d + log(4.0 * (p / total) * (q / total)));
+}
+
+/// The same over p + q for |d| <= 1/4, where t = tanh(d / 2): d tanh(d / 2) - 2 ln cosh(d / 2), by its series in (d / 2)^2;
+/// the coefficients are tanh's times (2n - 1) / n.
+__device__ double jensen_shannon_near(double d) {
+  const double u = 0.25 * d * d;
+  double g = -929569.0 / 638512875 * 15 / 8;
+  g = g * u + 21844.0 / 6081075 * 13 / 7;
+  g = g * u - 1382.0 / 155925 * 11 / 6;
+  g = g * u + 62.0 / 2835 * 9 / 5;
+  g = g * u - 17.0 / 315 * 7 / 4;
+  g = g * u + 2.0 / 15 * 5 / 3;
+  g = g * u - 1.0 / 3 * 3 / 2;
+  g = g * u + 1.0;
+  return g * u;
 }
 
 __global__ void compare_rows_kernel(const float* base, const float* test, const LogitRow* base_rows,
@@ -111,21 +193,23 @@ __global__ void compare_rows_kernel(const float* base, const float* test, const 
   const LogitRow b = base_rows[r], t = test_rows[r];
   const float *x = base + r * n, *y = test + r * n;
   double forward = 0, reverse = 0, jsd = 0;
-  if (base != test)
+  if (base != test) {
+#pragma unroll 2
     for (std::int64_t i = threadIdx.x; i < n; i += threads) {
       const double lp = static_cast<double>(x[i]) - b.lse, lq = static_cast<double>(y[i]) - t.lse, d = lq - lp, p = exp(lp);
       if (fabs(d) <= 0.25) {
         const double tangent = exp_minus_tangent(d);
         forward += p * tangent;
         reverse += p * (d * d + (d - 1.0) * tangent);
-        jsd += jensen_shannon_term(p, p + p * (d + tangent), p * (d + tangent), d);
+        jsd += p * (2.0 + d + tangent) * jensen_shannon_near(d);
       } else {
         const double q = exp(lq);
         forward += q - p - p * d;
         reverse += p - q + q * d;
-        jsd += jensen_shannon_term(p, q, q - p, d);
+        jsd += jensen_shannon_term(p, q, d);
       }
     }
+  }
   forward = block_sum(forward, sums);
   reverse = block_sum(reverse, sums);
   jsd = block_sum(jsd, sums);
@@ -159,7 +243,8 @@ void compare_rows(const float* base, const float* test, const LogitRow* base_row
                   const std::int32_t* targets, std::int64_t rows, std::int64_t n, TokenComparison* out,
                   cudaStream_t stream) {
   if (rows == 0) return;
-  compare_rows_kernel<<<static_cast<unsigned>(rows), threads, 0, stream>>>(base, test, base_rows, test_rows, targets, n, out);
+  compare_rows_kernel<<<static_cast<unsigned>(rows), threads, 0, stream>>>(base, test, base_rows, test_rows, targets, n,
+                                                                           out);
   launched("compare_rows");
 }
 

@@ -1,5 +1,5 @@
-// Largest magnitudes, errors beside outliers, norms under a projection. Magnitudes: a block a window; sizes of floats are in
-// the order of their bits, so that the median is found by halving the range of bits, exactly.
+// Largest magnitudes, errors beside outliers, norms, those under a projection. Magnitudes: a block a window; sizes of floats
+// are in the order of their bits, so that the median is found by halving the range of bits, exactly.
 #include <cfloat>
 #include <cmath>
 
@@ -113,8 +113,18 @@ __global__ void split_kernel(const float* x, const float* y, const std::uint8_t*
   if ((threadIdx.x & 31U) == 0) out[r] = {energy, product, error, in_channels, tokens[r]};
 }
 
-__global__ void projected_kernel(const float* x, const float* factors, std::int64_t rows, std::int64_t groups, std::int64_t n,
-                                 double* out) {
+__global__ void norms_kernel(const float* x, std::int64_t rows, std::int64_t n, double* out) {
+  const std::int64_t r = my_warp();
+  if (r >= rows) return;
+  double sum = 0;
+  for (std::int64_t i = threadIdx.x & 31U; i < n; i += 32)
+    sum += static_cast<double>(x[r * n + i]) * static_cast<double>(x[r * n + i]);
+  sum = warp_sum(sum);
+  if ((threadIdx.x & 31U) == 0) out[r] = sqrt(sum);
+}
+
+__global__ void projected_kernel(const float* x, const float* factors, std::int64_t rows, std::int64_t groups,
+                                 std::int64_t n, double* out) {
   const std::int64_t r = my_warp();
   if (r >= rows) return;
   const float *in = x + r * n, *factor = factors + r % groups * n * n;
@@ -136,8 +146,8 @@ void window_magnitudes(const float* x, std::int64_t windows, std::int64_t n, Mag
   launched("window_magnitudes");
 }
 
-void outlier_flags(const float* x, const StatsRow* rows, const StatsRow* windows, std::int64_t B, std::int64_t T, std::int64_t n,
-                   std::uint8_t* tokens, std::uint8_t* channels, cudaStream_t stream) {
+void outlier_flags(const float* x, const StatsRow* rows, const StatsRow* windows, std::int64_t B, std::int64_t T,
+                   std::int64_t n, std::uint8_t* tokens, std::uint8_t* channels, cudaStream_t stream) {
   const std::int64_t all = B * T * n;
   if (all == 0) return;
   flags_kernel<<<blocks_for(all, threads), threads, 0, stream>>>(x, rows, windows, T, n, all, tokens, channels);
@@ -156,6 +166,12 @@ void projected_row_norms(const float* x, const float* factors, std::int64_t rows
   if (rows == 0) return;
   projected_kernel<<<blocks_for(rows * 32, threads), threads, 0, stream>>>(x, factors, rows, groups, n, out);
   launched("projected_row_norms");
+}
+
+void row_norms(const float* x, std::int64_t rows, std::int64_t n, double* out, cudaStream_t stream) {
+  if (rows == 0) return;
+  norms_kernel<<<blocks_for(rows * 32, threads), threads, 0, stream>>>(x, rows, n, out);
+  launched("row_norms");
 }
 
 }  // namespace qfid::kernels::gpu

@@ -104,7 +104,8 @@ void cast_rows(const CastJob& whole, void* dst, const CodeLayout& layout, cudaSt
 void cast_transposed(const CastJob& job, void* dst, std::int64_t columns, std::int64_t tokens, std::int64_t block,
                      std::int64_t block_stride, Context& context) {
   const Source& s = job.src;
-  context.clear(dst, static_cast<std::size_t>(s.B * s.H * columns * tokens) * size_of(job.number));
+  if (columns != s.D || tokens != s.T)
+    context.clear(dst, static_cast<std::size_t>(s.B * s.H * columns * tokens) * size_of(job.number));
   if (s.B * s.H * s.T * s.D == 0) return;
   // Grid z ends at 65,535.
   in_groups(job, (std::int64_t{1} << 30) / std::max<std::int64_t>(1, 65535 / s.H),

@@ -48,8 +48,8 @@ void cast_rows(const CastJob& job, void* dst, const CodeLayout& layout, cudaStre
 /// As cast_rows where a token's row (all of D, one head) is one granule: finds its range, writes scale and zero_point
 /// (job.scales), and casts, in one pass.
 void cast_token_rows(const CastJob& job, void* dst, const CodeLayout& layout, cudaStream_t stream);
-/// dst[b, h, columns >= D, tokens]: V as P.V wants it. Token t lies at t / block * block_stride + t % block. dst is
-/// cleared first.
+/// dst[b, h, columns >= D, tokens]: V as P.V wants it. Token t lies at t / block * block_stride + t % block. What no
+/// number falls on is zero.
 void cast_transposed(const CastJob& job, void* dst, std::int64_t columns, std::int64_t tokens, std::int64_t block,
                      std::int64_t block_stride, Context& context);
 

@@ -1,4 +1,4 @@
-// Distortion, divergence of probabilities, row statistics, norms: rows or parts first, each by one warp or block, then a
+// Distortion, divergence of probabilities, row statistics: rows or parts first, each by one warp or block, then a
 // fold over them in their order.
 #include <cfloat>
 #include <cmath>
@@ -20,35 +20,43 @@ std::int64_t tokens_per_part(std::int64_t width) {
 
 __device__ std::int64_t my_warp() { return (static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / 32; }
 
-__device__ void add_pair(Sums& s, float x, float y) {
-  if (x != x || y != y) {
-    ++s.nan;
-    return;
+/// A thread's share of one group's sums; its counts fit 32 bits, the largest difference is one of f32 as on the host.
+struct PairSums {
+  double xx = 0, xy = 0, yy = 0, ee = 0, ax = 0, ae = 0, e = 0;
+  float max = 0;
+  unsigned n = 0, exact = 0, flips = 0, flushed = 0, nan = 0;
+
+  __device__ void add(float x, float y) {
+    if (x != x || y != y) {
+      ++nan;
+      return;
+    }
+    const double a = x, b = y, d = b - a;
+    xx += a * a;
+    xy += a * b;
+    yy += b * b;
+    ee += d * d;
+    ax += fabs(a);
+    ae += fabs(d);
+    e += d;
+    max = fmaxf(max, fabsf(y - x));
+    ++n;
+    exact += x == y ? 1U : 0U;
+    flips += (x < 0.0F && y > 0.0F) || (x > 0.0F && y < 0.0F) ? 1U : 0U;
+    flushed += y == 0.0F && x != 0.0F ? 1U : 0U;
   }
-  const double a = x, b = y, e = b - a;
-  s.xx += a * a;
-  s.xy += a * b;
-  s.yy += b * b;
-  s.ee += e * e;
-  s.ax += fabs(a);
-  s.ae += fabs(e);
-  s.e += e;
-  s.max = fmax(s.max, static_cast<double>(fabsf(y - x)));  // as the host: the difference in f32
-  ++s.n;
-  s.exact += x == y ? 1 : 0;
-  s.flips += (x < 0.0F && y > 0.0F) || (x > 0.0F && y < 0.0F) ? 1 : 0;
-  s.flushed += y == 0.0F && x != 0.0F ? 1 : 0;
-}
+};
 
 /// block_sum's and block_max's order, with two barriers for all of them: warps, then one thread a sum goes over the warps.
-__device__ Sums sums_of_block(const Sums& s) {
+__device__ Sums sums_of_block(const PairSums& s) {
   __shared__ double doubles[8][threads / 32];
   __shared__ std::int64_t counts[5][threads / 32];
   const int warp = static_cast<int>(threadIdx.x >> 5U);
   const double mine[8] = {warp_sum(s.xx), warp_sum(s.xy), warp_sum(s.yy), warp_sum(s.ee),
                           warp_sum(s.ax), warp_sum(s.ae), warp_sum(s.e),  warp_max(s.max)};
-  const std::int64_t counted[5] = {warp_sum(s.n), warp_sum(s.exact), warp_sum(s.flips), warp_sum(s.flushed),
-                                   warp_sum(s.nan)};
+  const unsigned counted[5] = {__reduce_add_sync(full_warp, s.n), __reduce_add_sync(full_warp, s.exact),
+                               __reduce_add_sync(full_warp, s.flips), __reduce_add_sync(full_warp, s.flushed),
+                               __reduce_add_sync(full_warp, s.nan)};
   if ((threadIdx.x & 31U) == 0) {
     for (int i = 0; i < 8; ++i) doubles[i][warp] = mine[i];
     for (int i = 0; i < 5; ++i) counts[i][warp] = counted[i];
@@ -83,12 +91,19 @@ __device__ Sums sums_of_block(const Sums& s) {
 __global__ void distortion_kernel(const float* x, const float* y, std::int64_t T, std::int64_t G, std::int64_t D,
                                   std::int64_t tokens, Sums* parts) {
   const std::int64_t b = blockIdx.x / G, g = blockIdx.x % G, first = static_cast<std::int64_t>(blockIdx.y) * tokens;
-  const std::int64_t last = first + tokens < T ? first + tokens : T;
-  Sums s{};
+  const std::int64_t last = first + tokens < T ? first + tokens : T, start = ((b * T + first) * G + g) * D;
+  PairSums s;
   const unsigned width = static_cast<unsigned>(D), n = static_cast<unsigned>((last - first) * D);
+  // The group's numbers one after the other: beyond a token's `width` the next token's are (G - 1) * D further.
+  const unsigned tokens_a_step = threads / width, rest = threads % width, gap = static_cast<unsigned>((G - 1) * D);
+  unsigned d = threadIdx.x % width, at = threadIdx.x + threadIdx.x / width * gap;
+#pragma unroll 4
   for (unsigned i = threadIdx.x; i < n; i += threads) {
-    const std::int64_t at = ((b * T + first + i / width) * G + g) * D + i % width;
-    add_pair(s, x[at], y[at]);
+    s.add(x[start + at], y[start + at]);
+    d += rest;
+    const unsigned wrapped = d >= width ? 1U : 0U;
+    d -= wrapped * width;
+    at += threads + (tokens_a_step + wrapped) * gap;
   }
   const Sums all = sums_of_block(s);
   if (threadIdx.x == 0) parts[static_cast<std::int64_t>(blockIdx.x) * gridDim.y + blockIdx.y] = all;
@@ -126,14 +141,14 @@ __device__ void join(RowStats& a, const RowStats& b) {
 __device__ void join(StatsRow& a, const StatsRow& b) {
   join(a.stats, b.stats);
   if (b.n == 0) return;
-  const double n = a.n + b.n, d = b.mean - a.mean, d2 = d * d, ab = a.n * b.n;
-  const double m4 = a.m4 + b.m4 + d2 * d2 * ab * (a.n * a.n - ab + b.n * b.n) / (n * n * n) +
-                    6 * d2 * (a.n * a.n * b.m2 + b.n * b.n * a.m2) / (n * n) + 4 * d * (a.n * b.m3 - b.n * a.m3) / n;
-  const double m3 = a.m3 + b.m3 + d2 * d * ab * (a.n - b.n) / (n * n) + 3 * d * (a.n * b.m2 - b.n * a.m2) / n;
-  a.m2 += b.m2 + d2 * ab / n;
+  const double n = a.n + b.n, share = 1 / n, d = b.mean - a.mean, e = d * share, ab = a.n * b.n;
+  const double m4 = a.m4 + b.m4 + d * e * e * e * ab * (a.n * a.n - ab + b.n * b.n) +
+                    6 * e * e * (a.n * a.n * b.m2 + b.n * b.n * a.m2) + 4 * e * (a.n * b.m3 - b.n * a.m3);
+  const double m3 = a.m3 + b.m3 + d * e * e * ab * (a.n - b.n) + 3 * e * (a.n * b.m2 - b.n * a.m2);
+  a.m2 += b.m2 + d * e * ab;
   a.m3 = m3;
   a.m4 = m4;
-  a.mean += d * b.n / n;
+  a.mean += e * b.n;
   a.n = n;
 }
 
@@ -156,7 +171,8 @@ __device__ void join(AttentionSummary& a, const AttentionSummary& b) {
   a.gap_sum += b.gap_sum;
 }
 
-/// A warp a group: each lane a run of consecutive items, then the lanes in order.
+/// A warp a group: each lane a run of consecutive items, then neighbours by twos, fours, ...: a chain of joins would be what
+/// all wait for.
 template <class Item, class Total>
 __global__ void fold_kernel(const Item* items, std::int64_t groups, std::int64_t per_group, Total* out) {
   __shared__ alignas(16) unsigned char memory[threads * sizeof(Total)];
@@ -168,11 +184,13 @@ __global__ void fold_kernel(const Item* items, std::int64_t groups, std::int64_t
   const std::int64_t last = first + run < per_group ? first + run : per_group;
   Total total{};
   for (std::int64_t i = first; i < last; ++i) join(total, items[group * per_group + i]);
-  lanes[threadIdx.x] = total;
-  __syncwarp();
-  if (lane != 0) return;
-  for (int w = 1; w < 32; ++w) join(total, lanes[threadIdx.x + static_cast<unsigned>(w)]);
-  out[group] = total;
+  for (int step = 1; step < 32; step *= 2) {
+    lanes[threadIdx.x] = total;
+    __syncwarp();
+    if (lane % (2 * step) == 0) join(total, lanes[threadIdx.x + static_cast<unsigned>(step)]);
+    __syncwarp();
+  }
+  if (lane == 0) out[group] = total;
 }
 
 template <class Item, class Total>
@@ -214,15 +232,22 @@ __global__ void divergence_kernel(const float* p, const float* q, std::int64_t r
   out[r] = row;
 }
 
-__global__ void stats_kernel(const float* x, std::int64_t rows, std::int64_t n, StatsRow* out) {
+/// The largest of a warp by one instruction: floats other than NaN in the order of these integers.
+__device__ float warp_largest(float x) {
+  const auto ordered = [](int bits) { return bits ^ ((bits >> 31) & INT32_MAX); };
+  return __int_as_float(ordered(__reduce_max_sync(full_warp, ordered(__float_as_int(x)))));
+}
+
+__global__ void stats_kernel(const float* x, std::int64_t rows, std::int64_t length, StatsRow* out) {
   const std::int64_t r = my_warp();
   if (r >= rows) return;
-  const int lane = static_cast<int>(threadIdx.x & 31U);
-  const float* row = x + r * n;
+  const int lane = static_cast<int>(threadIdx.x & 31U), n = static_cast<int>(length);
+  const float* row = x + r * length;
   double sum = 0;
   float low = FLT_MAX, high = -FLT_MAX;
   int below = 0, above = 0, bad = 0;
-  for (std::int64_t i = lane; i < n; i += 32) {
+#pragma unroll 4
+  for (int i = lane; i < n; i += 32) {
     const float v = row[i];
     sum += static_cast<double>(v);
     low = fminf(low, v);
@@ -234,7 +259,8 @@ __global__ void stats_kernel(const float* x, std::int64_t rows, std::int64_t n, 
   const auto count = static_cast<double>(n);
   const double mean = warp_sum(sum) / count;
   double second = 0, third = 0, fourth = 0;
-  for (std::int64_t i = lane; i < n; i += 32) {
+#pragma unroll 4
+  for (int i = lane; i < n; i += 32) {
     const double d = static_cast<double>(row[i]) - mean, d2 = d * d;
     second += d2;
     third += d2 * d;
@@ -243,11 +269,11 @@ __global__ void stats_kernel(const float* x, std::int64_t rows, std::int64_t n, 
   second = warp_sum(second);
   third = warp_sum(third);
   fourth = warp_sum(fourth);
-  high = warp_max(high);
-  low = -warp_max(-low);
-  below = warp_sum(below);
-  above = warp_sum(above);
-  bad = warp_sum(bad);
+  high = warp_largest(high);
+  low = -warp_largest(-low);
+  below = __reduce_add_sync(full_warp, below);
+  above = __reduce_add_sync(full_warp, above);
+  bad = __reduce_add_sync(full_warp, bad);
   if (lane != 0) return;
   RowStats s;
   s.rows = 1;
@@ -298,16 +324,6 @@ __global__ void column_sums_kernel(const float* probs, std::int64_t groups, std:
   double sum = 0;
   for (std::int64_t q = 0; q < queries; ++q) sum += static_cast<double>(probs[(i / keys * queries + q) * keys + i % keys]);
   out[i] = sum;
-}
-
-__global__ void norms_kernel(const float* x, std::int64_t rows, std::int64_t n, double* out) {
-  const std::int64_t r = my_warp();
-  if (r >= rows) return;
-  double sum = 0;
-  for (std::int64_t i = threadIdx.x & 31U; i < n; i += 32)
-    sum += static_cast<double>(x[r * n + i]) * static_cast<double>(x[r * n + i]);
-  sum = warp_sum(sum);
-  if ((threadIdx.x & 31U) == 0) out[r] = sqrt(sum);
 }
 
 __global__ void mean_column_kernel(const float* probs, std::int64_t groups, std::int64_t queries, std::int64_t keys,
@@ -370,12 +386,6 @@ void stats_rows(const float* x, std::int64_t rows, std::int64_t n, StatsRow* out
 }
 void fold_stats(const StatsRow* rows, std::int64_t groups, std::int64_t per_group, StatsRow* out, cudaStream_t stream) {
   fold(rows, groups, per_group, out, stream);
-}
-
-void row_norms(const float* x, std::int64_t rows, std::int64_t n, double* out, cudaStream_t stream) {
-  if (rows == 0) return;
-  norms_kernel<<<blocks_for(rows * 32, threads), threads, 0, stream>>>(x, rows, n, out);
-  launched("row_norms");
 }
 
 void mean_column(const float* probs, std::int64_t groups, std::int64_t queries, std::int64_t keys, std::int64_t key,

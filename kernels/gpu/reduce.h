@@ -77,8 +77,9 @@ void outlier_rows(const float* x, const float* y, const std::uint8_t* tokens, co
                   std::int64_t T, std::int64_t n, OutlierRow* out, cudaStream_t stream);
 void projected_row_norms(const float* x, const float* factors, std::int64_t rows, std::int64_t groups, std::int64_t n,
                          double* out, cudaStream_t stream);
-
 void row_norms(const float* x, std::int64_t rows, std::int64_t n, double* out, cudaStream_t stream);
+
+// reduce.cu
 /// out[g] = mean over queries [first, last) of probs[g, q, key].
 void mean_column(const float* probs, std::int64_t groups, std::int64_t queries, std::int64_t keys, std::int64_t key,
                  std::int64_t first, std::int64_t last, double* out, cudaStream_t stream);

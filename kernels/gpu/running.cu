@@ -10,8 +10,7 @@ namespace {
 
 constexpr int threads = 256;
 
-__device__ float visible_score(const ScoreInputs& in, std::int64_t first, int j, const Row& row,
-                               const RowScores& s) {
+__device__ float visible_score(const ScoreInputs& in, std::int64_t first, int j, const Row& row, const RowScores& s) {
   return j < row.visible ? score(accumulated(in, first + j), j, s) : -INFINITY;
 }
 
@@ -119,28 +118,55 @@ __global__ void column_sums_kernel(const std::int8_t* v, std::int64_t rows, std:
   if ((threadIdx.x & 31U) == 0) colsum[n] = 128 * sum;
 }
 
-/// A warp a row.
-template <class Acc>
+template <class T, int N>
+struct alignas(sizeof(T) * N) Run {
+  T v[N];
+};
+
+/// `lanes` threads a row, each of them N neighbours at a time.
+template <class Acc, int lanes, int N>
 __global__ void context_kernel(RowChunk chunk, FinishInputs in, float* context, float* output) {
-  const int line = my_row();
+  const int line = static_cast<int>((static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / lanes);
   if (line >= chunk.batches * chunk.rows) return;
   const Row row = row_of(chunk, line);
   const Acc* acc = static_cast<const Acc*>(in.acc) + static_cast<std::int64_t>(line) * in.ld;
   const std::int32_t* colsum = in.colsum == nullptr ? nullptr : in.colsum + row.z * in.ld;
-  const float* sv =
-      in.v.scale == nullptr ? nullptr : in.v.scale + row.b * in.v.per_window + row.kv_head / static_cast<int>(in.v.s2) * in.v.c3;
+  const float* sv = in.v.scale == nullptr
+                        ? nullptr
+                        : in.v.scale + row.b * in.v.per_window + row.kv_head / static_cast<int>(in.v.s2) * in.v.c3;
   const float l = in.l[line], denominator = in.p_scale * l;
   float gate = 1.0F;
-  if (in.gate != nullptr) gate = in.gate[(row.b * chunk.kv_len + row.i + chunk.kv_len - chunk.q_len) * chunk.q_heads + row.h];
+  if (in.gate != nullptr)
+    gate = in.gate[(row.b * chunk.kv_len + row.i + chunk.kv_len - chunk.q_len) * chunk.q_heads + row.h];
   const std::int64_t at = ((row.b * chunk.q_len + row.i) * chunk.q_heads + row.h) * in.width;
   const bool by_channel = in.v.s3 == 1;  // else one scale for the head
-  for (int d = static_cast<int>(threadIdx.x & 31U); d < in.width; d += 32) {
-    Acc a = acc[d];
-    if (colsum != nullptr) a += static_cast<Acc>(colsum[d]);
-    const float scale = sv == nullptr ? 1.0F : sv[by_channel ? d : 0];
-    const float value = l == 0.0F ? 0.0F : static_cast<float>(a) * scale / denominator;
-    if (context != nullptr) context[at + d] = value;
-    output[at + d] = in.gate == nullptr ? value : value * gate;
+  for (int d = static_cast<int>(threadIdx.x % lanes) * N; d < in.width; d += lanes * N) {
+    const auto numbers = *reinterpret_cast<const Run<Acc, N>*>(acc + d);
+    Run<float, N> value, gated;
+#pragma unroll
+    for (int n = 0; n < N; ++n) {
+      Acc a = numbers.v[n];
+      if (colsum != nullptr) a += static_cast<Acc>(colsum[d + n]);
+      const float scale = sv == nullptr ? 1.0F : sv[by_channel ? d + n : 0];
+      value.v[n] = l == 0.0F ? 0.0F : static_cast<float>(a) * scale / denominator;
+      gated.v[n] = in.gate == nullptr ? value.v[n] : value.v[n] * gate;
+    }
+    if (context != nullptr) *reinterpret_cast<Run<float, N>*>(context + at + d) = value;
+    *reinterpret_cast<Run<float, N>*>(output + at + d) = gated;
+  }
+}
+
+std::int64_t rows_of(const RowChunk& chunk) { return chunk.batches * chunk.rows; }
+
+template <class Acc>
+void run_context(const RowChunk& chunk, const FinishInputs& in, float* context, float* output, cudaStream_t stream) {
+  const bool four = in.width % 4 == 0 && in.ld % 4 == 0;
+  if (four && in.width <= 64) {
+    context_kernel<Acc, 16, 4><<<blocks_for(rows_of(chunk) * 16, threads), threads, 0, stream>>>(chunk, in, context, output);
+  } else if (four) {
+    context_kernel<Acc, 32, 4><<<blocks_for(rows_of(chunk) * 32, threads), threads, 0, stream>>>(chunk, in, context, output);
+  } else {
+    context_kernel<Acc, 32, 1><<<blocks_for(rows_of(chunk) * 32, threads), threads, 0, stream>>>(chunk, in, context, output);
   }
 }
 
@@ -158,8 +184,6 @@ __global__ void scatter_kernel(RowChunk chunk, const std::int32_t* acc, std::int
   dst[row_of(chunk, static_cast<int>(line)).at * chunk.kv_len + j] = acc[line * chunk.ld + j];
 }
 
-std::int64_t rows_of(const RowChunk& chunk) { return chunk.batches * chunk.rows; }
-
 }  // namespace
 
 void running_start(const RowChunk& chunk, const ScoreInputs& in, const RunningState& state, cudaStream_t stream) {
@@ -168,8 +192,7 @@ void running_start(const RowChunk& chunk, const ScoreInputs& in, const RunningSt
 }
 
 void running_block(const RowChunk& chunk, const ScoreInputs& in, const ProbJob& job, const ScoreTaps& taps,
-                   const RunningState& state, std::int64_t begin, std::int64_t end, std::int64_t ld_p,
-                   cudaStream_t stream) {
+                   const RunningState& state, std::int64_t begin, std::int64_t end, std::int64_t ld_p, cudaStream_t stream) {
   with_prob_types(job.format, job.number, [&]<Format F, class T>() {
     block_kernel<F, T>
         <<<blocks_for(rows_of(chunk) * 32, threads), threads, 0, stream>>>(chunk, in, job, taps, state, begin, end, ld_p);
@@ -198,18 +221,14 @@ void accumulate_block(const void* acc, Number number, const std::int32_t* colsum
 
 void column_sums(const std::int8_t* v, std::int64_t batches, std::int64_t columns, std::int64_t tokens, std::int64_t begin,
                  std::int64_t end, std::int32_t* colsum, cudaStream_t stream) {
-  column_sums_kernel<<<blocks_for(batches * columns * 32, threads), threads, 0, stream>>>(v, batches * columns, tokens, begin,
-                                                                                          end, colsum);
+  column_sums_kernel<<<blocks_for(batches * columns * 32, threads), threads, 0, stream>>>(v, batches * columns, tokens,
+                                                                                          begin, end, colsum);
   launched("column_sums");
 }
 
 void finish_rows(const RowChunk& chunk, const FinishInputs& in, float* context, float* output, cudaStream_t stream) {
-  const unsigned blocks = blocks_for(rows_of(chunk) * 32, threads);
-  if (in.number == Number::s32) {
-    context_kernel<std::int32_t><<<blocks, threads, 0, stream>>>(chunk, in, context, output);
-  } else {
-    context_kernel<float><<<blocks, threads, 0, stream>>>(chunk, in, context, output);
-  }
+  if (in.number == Number::s32) run_context<std::int32_t>(chunk, in, context, output, stream);
+  if (in.number != Number::s32) run_context<float>(chunk, in, context, output, stream);
   launched("finish_rows");
 }
 

@@ -32,8 +32,8 @@ AttentionProblem attention_problem(const Case& c, const char* qk, const char* p,
 Tensor run_attention(Backend& backend, const AttentionProblem& p, const Case& c) {
   AttentionInputs in;
   in.q = backend.upload(filled(Shape{c.batch, c.q_len, c.heads, c.d}, 21));
-  in.k = backend.upload(filled(Shape{c.batch, c.kv_len, c.heads, c.d}, 22));
-  in.v = backend.upload(filled(Shape{c.batch, c.kv_len, c.heads, c.dv}, 23));
+  in.k = backend.upload(filled(Shape{c.batch, c.kv_len, p.kv_heads, c.d}, 22));
+  in.v = backend.upload(filled(Shape{c.batch, c.kv_len, p.kv_heads, c.dv}, 23));
   const auto prepared = backend.prepare(p, {});
   return backend.download(backend.attention(*prepared, in, nullptr).output);
 }
@@ -112,7 +112,7 @@ TEST_CASE("INT8 and E4M3 attention is one kernel on Hopper, cuBLASLt's products 
     p.fast_accum = fast_accum;
     AttentionInputs in;
     in.q = device->upload(filled(Shape{c.batch, c.q_len, c.heads, c.d}, 21));
-    in.k = in.v = device->upload(filled(Shape{c.batch, c.kv_len, c.heads, c.d}, 22));
+    in.k = in.v = device->upload(filled(Shape{c.batch, c.kv_len, p.kv_heads, c.d}, 22));
     const auto prepared = device->prepare(p, {});
     device->attention(*prepared, in, nullptr);
     return prepared->implementation().find(what) != std::string::npos;
@@ -152,6 +152,29 @@ TEST_CASE("sizes round the alignment rules: attention follows the reference") {
       }
 }
 
+TEST_CASE("causal chunks of query rows: each row sees its keys and no more, whatever chunk it falls into") {
+  const auto device = gpu();
+  const auto host = make_backend("reference");
+  for (const auto& [q_len, kv_len] : {std::pair{129, 129}, {260, 300}, {513, 513}})
+    for (const std::int64_t kv_heads : {4, 2})
+      for (const Formats& f : {formats[0], formats[1], formats[2]}) {
+        const Case c{1, q_len, kv_len, 4, 24, 40};
+        AttentionProblem p = attention_problem(c, f.qk, f.p, f.v, true);
+        p.kv_heads = kv_heads;
+        const Tensor expected = run_attention(*host, p, c);
+        p.mode = ExecutionMode::library;
+        const Tensor got = run_attention(*device, p, c);
+        const auto row = static_cast<std::size_t>(c.heads * c.dv);
+        for (std::size_t i = 0; i < static_cast<std::size_t>(q_len); ++i) {
+          quant::DistortionStats stats;
+          stats.add(expected.view<float>().span().subspan(i * row, row), got.view<float>().span().subspan(i * row, row));
+          CAPTURE(q_len, kv_len, kv_heads, f.qk, f.p, i);
+          // A key too many or too few of n moves a row by more than 1/n^2; coded rows are apart by single codes of P too.
+          REQUIRE(*stats.nmse() <= (std::string(f.qk) == "f32" ? 1e-10 : 1e-2));
+        }
+      }
+}
+
 TEST_CASE("32k keys: codes of one row in 32-bit sums, long rows, all formats") {
   const auto device = gpu();
   const auto host = make_backend("reference");
@@ -181,7 +204,8 @@ TEST_CASE("memory that isn't there is an error that says how much, and the backe
     CHECK(std::string(error.what()).find("4194304 MiB") != std::string::npos);
   }
   const Tensor x = filled(Shape{1, 2, 3}, 27);
-  CHECK(same_bits(device->download(device->add(device->upload(x), device->upload(Tensor::zeros(DType::f32, x.shape())))), x));
+  CHECK(
+      same_bits(device->download(device->add(device->upload(x), device->upload(Tensor::zeros(DType::f32, x.shape())))), x));
 }
 
 TEST_CASE("a device that isn't there is refused by its number") {

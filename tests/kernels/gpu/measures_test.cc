@@ -101,3 +101,62 @@ TEST_CASE("magnitudes, errors beside outliers and projected norms agree with the
              g = device->reductions().projected_norms(device->upload(y), device->upload(factors));
   for (std::size_t i = 0; i < f.size(); ++i) CHECK((close(f[i], g[i]) || (!std::isfinite(f[i]) && !std::isfinite(g[i]))));
 }
+
+TEST_CASE("comparing logits: ties, plateaus longer than the kernel's list, infinities, few numbers") {
+  const auto device = gpu();
+  const auto host = make_backend("reference");
+  quant::Random random(30);
+  for (const std::int64_t n : {1, 4, 5, 7, 300, 1003, 8192}) {
+    Tensor base = filled(Shape{1, 6, n}, 31, 3), test = base.clone();
+    for (float& x : test.view<float>().span()) x += static_cast<float>(0.3 * random.normal());  // near and far differences
+    const auto row = [&](Tensor& of, std::int64_t r) {
+      return of.view<float>().span().subspan(static_cast<std::size_t>(r * n), static_cast<std::size_t>(n));
+    };
+    for (Tensor* of : {&base, &test}) {
+      for (float& x : row(*of, 1)) x = std::nearbyint(x);   // many ties
+      for (float& x : row(*of, 2)) x = std::fmin(x, 0.0F);  // half of a row is its largest
+      for (float& x : row(*of, 3)) x = of == &base ? 2.0F : 3.0F;
+      row(*of, 4)[0] = 40.0F;  // one far above the rest
+      for (std::size_t i = 1; i < row(*of, 5).size(); ++i) row(*of, 5)[i] = -INFINITY;
+    }
+    const Tensor targets = Tensor::zeros(DType::i32, Shape{1, 6});
+    const auto s = host->reductions().compare_logits(host->upload(base), host->upload(test), host->upload(targets));
+    const auto t = device->reductions().compare_logits(device->upload(base), device->upload(test), device->upload(targets));
+    REQUIRE(s.size() == t.size());
+    for (std::size_t i = 0; i < s.size(); ++i) {
+      CAPTURE(n, i, s[i].jsd, t[i].jsd);
+      CHECK(
+          (s[i].top1_base == t[i].top1_base && s[i].top1_test == t[i].top1_test && s[i].top5_overlap == t[i].top5_overlap));
+      if (n > 1) CHECK(s[i].margin_base == t[i].margin_base);
+      // A sure token's NLL is what is left of two numbers of 40.
+      const auto nll_near = [](double a, double b) { return std::fabs(a - b) <= 1e-12 * (40 + std::fabs(a)); };
+      CHECK((nll_near(s[i].nll_base, t[i].nll_base) && nll_near(s[i].nll_test, t[i].nll_test)));
+      if (i == 5) continue;  // -infinity beside -infinity has no difference
+      // Rows that only differ by a shift have a divergence of nothing but rounding.
+      const auto near = [](double a, double b) { return std::fabs(a - b) <= 1e-10 * std::fabs(a) + 1e-25; };
+      CHECK((near(s[i].kl, t[i].kl) && near(s[i].kl_reverse, t[i].kl_reverse) && near(s[i].jsd, t[i].jsd)));
+    }
+  }
+}
+
+TEST_CASE("distortion by group for widths below, at, above a block's threads and no multiple of them") {
+  const auto device = gpu();
+  const auto host = make_backend("reference");
+  for (const Shape& shape : {Shape{2, 19, 3, 1}, Shape{1, 300, 2, 3}, Shape{2, 5, 1, 100}, Shape{1, 40, 6, 64},
+                             Shape{2, 3, 2, 256}, Shape{1, 7, 3, 300}, Shape{2, 2, 2, 9000}}) {
+    const Tensor x = filled(shape, 32);
+    Tensor y = filled(shape, 33);
+    for (std::int64_t i = 0; i < shape.elements(); i += 3) y.view<float>()[i] = i % 2 == 0 ? 0.0F : x.view<float>()[i];
+    y.view<float>()[shape.elements() / 2] = NAN;
+    const auto a = host->reductions().distortion(host->upload(x), host->upload(y)),
+               b = device->reductions().distortion(device->upload(x), device->upload(y));
+    REQUIRE(a.size() == b.size());
+    for (std::size_t i = 0; i < a.size(); ++i) {
+      const auto p = a[i].sums(), q = b[i].sums();
+      CAPTURE(shape.to_string(), i);
+      CHECK((close(p.xx, q.xx) && std::fabs(p.xy - q.xy) <= 1e-12 * (p.xx + p.yy) && close(p.yy, q.yy) &&
+             close(p.ee, q.ee) && close(p.ax, q.ax) && close(p.ae, q.ae) && p.max == q.max));
+      CHECK((p.n == q.n && p.exact == q.exact && p.flips == q.flips && p.flushed == q.flushed && p.nan == q.nan));
+    }
+  }
+}

@@ -1,0 +1,172 @@
+// Which of the offered algorithms a product runs with. What a choice costs is mostly runs of the algorithms that lose: each
+// is timed once, in the heuristic's order and no further when the heuristic has been right for long; those near the fastest
+// are timed again in rounds, and only they are compared in their bits.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "kernels/gpu/elementwise.h"
+#include "kernels/gpu/gemm.h"
+
+namespace qfid::kernels::gpu {
+
+using quant::Error;
+using quant::ErrorKind;
+
+namespace {
+
+/// How far a product of ones may lie from K: results are stored in bf16, or FP8's accumulator keeps about 14 bits.
+double probe_tolerance(const GemmShape& s) {
+  if (s.dst == Number::bf16) return 0x1p-7;
+  return s.a == Number::e4m3 || s.a == Number::e5m2 ? 0x1p-10 : 0;
+}
+
+/// Small products are bound by their launch: nothing to choose.
+bool worth_timing(const GemmShape& s) { return static_cast<double>(s.m * s.n) * static_cast<double>(s.k * s.batch) >= 1e8; }
+
+constexpr float near = 1.15F;        // of the fastest: timed again
+constexpr int rounds = 3;            // of those
+constexpr int slow_in_a_row = 5;     // further from the fastest than `near`: the rest is not timed
+constexpr float long_enough = 0.2F;  // milliseconds of one timing: launches of shorter products are timed together
+
+struct Timed {
+  std::size_t candidate;
+  float milliseconds;
+};
+
+}  // namespace
+
+/// Memory for probing: operands, a result and another. Results are compared in words of 16 bytes.
+struct GemmPlan::Buffers {
+  Buffers(Context& c, const GemmShape& s) : context(c), shape(s) {
+    const auto span = [](std::int64_t rows, std::int64_t ld, std::int64_t batch, std::int64_t stride) {
+      return (batch - 1) * stride + rows * ld;
+    };
+    n_a = span(s.m, s.lda, s.batch, s.stride_a);
+    n_b = span(s.n, s.ldb, s.batch, s.stride_b);
+    result_bytes = (static_cast<std::size_t>(span(s.m, s.ldd, s.batch, s.stride_d)) * size_of(s.dst) + 15) / 16 * 16;
+    a = c.allocate(static_cast<std::size_t>(n_a) * size_of(s.a));
+    b = c.allocate(static_cast<std::size_t>(n_b) * size_of(s.b));
+    result = c.allocate(result_bytes);
+    bias = c.zeros<float>(s.n);
+    wrong = c.array<std::uint32_t>(1);
+  }
+  void fill_at_random() const {
+    fill_random(a.get(), shape.a, n_a, 1, context.stream());
+    fill_random(b.get(), shape.b, n_b, 2, context.stream());
+  }
+  GemmPointers into(const std::shared_ptr<void>& dst) const { return {a.get(), b.get(), bias.get(), dst.get()}; }
+
+  Context& context;
+  const GemmShape& shape;
+  std::int64_t n_a, n_b;
+  std::size_t result_bytes;
+  std::shared_ptr<void> a, b, result, other;
+  std::shared_ptr<float> bias;
+  std::shared_ptr<std::uint32_t> wrong;
+};
+
+/// Time on the stream.
+class GemmPlan::Timer {
+ public:
+  Timer(const GemmPlan& plan, const Buffers& buffers) : plan_(plan), buffers_(buffers) {
+    check(cudaEventCreate(&start_), "cudaEventCreate");
+    check(cudaEventCreate(&end_), "cudaEventCreate");
+  }
+  ~Timer() {
+    cudaEventDestroy(start_);
+    cudaEventDestroy(end_);
+  }
+  Timer(const Timer&) = delete;
+  Timer& operator=(const Timer&) = delete;
+
+  float milliseconds(std::size_t candidate, int launches) const {
+    const cudaStream_t stream = plan_.context_.stream();
+    check(cudaEventRecord(start_, stream), "cudaEventRecord");
+    for (int n = 0; n < launches; ++n) plan_.run(buffers_.into(buffers_.other), candidate);
+    check(cudaEventRecord(end_, stream), "cudaEventRecord");
+    check(cudaEventSynchronize(end_), "cudaEventSynchronize");
+    float ms = 0;
+    check(cudaEventElapsedTime(&ms, start_, end_), "cudaEventElapsedTime");
+    return ms / static_cast<float>(launches);
+  }
+
+ private:
+  const GemmPlan& plan_;
+  const Buffers& buffers_;
+  cudaEvent_t start_ = nullptr, end_ = nullptr;
+};
+
+void GemmPlan::choose() {
+  Buffers buffers(context_, shape_);
+  fill_ones(buffers.a.get(), shape_.a, buffers.n_a, context_.stream());
+  fill_ones(buffers.b.get(), shape_.b, buffers.n_b, context_.stream());
+  while (chosen_ < offers_.size() && !passes(buffers, chosen_)) ++chosen_;
+  if (chosen_ == offers_.size())
+    throw Error(ErrorKind::internal, "gpu: no algorithm of cuBLASLt multiplies ones right: " + shape_.to_string());
+  name_ = name_of(chosen_);
+  if (!worth_timing(shape_)) return;
+  buffers.fill_at_random();
+  context_.clear(buffers.result.get(), buffers.result_bytes);
+  buffers.other = context_.allocate(buffers.result_bytes);
+  run(buffers.into(buffers.result), chosen_);
+  chosen_ = fastest(buffers);
+}
+
+/// Operands of all ones are in the buffers.
+bool GemmPlan::passes(const Buffers& buffers, std::size_t candidate) const {
+  const GemmShape& s = shape_;
+  context_.clear(buffers.wrong.get(), sizeof(std::uint32_t));
+  context_.clear(buffers.result.get(), buffers.result_bytes);
+  run(buffers.into(buffers.result), candidate);
+  find_unlike(buffers.result.get(), s.dst, static_cast<double>(s.k), probe_tolerance(s), s.batch, s.stride_d, s.m, s.n,
+              s.ldd, buffers.wrong.get(), context_.stream());
+  return context_.fetched(buffers.wrong.get(), 1)[0] == 0;
+}
+
+/// A first run: the library loads its kernel then, which takes longer than any product. A few rows do where it takes them.
+void GemmPlan::load(const Buffers& buffers, std::size_t candidate) const {
+  Layouts few;
+  describe(few, std::min<std::int64_t>(shape_.m, 128), 1);
+  const cublasStatus_t status = multiply(buffers.into(buffers.other), candidate, few);
+  forget(few);
+  if (status != CUBLAS_STATUS_SUCCESS) run(buffers.into(buffers.other), candidate);
+}
+
+/// Whether a candidate leaves what the first one left in `result`.
+bool GemmPlan::same_bits(const Buffers& buffers, std::size_t candidate) const {
+  context_.clear(buffers.wrong.get(), sizeof(std::uint32_t));
+  context_.clear(buffers.other.get(), buffers.result_bytes);
+  run(buffers.into(buffers.other), candidate);
+  find_different(buffers.result.get(), buffers.other.get(), static_cast<std::int64_t>(buffers.result_bytes / 16),
+                 buffers.wrong.get(), context_.stream());
+  return context_.fetched(buffers.wrong.get(), 1)[0] == 0;
+}
+
+/// Among those with the first one's bits.
+std::size_t GemmPlan::fastest(const Buffers& buffers) const {
+  const Timer timer(*this, buffers);
+  const float once = timer.milliseconds(chosen_, 1);
+  const int launches = std::clamp(static_cast<int>(long_enough / std::max(once, 1e-3F)), 1, 16);
+  std::vector<Timed> timed{{chosen_, timer.milliseconds(chosen_, launches)}};
+  float least = timed[0].milliseconds;
+  int slow = 0;
+  for (std::size_t i = chosen_ + 1; i < offers_.size() && slow < slow_in_a_row; ++i) {
+    load(buffers, i);
+    timed.push_back({i, timer.milliseconds(i, launches)});
+    slow = timed.back().milliseconds > near * least ? slow + 1 : 0;
+    least = std::min(least, timed.back().milliseconds);
+  }
+  // From the fastest on, until one with the same bits is so much faster than the next that the others don't matter.
+  std::ranges::sort(timed, {}, &Timed::milliseconds);
+  std::vector<Timed> rest;
+  for (const Timed& t : timed) {
+    if (!rest.empty() && t.milliseconds > near * rest[0].milliseconds) break;
+    if (t.candidate == chosen_ || same_bits(buffers, t.candidate)) rest.push_back(t);
+  }
+  for (int round = 0; round < rounds && rest.size() > 1; ++round)
+    for (Timed& t : rest) t.milliseconds = std::min(t.milliseconds, timer.milliseconds(t.candidate, launches));
+  return std::ranges::min_element(rest, {}, &Timed::milliseconds)->candidate;
+}
+
+}  // namespace qfid::kernels::gpu
