@@ -35,6 +35,8 @@ const char* name_of(Number number) {
   return names[static_cast<std::size_t>(number)];
 }
 
+std::int64_t GemmShape::scales() const { return std::max(m * scale_blocks(k), scale_blocks(n) * padded_scale_blocks(k)); }
+
 std::string GemmShape::to_string() const {
   return std::string(gpu::name_of(a)) + "*" + gpu::name_of(b) + "->" + gpu::name_of(dst) + " m=" + std::to_string(m) +
          " n=" + std::to_string(n) + " k=" + std::to_string(k) + " batch=" + std::to_string(batch) +
@@ -73,9 +75,7 @@ void GemmPlan::describe() {
   if (shape_.block_scales) {
     set(CUBLASLT_MATMUL_DESC_A_SCALE_MODE, std::int32_t{CUBLASLT_MATMUL_MATRIX_SCALE_BLK128x128_32F});
     set(CUBLASLT_MATMUL_DESC_B_SCALE_MODE, std::int32_t{CUBLASLT_MATMUL_MATRIX_SCALE_VEC128_32F});
-    const std::int64_t most =
-        std::max(shape_.m * scale_blocks(shape_.k), scale_blocks(shape_.n) * padded_scale_blocks(shape_.k));
-    ones_ = context_.uploaded(std::vector<float>(static_cast<std::size_t>(most), 1.0F));
+    ones_ = context_.uploaded(std::vector<float>(static_cast<std::size_t>(shape_.scales()), 1.0F));
     point_at_scales(ones_.get(), ones_.get());
   }
   describe(layouts_, shape_.m, shape_.batch);

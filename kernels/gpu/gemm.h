@@ -34,6 +34,8 @@ struct GemmShape {
                       block_scales);
   }
   std::string to_string() const;
+  /// As many scales as either operand has (block_scales).
+  std::int64_t scales() const;
 };
 
 /// Numbers along K that share a scale, and rows of weights that do (block_scales).

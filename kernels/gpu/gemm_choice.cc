@@ -7,6 +7,7 @@
 
 #include "kernels/gpu/elementwise.h"
 #include "kernels/gpu/gemm.h"
+#include "quant/core/random.h"
 
 namespace qfid::kernels::gpu {
 
@@ -51,18 +52,27 @@ struct GemmPlan::Buffers {
     bias = c.zeros<float>(s.n);
     wrong = c.array<std::uint32_t>(1);
   }
-  void fill_at_random() const {
+  void fill_at_random() {
     fill_random(a.get(), shape.a, n_a, 1, context.stream());
     fill_random(b.get(), shape.b, n_b, 2, context.stream());
+    if (!shape.block_scales) return;
+    // Not powers of two: the order in which scales are multiplied and sums rounded shows.
+    quant::Random random(3);
+    std::vector<float> numbers(static_cast<std::size_t>(shape.scales()));
+    for (float& x : numbers) x = static_cast<float>(0.5 + random.uniform());
+    scales = context.uploaded(numbers);
   }
-  GemmPointers into(const std::shared_ptr<void>& dst) const { return {a.get(), b.get(), bias.get(), dst.get()}; }
+  /// Scales are ones until the operands are random.
+  GemmPointers into(const std::shared_ptr<void>& dst) const {
+    return {a.get(), b.get(), bias.get(), dst.get(), scales.get(), scales.get()};
+  }
 
   Context& context;
   const GemmShape& shape;
   std::int64_t n_a, n_b;
   std::size_t result_bytes;
   std::shared_ptr<void> a, b, result, other;
-  std::shared_ptr<float> bias;
+  std::shared_ptr<float> bias, scales;
   std::shared_ptr<std::uint32_t> wrong;
 };
 
