@@ -1,4 +1,4 @@
-// Products of small blocks that lie in cache, one thread each, for attention without scores in memory: oneDNN's ukernel
+// Products of small blocks that lie in cache, one thread each, for attention without scores in memory and linears: oneDNN's ukernel
 // (brgemm) for u8*s8 on VNNI and above, bf16 and f32; own s16 pairs for integers on CPUs without VNNI. One shape of operands
 // for both: A row-major, B packed by pack_keys() and pack_values(). What neither can do (f32 below AVX2) is left to oneDNN's
 // matmul primitives (kernels/cpu/gemm.h).
@@ -21,7 +21,7 @@ struct ProductTypes;
 /// Numbers of a block product's operands. u8s8: A holds code + a_offset, B s8, sums s32.
 enum class BlockType : std::uint8_t { u8s8, s16, bf16, f32 };
 
-/// How one of attention's two products runs in blocks.
+/// How a product runs in blocks.
 struct BlockRoute {
   BlockType type;
   std::int64_t k_step;  ///< K is padded with zeros to a multiple

@@ -35,8 +35,8 @@ CpuLinear::CpuLinear(const LinearProblem& p, const LinearWeights& w, const Isa& 
     for (std::int64_t o = 0; o < p.out; ++o)
       scale[static_cast<std::size_t>(o)] = q.scales.view<float>()[q.scales.shape().elements() == 1 ? 0 : o];
   colsum.assign(static_cast<std::size_t>(p.out), 0);
-  for (std::int64_t i = 0; scaled && quant::is_integer(p.weights.format) && i < p.in * p.out; ++i)
-    colsum[static_cast<std::size_t>(i / p.in)] += q.codes.view<std::int8_t>()[i];
+  for (std::int64_t o = 0; scaled && quant::is_integer(p.weights.format) && o < p.out; ++o)
+    for (std::int64_t i = 0; i < p.in; ++i) colsum[static_cast<std::size_t>(o)] += q.codes.view<std::int8_t>()[o * p.in + i];
   Tensor numbers;
   if (emulated) {
     numbers = Tensor(DType::f32, q.codes.shape());
@@ -115,7 +115,8 @@ LinearResult CpuBackend::linear_then(PreparedLinear& prepared, const DeviceTenso
                  "linear: src is " + s.to_string() + ", expected [B, T, " + std::to_string(p.in) + "]");
   const Shape shape{s[0], s[1], p.out};
   if (tail.residual.defined())
-    quant::require(tail.residual.shape == shape, "linear: the residual is " + tail.residual.shape.to_string());
+    quant::require(tail.residual.shape == shape && tail.residual.dtype == DType::f32,
+                   "linear: the residual must be f32 " + shape.to_string() + ", not " + tail.residual.shape.to_string());
   const std::shared_ptr<const host::Operand> operand = quantized(src, p.activations, w.ranges);
   const bool dequantize = w.emulated && !operand->codes.empty();
   const host::Operand numbers = dequantize ? host::as_numbers(*operand) : host::Operand{};

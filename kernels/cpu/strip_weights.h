@@ -29,7 +29,6 @@ class StripWeights {
   std::int64_t width() const { return strip_; }  ///< outputs of a strip
   std::int64_t strips() const { return (out_ + strip_ - 1) / strip_; }
   bool tiled() const { return amx_; }  ///< AMX tiles are set
-  std::int64_t columns(std::int64_t strip) const { return std::min(strip_, out_ - strip * strip_); }
 
   /// Makes the products that `rows` rows need, as one thread, before run()s of that many rows.
   void make_products(std::int64_t rows);

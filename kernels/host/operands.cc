@@ -7,7 +7,6 @@
 
 namespace qfid::kernels::host {
 
-using quant::Role;
 using quant::Tensor;
 using quant::View;
 

@@ -124,23 +124,27 @@ std::vector<quant::DistortionStats> HostReductions::distortion(const DeviceTenso
 }
 
 std::vector<std::vector<quant::DistortionStats>> HostReductions::distortion_of(std::span<const Pair> pairs) {
+  struct Numbers {
+    const float *x, *y;
+    Grouped shape;
+  };
   std::vector<std::vector<quant::DistortionStats>> all;
+  std::vector<Numbers> numbers;  // nothing throws in the region
   std::vector<Part> parts;
   for (const auto& [x, y] : pairs) {
     quant::require(x.shape == y.shape, "distortion: shapes differ: " + x.shape.to_string() + " and " + y.shape.to_string());
     quant::require(x.dtype == DType::f32 && y.dtype == DType::f32, "distortion: tensors must be f32");
     const Grouped g = grouped(x.shape);
+    numbers.push_back({view<float>(x).data(), view<float>(y).data(), g});
     for (std::int64_t i = 0; i < g.B * g.G; ++i) parts.push_back({all.size(), static_cast<std::size_t>(i)});
     all.emplace_back(static_cast<std::size_t>(g.B * g.G));
   }
 #pragma omp parallel for schedule(dynamic)
   for (std::size_t n = 0; n < parts.size(); ++n) {
-    const auto& [x, y] = pairs[parts[n].tensor];
-    const Grouped g = grouped(x.shape);
+    const auto& [x, y, g] = numbers[parts[n].tensor];
     const auto i = static_cast<std::int64_t>(parts[n].index);
     const std::int64_t offset = i / g.G * g.T * g.G * g.D + i % g.G * g.D;
-    all[parts[n].tensor][parts[n].index].add(view<float>(x).data() + offset, view<float>(y).data() + offset, g.T, g.D,
-                                             g.G * g.D);
+    all[parts[n].tensor][parts[n].index].add(x + offset, y + offset, g.T, g.D, g.G * g.D);
   }
   return all;
 }
@@ -172,15 +176,17 @@ std::vector<RowStats> HostReductions::row_stats(const DeviceTensor& x) {
 
 std::vector<std::vector<RowStats>> HostReductions::row_stats_of(std::span<const DeviceTensor> tensors) {
   std::vector<std::vector<RowStats>> all;
+  std::vector<quant::View<const float>> views;
   std::vector<Part> parts;
   for (const DeviceTensor& x : tensors) {
     quant::require(x.dtype == DType::f32, "row_stats: tensors must be f32");
+    views.push_back(view<float>(x));
     for (std::int64_t b = 0; b < x.shape[0]; ++b) parts.push_back({all.size(), static_cast<std::size_t>(b)});
     all.emplace_back(static_cast<std::size_t>(x.shape[0]));
   }
 #pragma omp parallel for schedule(dynamic)
   for (std::size_t i = 0; i < parts.size(); ++i) {
-    const auto v = view<float>(tensors[parts[i].tensor]);
+    const auto& v = views[parts[i].tensor];
     const std::int64_t windows = v.shape()[0], n = v.columns(), rows = v.rows() / windows;
     all[parts[i].tensor][parts[i].index] =
         window_stats(v.data() + static_cast<std::int64_t>(parts[i].index) * rows * n, rows, n);

@@ -27,7 +27,8 @@ TEST_CASE("whole numbers: floating linears are exact", "[isa]") {
   for (const NamedBackend& backend : backends())
     for (const Fill& weights : fills)
       for (const Fill& activations : fills)
-        for (const LinearCase& c : {LinearCase{16, 8, 5}, LinearCase{131, 65, 130, 1, false}, LinearCase{257, 33, 3}}) {
+        for (const LinearCase& c :
+             {LinearCase{16, 8, 5}, LinearCase{131, 65, 130, 1, false}, LinearCase{257, 33, 3}, LinearCase{520, 9, 5}}) {
           LinearInputs in{integers(Shape{c.batch, c.tokens, c.in}, 1, activations.largest),
                           integers(Shape{c.out, c.in}, 2, weights.largest),
                           {}};

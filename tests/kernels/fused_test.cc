@@ -22,7 +22,7 @@ constexpr std::optional<Activation> tails[] = {std::nullopt, Activation::relu, A
 
 }  // namespace
 
-TEST_CASE("a linear, its activation and a residual at once: the bits and counts of one after the other") {
+TEST_CASE("a linear, its activation and a residual at once: the bits and counts of one after the other", "[isa]") {
   int compared = 0;
   for (const NamedBackend& b : backends())
     for (const char* format : {"f32", "bf16", "int8", "e4m3", "e5m2"})

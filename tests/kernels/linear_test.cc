@@ -15,7 +15,8 @@ using namespace qfid::tests;
 namespace {
 
 const std::vector<LinearCase> shapes{
-    {16, 8, 5}, {64, 32, 60, 2, false}, {129, 65, 130}, {7, 1, 1, 1}, {1536, 33, 9, 1, false}, {384, 8, 3}, {2048, 4, 3}};
+    {16, 8, 5},  {64, 32, 60, 2, false}, {129, 65, 130}, {7, 1, 1, 1}, {1536, 33, 9, 1, false},
+    {384, 8, 3}, {2048, 4, 3},           {520, 65, 70}};
 
 }  // namespace
 
