@@ -164,10 +164,18 @@ __device__ float overlap(const LogitRow& a, const LogitRow& b) {
   return all == 0 ? 0.0F : static_cast<float>(shared) / static_cast<float>(all);
 }
 
-/// Jensen-Shannon, 4 times its term: with t = (q - p) / (q + p), (p + q) (t d + ln(1 - t^2)).
-__device__ double jensen_shannon_term(double p, double q, double d) {
+/// Jensen-Shannon, 4 times its term: with t = (q - p) / (q + p), (p + q) (t d + ln(1 - t^2)). What is less than e^-700
+/// counts as that: it changes no sum, and 0 has no logarithm.
+__device__ double jensen_shannon_term(double lp, double lq, double p, double q) {
+  constexpr double least = -700;
+  if (fmin(lp, lq) < least) {
+    lp = fmax(lp, least);
+    lq = fmax(lq, least);
+    p = exp(lp);
+    q = exp(lq);
+  }
   const double total = p + q, t = (q - p) / total;
-  return total * (t * d + log(4.0 * (p / total) * (q / total)));
+  return total * (t * (lq - lp) + log(4.0 * (p / total) * (q / total)));
 }
 
 /// The same over p + q for |d| <= 1/4, where t = tanh(d / 2): d tanh(d / 2) - 2 ln cosh(d / 2), by its series in (d / 2)^2;
@@ -206,7 +214,7 @@ __global__ void compare_rows_kernel(const float* base, const float* test, const 
         const double q = exp(lq);
         forward += q - p - p * d;
         reverse += p - q + q * d;
-        jsd += jensen_shannon_term(p, q, d);
+        jsd += jensen_shannon_term(lp, lq, p, q);
       }
     }
   }

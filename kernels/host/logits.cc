@@ -110,6 +110,8 @@ float overlap(const HostReductions::LogitRow& a, const HostReductions::LogitRow&
   return all == 0 ? 0.0F : static_cast<float>(shared) / static_cast<float>(all);
 }
 
+constexpr double least_log = -700;  // exp_lane's
+
 struct Sums {
   Lanes forward, reverse, jsd;
 };
@@ -131,9 +133,11 @@ struct Divergence {
         const double apart = q - p;
         s.forward.v[j] += std::fma(p, tangent, far * std::fma(-p, d, apart));
         s.reverse.v[j] += std::fma(p, std::fma(near, near, (near - 1.0) * tangent), far * std::fma(q, d, -apart));
+        // Less than e^-700 counts as that, in d as in exp_lane's p and q.
+        const double jsd_d = std::max(lq, least_log) - std::max(lp, least_log);
         const double total = q + p, inverse = 1.0 / total, t = std::fma(p, near + tangent, far * apart) * inverse;
         const double rest = 4.0 * (p * inverse) * (q * inverse), lost = small ? std::fma(-t, t, 1.0 - rest) : 0.0;
-        s.jsd.v[j] += total * std::fma(t, d, log_lane(rest) + lost);
+        s.jsd.v[j] += total * std::fma(t, jsd_d, log_lane(rest) + lost);
       }
     out = s;
   }
@@ -144,9 +148,13 @@ void add_tail(double lp, double lq, TokenComparison& out) {
   const auto tangent = [](double d) {
     return std::fabs(d) <= 1e-2 ? d * d / 2 * (1 + d / 3 * (1 + d / 4 * (1 + d / 5))) : std::expm1(d) - d;
   };
+  const double whole = lq - lp, bp = std::exp(lp), bq = std::exp(lq);
+  const bool far = std::fabs(whole) > 1;  // there nothing cancels, and e^d may be beyond double's range
+  out.kl += far ? bq - bp - bp * whole : bp * tangent(whole);
+  out.kl_reverse += far ? bp - bq + bq * whole : bq * tangent(-whole);
+  lp = std::max(lp, least_log);
+  lq = std::max(lq, least_log);
   const double d = lq - lp, to_middle = std::log1p(std::expm1(d) / 2);
-  out.kl += std::exp(lp) * tangent(d);
-  out.kl_reverse += std::exp(lq) * tangent(-d);
   out.jsd += 0.5 * (std::exp(lp) * tangent(to_middle) + std::exp(lq) * tangent(to_middle - d));
 }
 

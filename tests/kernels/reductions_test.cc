@@ -66,6 +66,23 @@ TEST_CASE("compare_logits against the definitions in long double, down to a KL o
   }
 }
 
+TEST_CASE("tokens that one side, or both, give nothing: e^-1000 and less") {
+  for (const tests::NamedBackend& backend : tests::backends())
+    for (const std::int64_t n : {3, 8, 70}) {
+      Tensor base(DType::f32, Shape{1, 1, n}), test(DType::f32, Shape{1, 1, n}), targets(DType::i32, Shape{1, 1});
+      for (std::int64_t i = 0; i < n; ++i) base.view<float>()[i] = test.view<float>()[i] = -1000.0F * static_cast<float>(i);
+      std::swap(test.view<float>()[0], test.view<float>()[n - 1]);
+      targets.view<std::int32_t>()[0] = 0;
+      const TokenComparison t =
+          backend->reductions().compare_logits(backend->upload(base), backend->upload(test), backend->upload(targets))[0];
+      const double apart = 1000.0 * static_cast<double>(n - 1);
+      CAPTURE(backend.name, n, t.kl, t.kl_reverse, t.jsd);
+      CHECK(std::fabs(t.kl - apart) <= 1e-9 * apart);
+      CHECK(std::fabs(t.kl_reverse - apart) <= 1e-9 * apart);
+      CHECK(std::fabs(t.jsd - std::log(2.0)) <= 1e-12);
+    }
+}
+
 TEST_CASE("top-5 overlap by hand: ties by the lowest index, order within the five doesn't matter, fewer than five tokens") {
   for (const tests::NamedBackend& backend : tests::backends()) {
     CAPTURE(backend.name);
