@@ -2,8 +2,10 @@
 // codes; the library's FP8 products; refusals.
 #include "kernels/linear.h"
 
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <cmath>
+#include <cstring>
 
 #include "kernels/registry/registry.h"
 #include "tests/kernels/linear_cases.h"
@@ -100,6 +102,26 @@ TEST_CASE("one input through linears of different schemes, one after another, as
       const Tensor y = backend->download(backend->linear(*prepared, x, nullptr));
       CAPTURE(backend.name, p.to_string());
       CHECK(same_bits(y, run(*make_backend(backend.name), p, in).y));
+    }
+  }
+}
+
+TEST_CASE("a row's bits don't depend on the rows beside it", "[isa]") {
+  for (const NamedBackend& backend : backends()) {
+    if (backend.name == "gpu") continue;  // the library chooses by the number of rows
+    for (const auto& [weights, activations] :
+         {std::pair{"f32", "f32"}, std::pair{"bf16", "bf16"}, std::pair{"int8/channel", "int8/token"},
+          std::pair{"e4m3/channel", "e4m3/token"}}) {
+      const LinearCase all{520, 33, 135, 1};
+      const LinearInputs in = inputs_of(all, 9);
+      const Tensor whole = run(*backend, linear_problem(all, weights, activations), in).y;
+      for (const std::int64_t rows : {1, 2, 3, 7, 64, 127, 128, 134}) {
+        LinearInputs some{Tensor(DType::f32, Shape{1, rows, all.in}), in.w.clone(), in.bias.clone()};
+        std::copy_n(in.x.view<float>().data(), rows * all.in, some.x.view<float>().data());
+        const Tensor part = run(*backend, linear_problem(all, weights, activations), some).y;
+        CAPTURE(backend.name, weights, rows);
+        CHECK(std::memcmp(part.raw(), whole.raw(), part.bytes()) == 0);
+      }
     }
   }
 }
