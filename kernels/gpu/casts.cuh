@@ -6,14 +6,10 @@
 #include "kernels/gpu/formats.cuh"
 #include "kernels/gpu/gemm.h"
 #include "kernels/gpu/launch.cuh"
+#include "kernels/gpu/pack.cuh"
 #include "kernels/gpu/quantize.h"
 
 namespace qfid::kernels::gpu {
-
-template <class T, int N>
-struct alignas(sizeof(T) * N) Pack {
-  T v[N];
-};
 
 inline CastRule rule_of(const quant::QuantScheme& s) {
   CastRule rule;

@@ -1,6 +1,7 @@
 #include "kernels/gpu/activations.cuh"
 #include "kernels/gpu/launch.cuh"
 #include "kernels/gpu/linear_kernels.h"
+#include "kernels/gpu/pack.cuh"
 
 namespace qfid::kernels::gpu {
 
@@ -13,11 +14,6 @@ __device__ float finished(const EpilogueJob& j, Acc acc, float sx, std::int32_t 
   if (correction != 0) acc += static_cast<Acc>(correction * j.colsum[o]);
   return static_cast<float>(acc) * (sx * j.sw[o]) + j.bias[o];
 }
-
-template <class T, int N>
-struct alignas(sizeof(T) * N) Group {
-  T v[N];
-};
 
 /// What an epilogue does behind the bias: ReLU, the others (a switch a number), or nothing.
 enum class Tail : std::uint8_t { none, relu, other };
@@ -41,16 +37,16 @@ __global__ void epilogue_kernel(EpilogueJob j, Activation kind) {
     const std::int32_t z = j.x.zero == nullptr ? 0 : j.x.zero[g];
     const Acc* acc = static_cast<const Acc*>(j.acc) + static_cast<std::int64_t>(r) * j.ld + o;
     const std::int64_t at = static_cast<std::int64_t>(row) * j.out + o;
-    const auto a = *reinterpret_cast<const Group<Acc, N>*>(acc);
-    Group<float, N> out;
+    const auto a = *reinterpret_cast<const Pack<Acc, N>*>(acc);
+    Pack<float, N> out;
 #pragma unroll
     for (int k = 0; k < N; ++k) out.v[k] = behind<tail>(finished(j, a.v[k], sx, j.shift - z, o + k), kind);
-    *reinterpret_cast<Group<float, N>*>(j.dst + at) = out;
+    *reinterpret_cast<Pack<float, N>*>(j.dst + at) = out;
     if (j.residual == nullptr) continue;
-    const auto residual = *reinterpret_cast<const Group<float, N>*>(j.residual + at);
+    const auto residual = *reinterpret_cast<const Pack<float, N>*>(j.residual + at);
 #pragma unroll
     for (int k = 0; k < N; ++k) out.v[k] = residual.v[k] + out.v[k];
-    *reinterpret_cast<Group<float, N>*>(j.sum + at) = out;
+    *reinterpret_cast<Pack<float, N>*>(j.sum + at) = out;
   }
 }
 

@@ -1,7 +1,5 @@
 // Dynamic ranges of granules other than one token's row, their scales, and the way back from codes to numbers.
-#include "kernels/gpu/formats.cuh"
-#include "kernels/gpu/launch.cuh"
-#include "kernels/gpu/quantize.h"
+#include "kernels/gpu/casts.cuh"
 
 namespace qfid::kernels::gpu {
 
@@ -11,12 +9,6 @@ constexpr int threads = 256;
 
 /// Extremes of a granule as bits of non-negative floats: [0] of -min, [1] of max.
 using Extreme = unsigned[2];
-
-__device__ void widen(float& low, float& high, float x) {
-  const float v = fabsf(x) <= FLT_MAX ? x : 0.0F;
-  low = fmaxf(low, -v);
-  high = fmaxf(high, v);
-}
 
 /// Granules whose elements are, for each of its tokens, one run of `width` numbers: tensor, head, block, group, token.
 /// Block x: granule, y: part of its tokens.

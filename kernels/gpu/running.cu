@@ -2,6 +2,7 @@
 // product with V. A warp a row; slow beside softmax.cu, and meant for the question, not for speed.
 #include <cmath>
 
+#include "kernels/gpu/pack.cuh"
 #include "kernels/gpu/scores.cuh"
 
 namespace qfid::kernels::gpu {
@@ -118,11 +119,6 @@ __global__ void column_sums_kernel(const std::int8_t* v, std::int64_t rows, std:
   if ((threadIdx.x & 31U) == 0) colsum[n] = 128 * sum;
 }
 
-template <class T, int N>
-struct alignas(sizeof(T) * N) Run {
-  T v[N];
-};
-
 /// `lanes` threads a row, each of them N neighbours at a time.
 template <class Acc, int lanes, int N>
 __global__ void context_kernel(RowChunk chunk, FinishInputs in, float* context, float* output) {
@@ -141,8 +137,8 @@ __global__ void context_kernel(RowChunk chunk, FinishInputs in, float* context, 
   const std::int64_t at = ((row.b * chunk.q_len + row.i) * chunk.q_heads + row.h) * in.width;
   const bool by_channel = in.v.s3 == 1;  // else one scale for the head
   for (int d = static_cast<int>(threadIdx.x % lanes) * N; d < in.width; d += lanes * N) {
-    const auto numbers = *reinterpret_cast<const Run<Acc, N>*>(acc + d);
-    Run<float, N> value, gated;
+    const auto numbers = *reinterpret_cast<const Pack<Acc, N>*>(acc + d);
+    Pack<float, N> value, gated;
 #pragma unroll
     for (int n = 0; n < N; ++n) {
       Acc a = numbers.v[n];
@@ -151,8 +147,8 @@ __global__ void context_kernel(RowChunk chunk, FinishInputs in, float* context, 
       value.v[n] = l == 0.0F ? 0.0F : static_cast<float>(a) * scale / denominator;
       gated.v[n] = in.gate == nullptr ? value.v[n] : value.v[n] * gate;
     }
-    if (context != nullptr) *reinterpret_cast<Run<float, N>*>(context + at + d) = value;
-    *reinterpret_cast<Run<float, N>*>(output + at + d) = gated;
+    if (context != nullptr) *reinterpret_cast<Pack<float, N>*>(context + at + d) = value;
+    *reinterpret_cast<Pack<float, N>*>(output + at + d) = gated;
   }
 }
 
