@@ -8,6 +8,7 @@
 #include <limits>
 #include <type_traits>
 
+#include "quant/core/avx2_vectors.h"
 #include "quant/core/dispatch.h"
 #include "quant/core/error.h"
 
@@ -46,8 +47,7 @@ class BlockSums {
  public:
   using Floats = float __attribute__((vector_size(32)));
   using Counts = std::int32_t __attribute__((vector_size(32)));
-  using Singles = float __attribute__((vector_size(16)));
-  using Doubles = double __attribute__((vector_size(32)));
+  using Doubles = Avx2::Doubles;
   using Bits = std::int64_t __attribute__((vector_size(32)));
 
   __attribute__((target("avx2"))) static void add(const float* x, const float* y, std::int64_t n, Fields& f) {
@@ -56,27 +56,16 @@ class BlockSums {
   }
 
  private:
-  template <class V, class T>
-  __attribute__((target("avx2"), always_inline)) static V load(const T* from) {
-    V v;
-    std::memcpy(&v, from, sizeof v);
-    return v;
-  }
-  template <class V, class T>
-  __attribute__((target("avx2"), always_inline)) static void store(const V& v, T* to) {
-    std::memcpy(to, &v, sizeof v);
-  }
   __attribute__((target("avx2"), always_inline)) static Doubles magnitude(Doubles x) {
     return reinterpret_cast<Doubles>(reinterpret_cast<Bits>(x) & std::numeric_limits<std::int64_t>::max());
   }
 
   __attribute__((target("avx2"))) static void add_sums(const float* x, const float* y, std::int64_t n, int lane, Fields& f) {
-    auto xx = load<Doubles>(f.xx + lane), xy = load<Doubles>(f.xy + lane), yy = load<Doubles>(f.yy + lane);
-    auto ee = load<Doubles>(f.ee + lane), ax = load<Doubles>(f.ax + lane), ae = load<Doubles>(f.ae + lane);
-    auto sum = load<Doubles>(f.e + lane);
+    auto xx = Avx2::load<Doubles>(f.xx + lane), xy = Avx2::load<Doubles>(f.xy + lane), yy = Avx2::load<Doubles>(f.yy + lane);
+    auto ee = Avx2::load<Doubles>(f.ee + lane), ax = Avx2::load<Doubles>(f.ax + lane), ae = Avx2::load<Doubles>(f.ae + lane);
+    auto sum = Avx2::load<Doubles>(f.e + lane);
     for (std::int64_t i = lane; i < n; i += lanes) {
-      const Doubles a = __builtin_convertvector(load<Singles>(x + i), Doubles);
-      const Doubles b = __builtin_convertvector(load<Singles>(y + i), Doubles), e = b - a;
+      const Doubles a = Avx2::wide(x + i), b = Avx2::wide(y + i), e = b - a;
       xx += a * a;
       xy += a * b;
       yy += b * b;
@@ -85,23 +74,23 @@ class BlockSums {
       ae += magnitude(e);
       sum += e;
     }
-    store(xx, f.xx + lane);
-    store(xy, f.xy + lane);
-    store(yy, f.yy + lane);
-    store(ee, f.ee + lane);
-    store(ax, f.ax + lane);
-    store(ae, f.ae + lane);
-    store(sum, f.e + lane);
+    Avx2::store(xx, f.xx + lane);
+    Avx2::store(xy, f.xy + lane);
+    Avx2::store(yy, f.yy + lane);
+    Avx2::store(ee, f.ee + lane);
+    Avx2::store(ax, f.ax + lane);
+    Avx2::store(ae, f.ae + lane);
+    Avx2::store(sum, f.e + lane);
   }
 
   __attribute__((target("avx2"))) static void add_counts(const float* x, const float* y, std::int64_t n, int lane,
                                                          Fields& f) {
-    auto max = load<Floats>(f.max + lane);
-    auto exact = load<Counts>(f.exact + lane), flips = load<Counts>(f.flips + lane),
-         flushed = load<Counts>(f.flushed + lane);
+    auto max = Avx2::load<Floats>(f.max + lane);
+    auto exact = Avx2::load<Counts>(f.exact + lane), flips = Avx2::load<Counts>(f.flips + lane),
+         flushed = Avx2::load<Counts>(f.flushed + lane);
     const Floats zero{};
     for (std::int64_t i = lane; i < n; i += lanes) {
-      const auto a = load<Floats>(x + i), b = load<Floats>(y + i);
+      const auto a = Avx2::load<Floats>(x + i), b = Avx2::load<Floats>(y + i);
       const auto error =
           reinterpret_cast<Floats>(reinterpret_cast<Counts>(b - a) & std::numeric_limits<std::int32_t>::max());
       max = error > max ? error : max;
@@ -109,10 +98,10 @@ class BlockSums {
       flips -= ((a < zero) & (b > zero)) | ((a > zero) & (b < zero));
       flushed -= (b == zero) & (a != zero);
     }
-    store(max, f.max + lane);
-    store(exact, f.exact + lane);
-    store(flips, f.flips + lane);
-    store(flushed, f.flushed + lane);
+    Avx2::store(max, f.max + lane);
+    Avx2::store(exact, f.exact + lane);
+    Avx2::store(flips, f.flips + lane);
+    Avx2::store(flushed, f.flushed + lane);
   }
 };
 

@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
+#include "quant/core/avx2_vectors.h"
 #include "quant/core/dispatch.h"
 #include "quant/core/error.h"
 #include "quant/distortion.h"
@@ -48,14 +48,15 @@ struct SecondPass {
 };
 
 /// Both passes in vectors by name: GCC keeps no more than one array of lanes in registers.
-class Vectors {
- public:
+struct Vectors {
+  using Doubles = Avx2::Doubles;
+
   __attribute__((target("avx2"))) static void first(const float* x, std::int64_t n, Sums& total) {
-    auto low = load<Doubles>(total.first), high = load<Doubles>(total.first + 4);
-    auto min_low = load<Doubles>(total.min), min_high = load<Doubles>(total.min + 4);
-    auto max_low = load<Doubles>(total.max), max_high = load<Doubles>(total.max + 4);
+    auto low = Avx2::load<Doubles>(total.first), high = Avx2::load<Doubles>(total.first + 4);
+    auto min_low = Avx2::load<Doubles>(total.min), min_high = Avx2::load<Doubles>(total.min + 4);
+    auto max_low = Avx2::load<Doubles>(total.max), max_high = Avx2::load<Doubles>(total.max + 4);
     for (std::int64_t i = 0; i + lanes <= n; i += lanes) {
-      const Doubles a = wide(x + i), b = wide(x + i + 4);
+      const Doubles a = Avx2::wide(x + i), b = Avx2::wide(x + i + 4);
       low += a;
       high += b;
       min_low = a < min_low ? a : min_low;
@@ -63,17 +64,20 @@ class Vectors {
       max_low = a > max_low ? a : max_low;
       max_high = b > max_high ? b : max_high;
     }
-    store(low, high, total.first);
-    store(min_low, min_high, total.min);
-    store(max_low, max_high, total.max);
+    Avx2::store(low, total.first);
+    Avx2::store(high, total.first + 4);
+    Avx2::store(min_low, total.min);
+    Avx2::store(min_high, total.min + 4);
+    Avx2::store(max_low, total.max);
+    Avx2::store(max_high, total.max + 4);
   }
 
   __attribute__((target("avx2"))) static void second(const float* x, std::int64_t n, double mean, Powers& total) {
-    auto second_low = load<Doubles>(total.second), second_high = load<Doubles>(total.second + 4);
-    auto third_low = load<Doubles>(total.third), third_high = load<Doubles>(total.third + 4);
-    auto fourth_low = load<Doubles>(total.fourth), fourth_high = load<Doubles>(total.fourth + 4);
+    auto second_low = Avx2::load<Doubles>(total.second), second_high = Avx2::load<Doubles>(total.second + 4);
+    auto third_low = Avx2::load<Doubles>(total.third), third_high = Avx2::load<Doubles>(total.third + 4);
+    auto fourth_low = Avx2::load<Doubles>(total.fourth), fourth_high = Avx2::load<Doubles>(total.fourth + 4);
     for (std::int64_t i = 0; i + lanes <= n; i += lanes) {
-      const Doubles a = wide(x + i) - mean, b = wide(x + i + 4) - mean, a2 = a * a, b2 = b * b;
+      const Doubles a = Avx2::wide(x + i) - mean, b = Avx2::wide(x + i + 4) - mean, a2 = a * a, b2 = b * b;
       second_low += a2;
       second_high += b2;
       third_low += a2 * a;
@@ -81,27 +85,12 @@ class Vectors {
       fourth_low += a2 * a2;
       fourth_high += b2 * b2;
     }
-    store(second_low, second_high, total.second);
-    store(third_low, third_high, total.third);
-    store(fourth_low, fourth_high, total.fourth);
-  }
-
- private:
-  using Singles = float __attribute__((vector_size(16)));
-  using Doubles = double __attribute__((vector_size(32)));
-
-  template <class V, class T>
-  __attribute__((target("avx2"), always_inline)) static V load(const T* from) {
-    V v;
-    std::memcpy(&v, from, sizeof v);
-    return v;
-  }
-  __attribute__((target("avx2"), always_inline)) static void store(const Doubles& low, const Doubles& high, double* to) {
-    std::memcpy(to, &low, sizeof low);
-    std::memcpy(to + 4, &high, sizeof high);
-  }
-  __attribute__((target("avx2"), always_inline)) static Doubles wide(const float* x) {
-    return __builtin_convertvector(load<Singles>(x), Doubles);
+    Avx2::store(second_low, total.second);
+    Avx2::store(second_high, total.second + 4);
+    Avx2::store(third_low, total.third);
+    Avx2::store(third_high, total.third + 4);
+    Avx2::store(fourth_low, total.fourth);
+    Avx2::store(fourth_high, total.fourth + 4);
   }
 };
 

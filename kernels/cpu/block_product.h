@@ -1,7 +1,7 @@
-// Products of small blocks that lie in cache, one thread each, for attention without scores in memory and linears: oneDNN's ukernel
-// (brgemm) for u8*s8 on VNNI and above, bf16 and f32; own s16 pairs for integers on CPUs without VNNI. One shape of operands
-// for both: A row-major, B packed by pack_keys() and pack_values(). What neither can do (f32 below AVX2) is left to oneDNN's
-// matmul primitives (kernels/cpu/gemm.h).
+// Products of small blocks that lie in cache, one thread each, for attention without scores in memory and for linears:
+// oneDNN's ukernel (brgemm) for u8*s8 on VNNI and above, bf16 and f32; own s16 pairs for integers on CPUs without VNNI. One
+// shape of operands for both: A row-major, B packed (attention's by pack_keys() and pack_values()). What neither can do (f32
+// below AVX2) is left to oneDNN's matmul primitives (kernels/cpu/gemm.h).
 #pragma once
 
 #include <map>

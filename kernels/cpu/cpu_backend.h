@@ -47,8 +47,8 @@ class CpuBackend : public host::HostBackend {
 /// Emulated: dequantized numbers in f32.
 struct ProductTypes {
   DataType a, b, accumulator;
-  bool integer_as_f32 =
-      false;  ///< exact f32 route: K blocks of at most 512, summed in s32; s16 pairs take its place with AVX2
+  /// Exact f32 route: K blocks of at most 512, summed in s32; s16 pairs take its place with AVX2.
+  bool integer_as_f32 = false;
 };
 ProductTypes product_types(quant::Format a, quant::Format b, ExecutionMode mode, const Isa& isa);
 /// K block of the exact f32 route: 512 * 255 * 127 < 2^24.

@@ -72,22 +72,22 @@ void one_block(CpuLinear& w, Workspace& work, const LinearSource& src, std::int6
   }
   const std::int64_t out = w.problem().out;
   const bool integer = w.types.integer_as_f32 || w.types.accumulator == DataType::s32;
-  finish({dst,
-          rows,
-          out,
-          out,
-          0,
-          integer,
-          work.scales,
-          work.zeros,
-          w.scale.data(),
-          w.colsum.data(),
-          w.bias.data(),
-          {},
-          dst,
-          nullptr,
-          nullptr,
-          out});
+  finish({.sums = dst,
+          .rows = rows,
+          .columns = out,
+          .width = out,
+          .strip = 0,
+          .integer = integer,
+          .row_scales = work.scales,
+          .zeros = work.zeros,
+          .column_scales = w.scale.data(),
+          .column_sums = w.colsum.data(),
+          .bias = w.bias.data(),
+          .activation = {},
+          .y = dst,
+          .residual = nullptr,
+          .sum = nullptr,
+          .stride = out});
 }
 
 }  // namespace

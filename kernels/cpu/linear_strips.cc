@@ -69,11 +69,22 @@ class Multiplication {
       const std::int64_t end = std::min(strip + together, last), column = strip * width, at = row * out + column;
       for (std::int64_t i = strip; i < end; ++i)
         strips_.run(src, rows, i, sums + (i - strip) * row_block * width * 4, worker.memory, worker.tiles);
-      finish({sums, rows, std::min(end * width, out) - column, width, row_block * width,
-              type_ == BlockType::u8s8 || type_ == BlockType::s16, w_.scaled ? worker.scales : nullptr, worker.zeros,
-              w_.scale.data() + column, w_.colsum.data() + column,
-              w_.scaled || w_.has_bias ? w_.bias.data() + column : nullptr, tail_.activation, dst_ + at,
-              residual_ == nullptr ? nullptr : residual_ + at, sum_ == nullptr ? nullptr : sum_ + at, out});
+      finish({.sums = sums,
+              .rows = rows,
+              .columns = std::min(end * width, out) - column,
+              .width = width,
+              .strip = row_block * width,
+              .integer = strips_.route().integer(),
+              .row_scales = w_.scaled ? worker.scales : nullptr,
+              .zeros = worker.zeros,
+              .column_scales = w_.scale.data() + column,
+              .column_sums = w_.colsum.data() + column,
+              .bias = w_.scaled || w_.has_bias ? w_.bias.data() + column : nullptr,
+              .activation = tail_.activation,
+              .y = dst_ + at,
+              .residual = residual_ == nullptr ? nullptr : residual_ + at,
+              .sum = sum_ == nullptr ? nullptr : sum_ + at,
+              .stride = out});
     }
   }
 

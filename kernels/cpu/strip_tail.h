@@ -12,8 +12,8 @@ namespace qfid::kernels::cpu {
 struct SumBlock {
   const void* sums;  ///< [strips][rows of a strip][width], f32, or s32 if `integer`
   std::int64_t rows, columns;
-  std::int64_t width,
-      strip;  ///< columns of a strip, a multiple of 16 if there is more than one; numbers from strip to strip
+  std::int64_t width;  ///< columns of a strip, a multiple of 16 if there is more than one
+  std::int64_t strip;  ///< numbers from strip to strip
   bool integer;
   const float* row_scales;     ///< [rows]; null: nothing is scaled
   const std::int32_t* zeros;   ///< [rows]: of integers, sum - zero * column_sum counts

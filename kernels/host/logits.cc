@@ -110,8 +110,6 @@ float overlap(const HostReductions::LogitRow& a, const HostReductions::LogitRow&
   return all == 0 ? 0.0F : static_cast<float>(shared) / static_cast<float>(all);
 }
 
-constexpr double least_log = -700;  // exp_lane's
-
 struct Sums {
   Lanes forward, reverse, jsd;
 };

@@ -133,12 +133,12 @@ class Quantization {
   std::vector<quant::CodeCounts> counts_;
 };
 
-/// f(operand, part) for each of `parts`(operand) parts of all operands, in parallel.
-template <class Parts, class F>
-void for_parts(std::vector<Quantization>& all, const Parts& parts, const F& f) {
+/// f(operand, part) for each of count(operand) parts of all operands, in parallel.
+template <class Count, class F>
+void for_parts(std::vector<Quantization>& all, const Count& count, const F& f) {
   std::vector<std::pair<Quantization*, std::int64_t>> work;
   for (Quantization& operand : all)
-    for (std::int64_t i = 0; i < parts(operand); ++i) work.emplace_back(&operand, i);
+    for (std::int64_t i = 0; i < count(operand); ++i) work.emplace_back(&operand, i);
   if (work.empty()) return;
   quant::FirstError error;
 #pragma omp parallel for schedule(static)

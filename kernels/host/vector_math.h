@@ -9,9 +9,11 @@
 
 namespace qfid::kernels::host {
 
-/// e^x for x <= 700; results below e^-700 are e^-700.
+inline constexpr double least_log = -700;
+
+/// e^x for x <= 700; results below e^least_log are that.
 __attribute__((always_inline)) inline double exp_lane(double x) {
-  x = x < -700.0 ? -700.0 : x;
+  x = x < least_log ? least_log : x;
   constexpr double magic = 6755399441055744.0;  // 1.5 * 2^52: the sum's low bits are the nearest integer
   const double shifted = std::fma(x, 1.4426950408889634, magic);
   const double n = shifted - magic;
