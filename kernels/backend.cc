@@ -12,4 +12,8 @@ LinearResult Backend::linear_then(PreparedLinear& prepared, const DeviceTensor& 
   return result;
 }
 
+PendingAttention Backend::attention_later(PreparedAttention& prepared, const AttentionInputs& inputs, TapSink* taps) {
+  return PendingAttention(attention(prepared, inputs, taps));
+}
+
 }  // namespace qfid::kernels

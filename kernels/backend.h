@@ -10,6 +10,7 @@
 
 #include "kernels/attention.h"
 #include "kernels/linear.h"
+#include "kernels/pending_attention.h"
 #include "kernels/pending_counts.h"
 #include "kernels/reductions.h"
 #include "kernels/taps.h"
@@ -71,6 +72,8 @@ class Backend {
 
   virtual std::unique_ptr<PreparedAttention> prepare(const AttentionProblem& problem, const AttentionRanges& ranges) = 0;
   virtual AttentionResult attention(PreparedAttention& prepared, const AttentionInputs& inputs, TapSink* taps) = 0;
+  /// attention() whose counts are waited for when they are asked for, not here.
+  virtual PendingAttention attention_later(PreparedAttention& prepared, const AttentionInputs& inputs, TapSink* taps);
 
   // The full-precision (f32) operations of a transformer.
   /// ids i32 [B, T], table f32 [rows, H] -> [B, T, H]. Ids are checked by the caller.

@@ -187,7 +187,7 @@ void Lockstep::measure_self(int l, Arm& arm, const LayerTrace& trace, const TapC
   add(l, "ffn_out", trace.ffn_out);
   add(l, "residual", trace.residual);
   add_rows(arm, sample.first, tensors);
-  arm.tables.add_prob_counts(l, trace.probs, n_heads);
+  arm.tables.add_prob_counts(l, trace.attention.probs(), n_heads);
   for (const auto& [site, counts] : trace.codes) arm.tables.add_codes(l, site, counts.get());
 
   if (sample.attention > 0) sample_self(l, arm, trace, taps, sample);

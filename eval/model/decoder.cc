@@ -250,16 +250,17 @@ void Decoder::attend(int l, const DeviceTensor& attn_in, LayerTrace& trace, kern
   inputs.sink = resources_.layer(l).sink;
   inputs.key_mask = trace.key_mask;
   if (intervention_ != nullptr) intervention_->attention(l, inputs);
-  kernels::AttentionResult result =
-      simulation_ == nullptr ? backend().attention(*layer.attention, inputs, taps)
-                             : simulation_->attention(layer_module(l, ""), layer.attention->problem(), inputs, taps);
-  trace.output = intervention_ == nullptr ? result.output : intervention_->output(l, "attention", result.output);
-  trace.probs = std::move(result.probs);
+  trace.attention =
+      simulation_ == nullptr
+          ? backend().attention_later(*layer.attention, inputs, taps)
+          : kernels::PendingAttention(simulation_->attention(layer_module(l, ""), layer.attention->problem(), inputs, taps));
+  const DeviceTensor& output = trace.attention.output();
+  trace.output = intervention_ == nullptr ? output : intervention_->output(l, "attention", output);
   const kernels::AttentionSchemes& schemes = layer.attention->problem().schemes;
-  for (const auto& [name, scheme, counts] : {std::tuple{"attention.q", &schemes.q, &result.q},
-                                             {"attention.k", &schemes.k, &result.k},
-                                             {"attention.v", &schemes.v, &result.v}})
-    if (quant::is_scaled(scheme->format)) trace.codes.emplace_back(name, kernels::PendingCounts(*counts));
+  for (const auto& [name, scheme, operand] : {std::tuple{"attention.q", &schemes.q, &kernels::AttentionResult::q},
+                                              {"attention.k", &schemes.k, &kernels::AttentionResult::k},
+                                              {"attention.v", &schemes.v, &kernels::AttentionResult::v}})
+    if (quant::is_scaled(scheme->format)) trace.codes.emplace_back(name, trace.attention.counts(operand));
 }
 
 LayerTrace Decoder::layer(int l, const DeviceTensor& hidden, kernels::TapSink* taps, const DeviceTensor& key_mask) {

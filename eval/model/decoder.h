@@ -68,7 +68,7 @@ using NamedCounts = std::vector<std::pair<std::string, kernels::PendingCounts>>;
 struct LayerTrace {
   kernels::DeviceTensor key_mask;  ///< as layer() was given it
   kernels::DeviceTensor hidden_in, attn_in, q, k, v, gate_logits, output, attn_out, ffn_in, ffn_act, ffn_out, residual;
-  std::vector<kernels::ProbCounts> probs;  ///< [B, heads]
+  kernels::PendingAttention attention;  ///< its counts: of P by window and head
   NamedCounts codes;
 };
 

@@ -37,6 +37,10 @@ std::unique_ptr<PreparedAttention> GpuBackend::prepare(const AttentionProblem& p
 }
 
 AttentionResult GpuBackend::attention(PreparedAttention& prepared, const AttentionInputs& inputs, TapSink* sink) {
+  return attention_later(prepared, inputs, sink).result();
+}
+
+PendingAttention GpuBackend::attention_later(PreparedAttention& prepared, const AttentionInputs& inputs, TapSink* sink) {
   auto& attention = dynamic_cast<GpuAttention&>(prepared);
   const bool fused = attention.fused_width > 0 && by_row_max(attention.problem().schemes.p, inputs.k.shape[1]);
   const auto call = fused ? fused_call(context(), attention, inputs, sink)

@@ -21,7 +21,7 @@ Number own(Format format) {
 AttentionCall::AttentionCall(Context& context, GpuAttention& attention, const AttentionInputs& inputs, TapSink* sink)
     : c_(context), a_(attention), p_(a_.problem()), in_(inputs), s_(sizes_of(p_, inputs)), sink_(sink) {}
 
-AttentionResult AttentionCall::operator()() {
+PendingAttention AttentionCall::operator()() {
   counts_ = c_.zeros<std::uint64_t>(9 + s_.B * s_.q_heads * 3);
   prepare_operands();
   make_taps();
@@ -174,23 +174,26 @@ void AttentionCall::context_tensor() {
   if (wants(sink_, TapPoint::context)) context_ = c_.tensor(DType::f32, shape);
 }
 
-AttentionResult AttentionCall::finish() {
-  AttentionResult result;
-  result.output = rounded(output_);
-  if (wants(sink_, TapPoint::output)) sink_->take(TapPoint::output, result.output);
-  const std::vector<std::uint64_t> all = c_.fetched(counts_.get(), 9 + s_.B * s_.q_heads * 3);
-  const auto counts = [&](std::size_t i) { return static_cast<std::int64_t>(all[9 + i]); };
-  result.probs.resize(static_cast<std::size_t>(s_.B * s_.q_heads));
-  for (std::size_t i = 0; i < result.probs.size(); ++i) {
-    result.probs[i] = {counts(3 * i), counts(3 * i + 1), counts(3 * i + 2)};
-    if (s_.kv_len == 0) result.probs[i].masked_rows = s_.q_len;
-    result.p.elements += result.probs[i].visible;
-    result.p.flushed += result.probs[i].zero_codes;
-  }
-  result.q = counts_of(q_, all.data());
-  result.k = counts_of(k_, all.data() + 3);
-  result.v = counts_of(v_, all.data() + 6);
-  return result;
+PendingAttention AttentionCall::finish() {
+  const DeviceTensor output = rounded(output_);
+  if (wants(sink_, TapPoint::output)) sink_->take(TapPoint::output, output);
+  return {output, [context = c_.shared_from_this(), counts = counts_, sizes = s_, q = q_.elements, k = k_.elements,
+                   v = v_.elements] {
+            AttentionResult result;
+            const std::vector<std::uint64_t> all = context->fetched(counts.get(), 9 + sizes.B * sizes.q_heads * 3);
+            const auto at = [&](std::size_t i) { return static_cast<std::int64_t>(all[9 + i]); };
+            result.probs.resize(static_cast<std::size_t>(sizes.B * sizes.q_heads));
+            for (std::size_t i = 0; i < result.probs.size(); ++i) {
+              result.probs[i] = {at(3 * i), at(3 * i + 1), at(3 * i + 2)};
+              if (sizes.kv_len == 0) result.probs[i].masked_rows = sizes.q_len;
+              result.p.elements += result.probs[i].visible;
+              result.p.flushed += result.probs[i].zero_codes;
+            }
+            result.q = counts_of(q, all.data());
+            result.k = counts_of(k, all.data() + 3);
+            result.v = counts_of(v, all.data() + 6);
+            return result;
+          }};
 }
 
 /// The output scheme: quantize and back.

@@ -1,5 +1,5 @@
 // One attention call on its way: what both ways of computing it share. Operands are cast into the layouts the way wants,
-// taps are made and handed out, counts fetched at the end. The listener never changes what is computed.
+// taps are made and handed out, counts fetched when somebody asks for them. The listener never changes what is computed.
 #pragma once
 
 #include <utility>
@@ -39,7 +39,7 @@ class AttentionCall {
   AttentionCall(const AttentionCall&) = delete;
   AttentionCall& operator=(const AttentionCall&) = delete;
 
-  AttentionResult operator()();
+  PendingAttention operator()();
 
  protected:
   virtual OperandLayout layout() const = 0;
@@ -77,7 +77,7 @@ class AttentionCall {
   void make_taps();
   void hand_out_taps();
   void context_tensor();
-  AttentionResult finish();
+  PendingAttention finish();
   DeviceTensor rounded(const DeviceTensor& x);
   std::shared_ptr<std::uint64_t> tally(int operand) const { return {counts_, counts_.get() + 3 * operand}; }
 

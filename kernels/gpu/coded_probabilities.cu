@@ -1,5 +1,5 @@
-// What coding P does: weights, their divergence by row, the histogram of codes, attention's error in parts. A warp a row,
-// but for the parts: a block a query, a thread a channel, keys in order.
+// What coding P does: weights, their divergence by row, the histogram of codes, attention's error in parts; and the mean
+// attention to a key. A warp a row, but for the parts: a block a query, a thread a channel, keys in order.
 #include <cfloat>
 #include <cmath>
 
@@ -53,7 +53,8 @@ __global__ void weights_kernel(const float* probs, const void* codes, std::int64
     for (std::int64_t k = begin + lane; k < end; k += 32) top = fmaxf(top, p[k]);
     largest = fmax(largest, static_cast<double>(warp_max(top)));
     for (std::int64_t k = begin + lane; k < end; k += 32)
-      out[r * keys + k] = static_cast<float>(static_cast<double>(code_number(format, codes, r * keys + k)) * largest / p_scale);
+      out[r * keys + k] =
+          static_cast<float>(static_cast<double>(code_number(format, codes, r * keys + k)) * largest / p_scale);
   }
 }
 
@@ -71,7 +72,8 @@ __global__ void coded_kernel(const float* base, const float* test, const float* 
   const float *p = base + r * n, *w = weights + r * n;
   const double p_sum = row_sum(p, n), w_sum = row_sum(w, n), t_sum = row_sum(test + r * n, n);
   const double p_sink = sink ? lacking(p_sum) : 0, w_sink = sink ? lacking(t_sum) : 0;
-  const double p_share = p_sum + p_sink > 0 ? 1 / (p_sum + p_sink) : 0, w_share = w_sum + w_sink > 0 ? 1 / (w_sum + w_sink) : 0;
+  const double p_share = p_sum + p_sink > 0 ? 1 / (p_sum + p_sink) : 0,
+               w_share = w_sum + w_sink > 0 ? 1 / (w_sum + w_sink) : 0;
   double distance = 0, divergence = 0, flushed = 0;
   for (std::int64_t i = threadIdx.x & 31U; i < n; i += 32) {
     const double x = p[i], y = w[i], from = x * p_share, to = y * w_share, m = from + to;
@@ -148,6 +150,17 @@ __global__ void split_kernel(const float* base, const float* weights, const floa
   if (threadIdx.x == 0) out[r] = all;
 }
 
+__global__ void mean_column_kernel(const float* probs, std::int64_t groups, std::int64_t queries, std::int64_t keys,
+                                   std::int64_t key, std::int64_t first, std::int64_t last, double* out) {
+  const std::int64_t g = my_warp();
+  if (g >= groups) return;
+  double sum = 0;
+  for (std::int64_t q = first + (threadIdx.x & 31U); q < last; q += 32)
+    sum += static_cast<double>(probs[(g * queries + q) * keys + key]);
+  sum = warp_sum(sum);
+  if ((threadIdx.x & 31U) == 0) out[g] = sum / static_cast<double>(last - first);
+}
+
 }  // namespace
 
 void weight_rows(const float* probs, const void* codes, std::int64_t rows, std::int64_t keys, const ProbScheme& scheme,
@@ -179,9 +192,20 @@ void count_codes(const std::uint8_t* codes, std::int64_t rows, std::int64_t quer
 void split_rows(const float* base, const float* weights, const float* v, const float* coded, const SplitSizes& n,
                 OutputSplit* out, cudaStream_t stream) {
   if (n.windows * n.heads * n.queries == 0) return;
-  split_kernel<<<static_cast<unsigned>(n.windows * n.heads * n.queries), n.dims <= 32 ? 32 : n.dims <= 64 ? 64 : 128, 0,
-                 stream>>>(base, weights, v, coded, n.heads, n.kv_heads, n.queries, n.keys, n.dims, out);
+  split_kernel<<<static_cast<unsigned>(n.windows * n.heads * n.queries),
+                 n.dims <= 32   ? 32
+                 : n.dims <= 64 ? 64
+                                : 128,
+                 0, stream>>>(base, weights, v, coded, n.heads, n.kv_heads, n.queries, n.keys, n.dims, out);
   launched("split_rows");
+}
+
+void mean_column(const float* probs, std::int64_t groups, std::int64_t queries, std::int64_t keys, std::int64_t key,
+                 std::int64_t first, std::int64_t last, double* out, cudaStream_t stream) {
+  if (groups == 0) return;
+  mean_column_kernel<<<blocks_for(groups * 32, threads), threads, 0, stream>>>(probs, groups, queries, keys, key, first,
+                                                                               last, out);
+  launched("mean_column");
 }
 
 }  // namespace qfid::kernels::gpu

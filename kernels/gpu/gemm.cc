@@ -179,6 +179,14 @@ std::string GemmPlan::name_of(std::size_t candidate) const {
               : " split k " + get(CUBLASLT_ALGO_CONFIG_SPLITK_NUM));
 }
 
+void GemmCache::load(Number a, Number b, Number dst, bool bias) {
+  constexpr std::int64_t n = 256;
+  GemmShape shape{a, b, dst, n, n, n, n, n, n};
+  shape.bias = bias;
+  std::unique_ptr<GemmPlan>& plan = plans_[{shape.key(), 256}];
+  if (!plan) plan = std::make_unique<GemmPlan>(context_, shape, 256);
+}
+
 const GemmPlan& GemmCache::run(const GemmShape& shape, const GemmPointers& p) {
   int alignment = std::min({alignment_of(p.a), alignment_of(p.b), alignment_of(p.dst), alignment_of(p.bias)});
   // Batches step by their stride: the alignment of the second is the stride's.

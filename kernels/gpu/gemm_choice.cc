@@ -1,6 +1,6 @@
-// Which of the offered algorithms a product runs with. What a choice costs is mostly runs of the algorithms that lose: each
-// is timed once, in the heuristic's order and no further when the heuristic has been right for long; those near the fastest
-// are timed again in rounds, and only they are compared in their bits.
+// Which of the offered algorithms a product runs with. What a choice costs is mostly the algorithms that lose, loading their
+// kernels first, then running them: each is timed once, in the heuristic's order, no further than it helps; those near the
+// fastest are timed again in rounds, and only the one to be chosen is compared in its bits.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -25,10 +25,10 @@ double probe_tolerance(const GemmShape& s) {
 /// Small products are bound by their launch: nothing to choose.
 bool worth_timing(const GemmShape& s) { return static_cast<double>(s.m * s.n) * static_cast<double>(s.k * s.batch) >= 1e8; }
 
-constexpr float near = 1.15F;        // of the fastest: timed again
-constexpr int rounds = 3;            // of those
-constexpr int slow_in_a_row = 5;     // further from the fastest than `near`: the rest is not timed
-constexpr float long_enough = 0.2F;  // milliseconds of one timing: launches of shorter products are timed together
+constexpr float near = 1.06F;        // of the fastest: timed again
+constexpr int fruitless = 3;         // offers in a row that aren't faster than those before them: the rest isn't timed
+constexpr float long_enough = 0.5F;  // milliseconds of one timing: launches of shorter products are timed together
+constexpr int rounds_of_short = 3, rounds_of_long = 1;  // of timing again: a long timing varies little
 
 struct Timed {
   std::size_t candidate;
@@ -156,27 +156,27 @@ bool GemmPlan::same_bits(const Buffers& buffers, std::size_t candidate) const {
 /// Among those with the first one's bits.
 std::size_t GemmPlan::fastest(const Buffers& buffers) const {
   const Timer timer(*this, buffers);
-  const float once = timer.milliseconds(chosen_, 1);
-  const int launches = std::clamp(static_cast<int>(long_enough / std::max(once, 1e-3F)), 1, 16);
+  const float once = std::max(timer.milliseconds(chosen_, 1), 1e-3F);
+  const int launches = std::clamp(static_cast<int>(long_enough / once), 1, 16);
   std::vector<Timed> timed{{chosen_, timer.milliseconds(chosen_, launches)}};
   float least = timed[0].milliseconds;
-  int slow = 0;
-  for (std::size_t i = chosen_ + 1; i < offers_.size() && slow < slow_in_a_row; ++i) {
+  int in_vain = 0;
+  for (std::size_t i = chosen_ + 1; i < offers_.size() && in_vain < fruitless; ++i) {
     load(buffers, i);
     timed.push_back({i, timer.milliseconds(i, launches)});
-    slow = timed.back().milliseconds > near * least ? slow + 1 : 0;
+    in_vain = timed.back().milliseconds < least ? 0 : in_vain + 1;
     least = std::min(least, timed.back().milliseconds);
   }
-  // From the fastest on, until one with the same bits is so much faster than the next that the others don't matter.
+  const auto is_near = [&](const Timed& t) { return t.milliseconds <= near * least; };
+  int rounds = std::ranges::count_if(timed, is_near) < 2 ? 0 : launches > 1 ? rounds_of_short : rounds_of_long;
+  for (; rounds > 0; --rounds)
+    for (Timed& t : timed)
+      if (is_near(t)) t.milliseconds = std::min(t.milliseconds, timer.milliseconds(t.candidate, launches));
   std::ranges::sort(timed, {}, &Timed::milliseconds);
-  std::vector<Timed> rest;
-  for (const Timed& t : timed) {
-    if (!rest.empty() && t.milliseconds > near * rest[0].milliseconds) break;
-    if (t.candidate == chosen_ || same_bits(buffers, t.candidate)) rest.push_back(t);
-  }
-  for (int round = 0; round < rounds && rest.size() > 1; ++round)
-    for (Timed& t : rest) t.milliseconds = std::min(t.milliseconds, timer.milliseconds(t.candidate, launches));
-  return std::ranges::min_element(rest, {}, &Timed::milliseconds)->candidate;
+  // The first one is among them.
+  for (const Timed& t : timed)
+    if (t.candidate == chosen_ || same_bits(buffers, t.candidate)) return t.candidate;
+  return chosen_;
 }
 
 }  // namespace qfid::kernels::gpu

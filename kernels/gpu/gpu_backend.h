@@ -51,6 +51,7 @@ class GpuBackend : public Backend {
   LinearResult linear_then(PreparedLinear& prepared, const DeviceTensor& src, const LinearTail& tail) override;
   std::unique_ptr<PreparedAttention> prepare(const AttentionProblem& problem, const AttentionRanges& ranges) override;
   AttentionResult attention(PreparedAttention& prepared, const AttentionInputs& inputs, TapSink* taps) override;
+  PendingAttention attention_later(PreparedAttention& prepared, const AttentionInputs& inputs, TapSink* taps) override;
 
   DeviceTensor embedding(const DeviceTensor& ids, const DeviceTensor& table) override;
   DeviceTensor add(const DeviceTensor& a, const DeviceTensor& b) override;

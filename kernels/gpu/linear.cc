@@ -118,7 +118,9 @@ class GpuLinear : public PreparedLinear {
 
 std::unique_ptr<PreparedLinear> GpuBackend::prepare(const LinearProblem& problem, const LinearWeights& weights) {
   validate(problem);
-  return std::make_unique<GpuLinear>(context(), problem, weights);
+  auto linear = std::make_unique<GpuLinear>(context(), problem, weights);
+  gemms().load(linear->types.a, linear->types.b, linear->types.acc, linear->fused_bias);
+  return linear;
 }
 
 const GpuBackend::LastCodes& GpuBackend::quantized(const DeviceTensor& src, const quant::QuantScheme& scheme,

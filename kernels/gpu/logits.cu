@@ -1,5 +1,5 @@
 // Rows of logits: a block a row, everything in double. KL is summed as p (e^d - 1 - d), whose near part comes from a series:
-// no cancellation.
+// no cancellation. Series are evaluated with fused multiplications.
 #include <cmath>
 
 #include "kernels/gpu/launch.cuh"
@@ -138,20 +138,37 @@ __global__ void logit_rows_kernel(const float* x, std::int64_t n, LogitRow* out)
   out[blockIdx.x] = all;
 }
 
-/// e^d - 1 - d for |d| <= 1/4: its Taylor series.
+/// Below this size of d series are used: a warp seldom has a number beyond it, and the other way takes twice as long.
+constexpr double near = 1;
+
+/// c[0] x^(n - 1) + c[1] x^(n - 2) + ... + c[n - 1].
+template <int n>
+__device__ double polynomial(const double (&c)[n], double x) {
+  double sum = c[0];
+#pragma unroll
+  for (int i = 1; i < n; ++i) sum = fma(sum, x, c[i]);
+  return sum;
+}
+
+/// e^d - 1 - d for |d| <= 1: its Taylor series to d^17 / 17!, 4e-16 of it from the whole.
 __device__ double exp_minus_tangent(double d) {
-  double p = 2.0 / 479001600;
-  p = p * d + 2.0 / 39916800;
-  p = p * d + 2.0 / 3628800;
-  p = p * d + 2.0 / 362880;
-  p = p * d + 2.0 / 40320;
-  p = p * d + 2.0 / 5040;
-  p = p * d + 2.0 / 720;
-  p = p * d + 2.0 / 120;
-  p = p * d + 2.0 / 24;
-  p = p * d + 2.0 / 6;
-  p = p * d + 1.0;
-  return p * d * d * 0.5;
+  constexpr double c[] = {1 / 355687428096000.0,
+                          1 / 20922789888000.0,
+                          1 / 1307674368000.0,
+                          1 / 87178291200.0,
+                          1 / 6227020800.0,
+                          1 / 479001600.0,
+                          1 / 39916800.0,
+                          1 / 3628800.0,
+                          1 / 362880.0,
+                          1 / 40320.0,
+                          1 / 5040.0,
+                          1 / 720.0,
+                          1 / 120.0,
+                          1 / 24.0,
+                          1 / 6.0,
+                          1 / 2.0};
+  return polynomial(c, d) * d * d;
 }
 
 __device__ float overlap(const LogitRow& a, const LogitRow& b) {
@@ -178,19 +195,27 @@ __device__ double jensen_shannon_term(double lp, double lq, double p, double q) 
   return total * (t * (lq - lp) + log(4.0 * (p / total) * (q / total)));
 }
 
-/// The same over p + q for |d| <= 1/4, where t = tanh(d / 2): d tanh(d / 2) - 2 ln cosh(d / 2), by its series in (d / 2)^2;
-/// the coefficients are tanh's times (2n - 1) / n.
+/// The same over p + q for |d| <= 1, where t = tanh(d / 2): d tanh(d / 2) - 2 ln cosh(d / 2), by its series in (d / 2)^2.
+/// The coefficients are tanh's times (2n - 1) / n; sixteen leave 2e-16.
 __device__ double jensen_shannon_near(double d) {
+  constexpr double c[] = {-2.053220737020277e-06,
+                          5.0552242258287925e-06,
+                          -1.2442543487335474e-05,
+                          3.061327897947878e-05,
+                          -7.52834541096906e-05,
+                          0.00018502027008683496,
+                          -0.00045434531706274974,
+                          0.0011144962773416624,
+                          -0.002729689475721222,
+                          0.006671094925063179,
+                          -0.01624926513815403,
+                          0.03936507936507937,
+                          -0.09444444444444444,
+                          0.2222222222222222,
+                          -0.5,
+                          1.0};
   const double u = 0.25 * d * d;
-  double g = -929569.0 / 638512875 * 15 / 8;
-  g = g * u + 21844.0 / 6081075 * 13 / 7;
-  g = g * u - 1382.0 / 155925 * 11 / 6;
-  g = g * u + 62.0 / 2835 * 9 / 5;
-  g = g * u - 17.0 / 315 * 7 / 4;
-  g = g * u + 2.0 / 15 * 5 / 3;
-  g = g * u - 1.0 / 3 * 3 / 2;
-  g = g * u + 1.0;
-  return g * u;
+  return polynomial(c, u) * u;
 }
 
 __global__ void compare_rows_kernel(const float* base, const float* test, const LogitRow* base_rows,
@@ -205,7 +230,7 @@ __global__ void compare_rows_kernel(const float* base, const float* test, const 
 #pragma unroll 2
     for (std::int64_t i = threadIdx.x; i < n; i += threads) {
       const double lp = static_cast<double>(x[i]) - b.lse, lq = static_cast<double>(y[i]) - t.lse, d = lq - lp, p = exp(lp);
-      if (fabs(d) <= 0.25) {
+      if (fabs(d) <= near) {
         const double tangent = exp_minus_tangent(d);
         forward += p * tangent;
         reverse += p * (d * d + (d - 1.0) * tangent);

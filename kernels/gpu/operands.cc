@@ -88,9 +88,9 @@ void cast(const Operand& operand, const CastJob& job, void* dst, const CodeLayou
   cast_rows(job, dst, layout, context.stream());
 }
 
-quant::CodeCounts counts_of(const Operand& operand, const std::uint64_t* tally) {
+quant::CodeCounts counts_of(std::int64_t elements, const std::uint64_t* tally) {
   quant::CodeCounts counts;
-  counts.elements = operand.elements;
+  counts.elements = elements;
   counts.saturated = static_cast<std::int64_t>(tally[0]);
   counts.flushed = static_cast<std::int64_t>(tally[1]);
   counts.nan = static_cast<std::int64_t>(tally[2]);

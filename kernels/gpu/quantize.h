@@ -86,7 +86,7 @@ CastJob job_of(const Operand& operand, const Source& src, Number number, bool sh
 /// cast_token_rows or cast_rows, as the scheme allows.
 void cast(const Operand& operand, const CastJob& job, void* dst, const CodeLayout& layout, Context& context);
 
-/// What a cast counted; `tally` is a copy on the host.
-quant::CodeCounts counts_of(const Operand& operand, const std::uint64_t* tally);
+/// What a cast of so many numbers counted; `tally` is a copy on the host.
+quant::CodeCounts counts_of(std::int64_t elements, const std::uint64_t* tally);
 
 }  // namespace qfid::kernels::gpu

@@ -26,11 +26,10 @@ struct PairSums {
   float max = 0;
   unsigned n = 0, exact = 0, flips = 0, flushed = 0, nan = 0;
 
-  __device__ void add(float x, float y) {
-    if (x != x || y != y) {
-      ++nan;
-      return;
-    }
+  /// Without a branch, so that loads run ahead: a pair with NaN, or none at all, adds zeros.
+  __device__ void add(float u, float v, bool here) {
+    const bool number = u == u && v == v, counts = here && number;
+    const float x = counts ? u : 0.0F, y = counts ? v : 0.0F;
     const double a = x, b = y, d = b - a;
     xx += a * a;
     xy += a * b;
@@ -40,8 +39,9 @@ struct PairSums {
     ae += fabs(d);
     e += d;
     max = fmaxf(max, fabsf(y - x));
-    ++n;
-    exact += x == y ? 1U : 0U;
+    n += counts ? 1U : 0U;
+    nan += here && !number ? 1U : 0U;
+    exact += counts && x == y ? 1U : 0U;
     flips += (x < 0.0F && y > 0.0F) || (x > 0.0F && y < 0.0F) ? 1U : 0U;
     flushed += y == 0.0F && x != 0.0F ? 1U : 0U;
   }
@@ -97,13 +97,21 @@ __global__ void distortion_kernel(const float* x, const float* y, std::int64_t T
   // The group's numbers one after the other: beyond a token's `width` the next token's are (G - 1) * D further.
   const unsigned tokens_a_step = threads / width, rest = threads % width, gap = static_cast<unsigned>((G - 1) * D);
   unsigned d = threadIdx.x % width, at = threadIdx.x + threadIdx.x / width * gap;
-#pragma unroll 4
-  for (unsigned i = threadIdx.x; i < n; i += threads) {
-    s.add(x[start + at], y[start + at]);
-    d += rest;
-    const unsigned wrapped = d >= width ? 1U : 0U;
-    d -= wrapped * width;
-    at += threads + (tokens_a_step + wrapped) * gap;
+  constexpr unsigned ahead = 4;
+  for (unsigned i = threadIdx.x; i < n; i += ahead * threads) {
+    float u[ahead], v[ahead];
+#pragma unroll
+    for (unsigned k = 0; k < ahead; ++k) {
+      const bool here = i + k * threads < n;
+      u[k] = here ? x[start + at] : 0.0F;
+      v[k] = here ? y[start + at] : 0.0F;
+      d += rest;
+      const unsigned wrapped = d >= width ? 1U : 0U;
+      d -= wrapped * width;
+      at += threads + (tokens_a_step + wrapped) * gap;
+    }
+#pragma unroll
+    for (unsigned k = 0; k < ahead; ++k) s.add(u[k], v[k], i + k * threads < n);
   }
   const Sums all = sums_of_block(s);
   if (threadIdx.x == 0) parts[static_cast<std::int64_t>(blockIdx.x) * gridDim.y + blockIdx.y] = all;
@@ -326,17 +334,6 @@ __global__ void column_sums_kernel(const float* probs, std::int64_t groups, std:
   out[i] = sum;
 }
 
-__global__ void mean_column_kernel(const float* probs, std::int64_t groups, std::int64_t queries, std::int64_t keys,
-                                   std::int64_t key, std::int64_t first, std::int64_t last, double* out) {
-  const std::int64_t g = my_warp();
-  if (g >= groups) return;
-  double sum = 0;
-  for (std::int64_t q = first + (threadIdx.x & 31U); q < last; q += 32)
-    sum += static_cast<double>(probs[(g * queries + q) * keys + key]);
-  sum = warp_sum(sum);
-  if ((threadIdx.x & 31U) == 0) out[g] = sum / static_cast<double>(last - first);
-}
-
 }  // namespace
 
 std::int64_t distortion_splits(std::int64_t tokens, std::int64_t width) {
@@ -386,14 +383,6 @@ void stats_rows(const float* x, std::int64_t rows, std::int64_t n, StatsRow* out
 }
 void fold_stats(const StatsRow* rows, std::int64_t groups, std::int64_t per_group, StatsRow* out, cudaStream_t stream) {
   fold(rows, groups, per_group, out, stream);
-}
-
-void mean_column(const float* probs, std::int64_t groups, std::int64_t queries, std::int64_t keys, std::int64_t key,
-                 std::int64_t first, std::int64_t last, double* out, cudaStream_t stream) {
-  if (groups == 0) return;
-  mean_column_kernel<<<blocks_for(groups * 32, threads), threads, 0, stream>>>(probs, groups, queries, keys, key, first,
-                                                                               last, out);
-  launched("mean_column");
 }
 
 }  // namespace qfid::kernels::gpu

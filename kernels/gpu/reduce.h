@@ -33,6 +33,9 @@ void weight_rows(const float* probs, const void* codes, std::int64_t rows, std::
                  bool sink, float* out, cudaStream_t stream);
 void coded_rows(const float* base, const float* test, const float* weights, std::int64_t rows, std::int64_t n, bool sink,
                 CodedDivergence* out, cudaStream_t stream);
+/// out[g] = mean over queries [first, last) of probs[g, q, key].
+void mean_column(const float* probs, std::int64_t groups, std::int64_t queries, std::int64_t keys, std::int64_t key,
+                 std::int64_t first, std::int64_t last, double* out, cudaStream_t stream);
 /// counts [256] += the codes that queries see.
 void count_codes(const std::uint8_t* codes, std::int64_t rows, std::int64_t queries, std::int64_t keys, bool causal,
                  std::int64_t* counts, cudaStream_t stream);
@@ -78,10 +81,5 @@ void outlier_rows(const float* x, const float* y, const std::uint8_t* tokens, co
 void projected_row_norms(const float* x, const float* factors, std::int64_t rows, std::int64_t groups, std::int64_t n,
                          double* out, cudaStream_t stream);
 void row_norms(const float* x, std::int64_t rows, std::int64_t n, double* out, cudaStream_t stream);
-
-// reduce.cu
-/// out[g] = mean over queries [first, last) of probs[g, q, key].
-void mean_column(const float* probs, std::int64_t groups, std::int64_t queries, std::int64_t keys, std::int64_t key,
-                 std::int64_t first, std::int64_t last, double* out, cudaStream_t stream);
 
 }  // namespace qfid::kernels::gpu

@@ -3,6 +3,8 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/gpu/quantize.h"
+
 namespace qfid::kernels::gpu {
 
 class TallyPage {
@@ -37,15 +39,7 @@ class TallySource final : public PendingCounts::Source {
  public:
   TallySource(std::shared_ptr<TallyPage> page, std::int64_t index, std::int64_t elements)
       : page_(std::move(page)), index_(index), elements_(elements) {}
-  quant::CodeCounts read() override {
-    const std::uint64_t* tally = page_->read(index_);
-    quant::CodeCounts counts;
-    counts.elements = elements_;
-    counts.saturated = static_cast<std::int64_t>(tally[0]);
-    counts.flushed = static_cast<std::int64_t>(tally[1]);
-    counts.nan = static_cast<std::int64_t>(tally[2]);
-    return counts;
-  }
+  quant::CodeCounts read() override { return counts_of(elements_, page_->read(index_)); }
 
  private:
   std::shared_ptr<TallyPage> page_;

@@ -154,26 +154,37 @@ void product(gpu::GpuBackend& backend, gpu::Number a, gpu::Number dst, std::int6
     return c.uploaded(bytes);
   };
   const auto x = fill(m * k), w = fill(n * k);
-  const auto out = c.allocate(static_cast<std::size_t>(m * n) * 4);
-  double best = 1e30, chosen = 0;
+  const auto bytes = static_cast<std::size_t>(m * n) * 4;
+  const auto out = c.allocate(bytes);
+  const auto result = [&](std::size_t candidate) {
+    std::vector<std::byte> host(bytes);
+    plan.run({x.get(), w.get(), nullptr, out.get()}, candidate);
+    c.download(host.data(), out.get(), bytes);
+    return host;
+  };
+  const std::vector<std::byte> expected = result(plan.chosen());
+  double best = 1e30, best_alike = 1e30, chosen = 0;
   for (std::size_t i = 0; i < plan.candidates(); ++i) {
     constexpr int launches = 10;  // one alone is mostly its launch
     const double seconds = median_seconds(backend, 9, [&] {
                              for (int l = 0; l < launches; ++l) plan.run({x.get(), w.get(), nullptr, out.get()}, i);
                            }) / launches;
     best = std::min(best, seconds);
+    if (seconds < best_alike && result(i) == expected) best_alike = seconds;
     if (i == plan.chosen()) chosen = seconds;
   }
   const double flop = 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
-  std::cout << std::format("| {} | {} | {:.1f} | {:.1f} | {:.3f} | {} |\n", shape.to_string(), plan.candidates(),
-                           flop / chosen / 1e12, flop / best / 1e12, best / chosen, plan.implementation())
+  std::cout << std::format("| {} | {} of {} | {:.1f} | {:.1f} | {:.3f} | {:.3f} | {} |\n", shape.to_string(),
+                           plan.chosen() + 1, plan.candidates(), flop / chosen / 1e12, flop / best / 1e12, best / chosen,
+                           best_alike / chosen, plan.implementation())
             << std::flush;
 }
 
 
 void products(gpu::GpuBackend& backend) {
   std::cout << "\n## Products: the pinned algorithm against the best of those offered\n\n"
-            << "| product | offered | pinned, TFLOP/s | best, TFLOP/s | pinned / best | algorithm |\n|---|---|---|---|---|---|\n";
+            << "| product | offer | pinned, TFLOP/s | best, TFLOP/s | pinned / best | pinned / best of its bits | sets the bits |\n"
+            << "|---|---|---|---|---|---|---|\n";
   for (const auto& [m, n, k] : {std::tuple{32768, 384, 384}, std::tuple{32768, 1536, 384}, std::tuple{32768, 384, 1536},
                                 std::tuple{4096, 4096, 4096}, std::tuple{8192, 8192, 8192}}) {
     if (m < 8192 || k < 8192) product(backend, gpu::Number::f32, gpu::Number::f32, m, n, k);
