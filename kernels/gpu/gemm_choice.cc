@@ -1,9 +1,10 @@
 // Which of the offered algorithms a product runs with. What a choice costs is mostly the algorithms that lose, loading their
 // kernels first, then running them: each is timed once, in the heuristic's order, no further than it helps; those near the
-// fastest are timed again in rounds, and only the one to be chosen is compared in its bits.
+// fastest are timed again by turns, and only the one to be chosen is compared in its bits.
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "kernels/gpu/elementwise.h"
 #include "kernels/gpu/gemm.h"
@@ -25,14 +26,32 @@ double probe_tolerance(const GemmShape& s) {
 /// Small products are bound by their launch: nothing to choose.
 bool worth_timing(const GemmShape& s) { return static_cast<double>(s.m * s.n) * static_cast<double>(s.k * s.batch) >= 1e8; }
 
-constexpr float near = 1.06F;        // of the fastest: timed again
-constexpr int fruitless = 3;         // offers in a row that aren't faster than those before them: the rest isn't timed
-constexpr float long_enough = 0.5F;  // milliseconds of one timing: launches of shorter products are timed together
-constexpr int rounds_of_short = 3, rounds_of_long = 1;  // of timing again: a long timing varies little
+/// How much is spent on a choice. f32's products last longest, are rarely of a large model, and the heuristic orders them
+/// well; 16 and 8 bit products are bound by the card's power when they are large, which a single launch doesn't show.
+struct Effort {
+  int fruitless;  // offers in a row that aren't faster than those before them: the rest isn't timed
+  int launches;   // of one timing
+  float near;     // of the fastest: timed again
+  int rounds;     // of that, by turns, because clocks follow what was run before
+};
+
+/// For a product that took so many milliseconds.
+Effort effort_of(const GemmShape& s, float once) {
+  const int launches = std::clamp(static_cast<int>(0.3F / once), 1, 16);
+  if (s.a == Number::f32) return {3, launches, 1.06F, once < 1 ? 2 : 1};
+  return {std::numeric_limits<int>::max(), once < 0.5F ? launches : 6, 1.15F, 3};
+}
 
 struct Timed {
   std::size_t candidate;
-  float milliseconds;
+  std::vector<float> samples;
+
+  /// The median, the lower one of two.
+  float milliseconds() const {
+    std::vector<float> sorted = samples;
+    std::ranges::sort(sorted);
+    return sorted[(sorted.size() - 1) / 2];
+  }
 };
 
 }  // namespace
@@ -157,23 +176,21 @@ bool GemmPlan::same_bits(const Buffers& buffers, std::size_t candidate) const {
 std::size_t GemmPlan::fastest(const Buffers& buffers) const {
   const Timer timer(*this, buffers);
   const float once = std::max(timer.milliseconds(chosen_, 1), 1e-3F);
-  const int launches = std::clamp(static_cast<int>(long_enough / once), 1, 16);
-  std::vector<Timed> timed{{chosen_, timer.milliseconds(chosen_, launches)}};
-  float least = timed[0].milliseconds;
+  const auto [fruitless, launches, near, rounds] = effort_of(shape_, once);
+  std::vector<Timed> timed{{chosen_, {timer.milliseconds(chosen_, launches)}}};
+  float least = timed[0].milliseconds();
   int in_vain = 0;
   for (std::size_t i = chosen_ + 1; i < offers_.size() && in_vain < fruitless; ++i) {
     load(buffers, i);
-    timed.push_back({i, timer.milliseconds(i, launches)});
-    in_vain = timed.back().milliseconds < least ? 0 : in_vain + 1;
-    least = std::min(least, timed.back().milliseconds);
+    const float time = timer.milliseconds(i, launches);
+    timed.push_back({i, {time}});
+    in_vain = time < least ? 0 : in_vain + 1;
+    least = std::min(least, time);
   }
-  const auto is_near = [&](const Timed& t) { return t.milliseconds <= near * least; };
-  int rounds = std::ranges::count_if(timed, is_near) < 2 ? 0 : launches > 1 ? rounds_of_short : rounds_of_long;
-  for (; rounds > 0; --rounds)
-    for (Timed& t : timed)
-      if (is_near(t)) t.milliseconds = std::min(t.milliseconds, timer.milliseconds(t.candidate, launches));
-  std::ranges::sort(timed, {}, &Timed::milliseconds);
-  // The first one is among them.
+  std::erase_if(timed, [&](const Timed& t) { return t.candidate != chosen_ && t.samples[0] > near * least; });
+  for (int round = 0; round < rounds && timed.size() > 1; ++round)
+    for (Timed& t : timed) t.samples.push_back(timer.milliseconds(t.candidate, launches));
+  std::ranges::stable_sort(timed, {}, &Timed::milliseconds);
   for (const Timed& t : timed)
     if (t.candidate == chosen_ || same_bits(buffers, t.candidate)) return t.candidate;
   return chosen_;

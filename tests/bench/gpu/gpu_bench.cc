@@ -1,5 +1,5 @@
-// What the gpu backend alone can show: attention at large shapes, and how far the algorithm that is pinned for a product lies
-// from the best that cuBLASLt offers. Prints Markdown. Random operands (zeros would clock higher); medians.
+// What the gpu backend alone can show: attention at large shapes, and how far the algorithm that is pinned for a product
+// lies from the best that cuBLASLt offers. Prints Markdown. Random operands (zeros would clock higher); medians.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -33,6 +33,11 @@ Tensor filled(const Shape& shape, std::uint64_t seed) {
   return tensor;
 }
 
+double median(std::vector<double> all) {
+  std::ranges::nth_element(all, all.begin() + static_cast<std::ptrdiff_t>(all.size() / 2));
+  return all[all.size() / 2];
+}
+
 /// Median seconds of `runs` calls after two.
 double median_seconds(Backend& backend, int runs, const std::function<void()>& call) {
   std::vector<double> all;
@@ -43,8 +48,26 @@ double median_seconds(Backend& backend, int runs, const std::function<void()>& c
     backend.synchronize();
     if (i >= 0) all.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
-  std::nth_element(all.begin(), all.begin() + all.size() / 2, all.end());
-  return all[all.size() / 2];
+  return median(std::move(all));
+}
+
+/// Seconds of one launch of each of several products: medians of rounds in which they take turns, for clocks change.
+std::vector<double> by_turns(Backend& backend, std::size_t candidates, const std::function<void(std::size_t)>& launch) {
+  constexpr int rounds = 11, launches = 10;  // one launch alone is mostly its launch
+  std::vector<std::vector<double>> all(candidates);
+  for (int round = -1; round < rounds; ++round)
+    for (std::size_t i = 0; i < candidates; ++i) {
+      launch(i);
+      backend.synchronize();
+      const auto start = std::chrono::steady_clock::now();
+      for (int l = 0; l < launches; ++l) launch(i);
+      backend.synchronize();
+      const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      if (round >= 0) all[i].push_back(seconds / launches);
+    }
+  std::vector<double> medians;
+  for (std::vector<double>& times : all) medians.push_back(median(std::move(times)));
+  return medians;
 }
 
 struct Variant {
@@ -72,7 +95,8 @@ void attention(Backend& backend, const Big& s) {
   in.q = backend.upload(filled(shape, 1));
   in.k = backend.upload(filled(shape, 2));
   in.v = backend.upload(filled(shape, 3));
-  std::printf("\n### Attention (batch, heads, S, d) = (%ld, %ld, %ld, %ld), not causal\n\n", s.batch, s.heads, s.length, s.d);
+  std::printf("\n### Attention (batch, heads, S, d) = (%ld, %ld, %ld, %ld), not causal\n\n", s.batch, s.heads, s.length,
+              s.d);
   std::puts("| formats | ms | TFLOP/s | NMSE against f32 | implementation |\n|---|---|---|---|---|");
   DeviceTensor exact;
   for (const Variant& v : variants) {
@@ -121,8 +145,10 @@ Prepared prepared_of(Backend& backend, const Big& s, const Variant& v) {
 /// How the size of a chunk of scores changes the time: three shapes of chunk for one format.
 void chunks(gpu::GpuBackend& backend, const Big& s, const Variant& v) {
   const auto [prepared, in] = prepared_of(backend, s, v);
-  std::cout << std::format("\n### Chunks of scores, {}, S = {}: ms\n\n| MiB | 128 rows | 256 | 512 | 1024 | 2048 |\n"
-                           "|---|---|---|---|---|---|\n", v.name, s.length);
+  std::cout << std::format(
+      "\n### Chunks of scores, {}, S = {}: ms\n\n| MiB | 128 rows | 256 | 512 | 1024 | 2048 |\n"
+      "|---|---|---|---|---|---|\n",
+      v.name, s.length);
   for (std::int64_t mib : {32, 64, 128, 256, 512}) {
     std::cout << "| " << mib;
     for (std::int64_t rows : {128, 256, 512, 1024, 2048}) {
@@ -148,8 +174,9 @@ void product(gpu::GpuBackend& backend, gpu::Number a, gpu::Number dst, std::int6
       for (std::size_t i = 0; i < bytes.size(); i += 4) std::memcpy(&bytes[i], numbers.raw() + i % 262144, 4);
     } else {  // any codes without NaN: bf16 and FP8 of moderate size, all of s8
       for (std::size_t i = 0; i < bytes.size(); ++i)
-        bytes[i] = static_cast<std::uint8_t>(a == gpu::Number::bf16 && i % 2 == 1 ? 0x3EU + 0x80U * (i / 2 % 3 == 0 ? 1U : 0U)
-                                                                                    : (i * 2654435761U >> 13) & 0xB7U);
+        bytes[i] =
+            static_cast<std::uint8_t>(a == gpu::Number::bf16 && i % 2 == 1 ? 0x3EU + 0x80U * (i / 2 % 3 == 0 ? 1U : 0U)
+                                                                           : (i * 2654435761U >> 13) & 0xB7U);
     }
     return c.uploaded(bytes);
   };
@@ -163,27 +190,24 @@ void product(gpu::GpuBackend& backend, gpu::Number a, gpu::Number dst, std::int6
     return host;
   };
   const std::vector<std::byte> expected = result(plan.chosen());
-  double best = 1e30, best_alike = 1e30, chosen = 0;
-  for (std::size_t i = 0; i < plan.candidates(); ++i) {
-    constexpr int launches = 10;  // one alone is mostly its launch
-    const double seconds = median_seconds(backend, 9, [&] {
-                             for (int l = 0; l < launches; ++l) plan.run({x.get(), w.get(), nullptr, out.get()}, i);
-                           }) / launches;
-    best = std::min(best, seconds);
-    if (seconds < best_alike && result(i) == expected) best_alike = seconds;
-    if (i == plan.chosen()) chosen = seconds;
-  }
+  const std::vector<double> seconds =
+      by_turns(backend, plan.candidates(), [&](std::size_t i) { plan.run({x.get(), w.get(), nullptr, out.get()}, i); });
+  const auto best = static_cast<std::size_t>(std::ranges::min_element(seconds) - seconds.begin());
+  const double chosen = seconds[plan.chosen()];
+  double best_alike = chosen;
+  for (std::size_t i = 0; i < seconds.size(); ++i)
+    if (seconds[i] < best_alike && result(i) == expected) best_alike = seconds[i];
   const double flop = 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
-  std::cout << std::format("| {} | {} of {} | {:.1f} | {:.1f} | {:.3f} | {:.3f} | {} |\n", shape.to_string(),
-                           plan.chosen() + 1, plan.candidates(), flop / chosen / 1e12, flop / best / 1e12, best / chosen,
-                           best_alike / chosen, plan.implementation())
+  std::cout << std::format("| {} | {}, {} of {} | {:.1f} | {:.1f} | {:.3f} | {:.3f} | {} |\n", shape.to_string(),
+                           plan.chosen() + 1, best + 1, seconds.size(), flop / chosen / 1e12, flop / seconds[best] / 1e12,
+                           seconds[best] / chosen, best_alike / chosen, plan.implementation())
             << std::flush;
 }
 
-
 void products(gpu::GpuBackend& backend) {
   std::cout << "\n## Products: the pinned algorithm against the best of those offered\n\n"
-            << "| product | offer | pinned, TFLOP/s | best, TFLOP/s | pinned / best | pinned / best of its bits | sets the bits |\n"
+            << "| product | pinned, best offer | pinned, TFLOP/s | best, TFLOP/s | pinned / best | pinned / best of its "
+               "bits | sets the bits |\n"
             << "|---|---|---|---|---|---|---|\n";
   for (const auto& [m, n, k] : {std::tuple{32768, 384, 384}, std::tuple{32768, 1536, 384}, std::tuple{32768, 384, 1536},
                                 std::tuple{4096, 4096, 4096}, std::tuple{8192, 8192, 8192}}) {
@@ -216,7 +240,8 @@ int main(int argc, char** argv) {
     chunks(backend, {64, 12, 1024, 64}, variants[7]);
   }
   if (asked("attention"))
-    for (const Big& shape : {Big{4, 16, 8192, 128}, Big{16, 16, 2048, 128}, Big{64, 12, 1024, 64}}) attention(backend, shape);
+    for (const Big& shape : {Big{4, 16, 8192, 128}, Big{16, 16, 2048, 128}, Big{64, 12, 1024, 64}})
+      attention(backend, shape);
   if (!parts.empty() && asked("profile"))
     for (const Variant& v : {variants[4], variants[7], variants[9]}) {
       const auto [prepared, in] = prepared_of(backend, {4, 16, 8192, 128}, v);
