@@ -35,12 +35,29 @@ const char* name_of(Number number) {
   return names[static_cast<std::size_t>(number)];
 }
 
-std::int64_t GemmShape::scales() const { return std::max(m * scale_blocks(k), scale_blocks(n) * padded_scale_blocks(k)); }
+std::int64_t GemmShape::scales() const {
+  const std::int64_t of_b =
+      inner_scales == InnerScales::groups ? n * scale_blocks(k) : scale_blocks(n) * padded_scale_blocks(k);
+  return std::max(m * scale_blocks(k), of_b);
+}
+
+namespace {
+const char* text_of(InnerScales scales) {
+  switch (scales) {
+    case InnerScales::none:
+      return "";
+    case InnerScales::blocks:
+      return " scales 1x128, 128x128";
+    case InnerScales::groups:
+      return " scales 1x128, 1x128";
+  }
+  return "";
+}
+}  // namespace
 
 std::string GemmShape::to_string() const {
   return std::string(gpu::name_of(a)) + "*" + gpu::name_of(b) + "->" + gpu::name_of(dst) + " m=" + std::to_string(m) +
-         " n=" + std::to_string(n) + " k=" + std::to_string(k) + " batch=" + std::to_string(batch) +
-         (block_scales ? " scales 1x128, 128x128" : "");
+         " n=" + std::to_string(n) + " k=" + std::to_string(k) + " batch=" + std::to_string(batch) + text_of(inner_scales);
 }
 
 GemmPlan::GemmPlan(Context& context, const GemmShape& shape, int alignment) : context_(context), shape_(shape) {
@@ -72,8 +89,10 @@ void GemmPlan::describe() {
   if (shape_.bias) set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
   if (shape_.bias) set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, CUDA_R_32F);
   if (shape_.fast_accum) set(CUBLASLT_MATMUL_DESC_FAST_ACCUM, std::int8_t{1});
-  if (shape_.block_scales) {
-    set(CUBLASLT_MATMUL_DESC_A_SCALE_MODE, std::int32_t{CUBLASLT_MATMUL_MATRIX_SCALE_BLK128x128_32F});
+  if (shape_.inner_scales != InnerScales::none) {
+    const bool blocks = shape_.inner_scales == InnerScales::blocks;
+    set(CUBLASLT_MATMUL_DESC_A_SCALE_MODE,
+        std::int32_t{blocks ? CUBLASLT_MATMUL_MATRIX_SCALE_BLK128x128_32F : CUBLASLT_MATMUL_MATRIX_SCALE_VEC128_32F});
     set(CUBLASLT_MATMUL_DESC_B_SCALE_MODE, std::int32_t{CUBLASLT_MATMUL_MATRIX_SCALE_VEC128_32F});
     ones_ = context_.uploaded(std::vector<float>(static_cast<std::size_t>(shape_.scales()), 1.0F));
     point_at_scales(ones_.get(), ones_.get());
@@ -148,7 +167,7 @@ cublasStatus_t GemmPlan::multiply(const GemmPointers& p, std::size_t candidate, 
     if (const cublasStatus_t status = lt.desc_set(desc_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &p.bias, sizeof p.bias);
         status != CUBLAS_STATUS_SUCCESS)
       return status;
-  if (shape_.block_scales)
+  if (shape_.inner_scales != InnerScales::none)
     point_at_scales(p.a_scales != nullptr ? p.a_scales : ones_.get(), p.b_scales != nullptr ? p.b_scales : ones_.get());
   const auto* alpha = integer ? static_cast<const void*>(&one_i) : &one;
   const auto* beta = integer ? static_cast<const void*>(&zero_i) : &zero;
@@ -171,9 +190,8 @@ std::string GemmPlan::name_of(std::size_t candidate) const {
     return std::to_string(written == 2 ? value & 0xFFFFU : value);
   };
   return std::string("cublasLt ") + gpu::name_of(shape_.a) + "*" + gpu::name_of(shape_.b) + "->" + gpu::name_of(shape_.dst) +
-         (shape_.fast_accum ? " fast_accum" : "") + (shape_.block_scales ? " scales 1x128, 128x128" : "") + " algo " +
-         get(CUBLASLT_ALGO_CONFIG_ID) + " tile " + get(CUBLASLT_ALGO_CONFIG_TILE_ID) + " stages " +
-         get(CUBLASLT_ALGO_CONFIG_STAGES_ID) +
+         (shape_.fast_accum ? " fast_accum" : "") + text_of(shape_.inner_scales) + " algo " + get(CUBLASLT_ALGO_CONFIG_ID) +
+         " tile " + get(CUBLASLT_ALGO_CONFIG_TILE_ID) + " stages " + get(CUBLASLT_ALGO_CONFIG_STAGES_ID) +
          (get(CUBLASLT_ALGO_CONFIG_SPLITK_NUM) == "1" || get(CUBLASLT_ALGO_CONFIG_SPLITK_NUM) == "0"
               ? ""
               : " split k " + get(CUBLASLT_ALGO_CONFIG_SPLITK_NUM));

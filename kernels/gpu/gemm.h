@@ -20,25 +20,28 @@ enum class Number : std::uint8_t { f32, bf16, s8, e4m3, e5m2, s32 };
 std::size_t size_of(Number number);
 const char* name_of(Number number);
 
+/// Scales along K, which E4M3 products multiply in between: of each 1 x 128 numbers of a, and of each 128 x 128 (blocks) or
+/// 1 x 128 (groups) of b. m is a multiple of 4, and n where b has groups; k of 128.
+enum class InnerScales : std::uint8_t { none, blocks, groups };
+
 /// Row-major dst[m, n] = a[m, k] * b[n, k]^T (+ bias[n], f32, when a, b, dst are f32 or a, b bf16 and dst f32), `batch`
-/// times, strides in elements. Both operands lie along K: the one layout (TN) that INT8 and FP8 have. block_scales: E4M3
-/// with a scale for each 1 x 128 numbers of a and each 128 x 128 of b, multiplied in between; m and k are multiples of 4 and
-/// 128.
+/// times, strides in elements. Both operands lie along K: the one layout (TN) that INT8 and FP8 have.
 struct GemmShape {
   Number a, b, dst;
   std::int64_t m, n, k, lda, ldb, ldd;
   std::int64_t batch = 1, stride_a = 0, stride_b = 0, stride_d = 0;
-  bool bias = false, fast_accum = false, block_scales = false;
+  bool bias = false, fast_accum = false;
+  InnerScales inner_scales = InnerScales::none;
   auto key() const {
     return std::tuple(a, b, dst, m, n, k, lda, ldb, ldd, batch, stride_a, stride_b, stride_d, bias, fast_accum,
-                      block_scales);
+                      inner_scales);
   }
   std::string to_string() const;
-  /// As many scales as either operand has (block_scales).
+  /// As many scales as either operand has (inner_scales).
   std::int64_t scales() const;
 };
 
-/// Numbers along K that share a scale, and rows of weights that do (block_scales).
+/// Numbers along K that share a scale, and rows of weights that do (InnerScales::blocks).
 inline constexpr std::int64_t scale_block = 128;
 /// Granules of k numbers, and those rounded to the four that cuBLASLt pads a row of weights' scales to.
 constexpr std::int64_t scale_blocks(std::int64_t k) { return (k + scale_block - 1) / scale_block; }
@@ -49,8 +52,8 @@ struct GemmPointers {
   const void* b;
   const void* bias;
   void* dst;
-  const float* a_scales = nullptr;  ///< [k / 128, m] (block_scales)
-  const float* b_scales = nullptr;  ///< [ceil(n / 128), padded_scale_blocks(k)] (block_scales)
+  const float* a_scales = nullptr;  ///< [k / 128, m] (inner_scales)
+  const float* b_scales = nullptr;  ///< [ceil(n / 128), padded_scale_blocks(k)] of blocks, [k / 128, n] of groups
 };
 
 class GemmPlan {

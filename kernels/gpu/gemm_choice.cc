@@ -74,7 +74,7 @@ struct GemmPlan::Buffers {
   void fill_at_random() {
     fill_random(a.get(), shape.a, n_a, 1, context.stream());
     fill_random(b.get(), shape.b, n_b, 2, context.stream());
-    if (!shape.block_scales) return;
+    if (shape.inner_scales == InnerScales::none) return;
     // Not powers of two: the order in which scales are multiplied and sums rounded shows.
     quant::Random random(3);
     std::vector<float> numbers(static_cast<std::size_t>(shape.scales()));

@@ -50,11 +50,13 @@ ProductTypes product_types(Format a, Format b, int capability) {
   return {own_number(a), own_number(b), Number::f32, ""};
 }
 
-bool block_scaled(const LinearProblem& p) {
+InnerScales inner_scales(const LinearProblem& p) {
   const quant::Granularity group{quant::GranularityKind::group, scale_block, 0},
       block{quant::GranularityKind::block, scale_block, scale_block};
-  return p.activations.format == Format::e4m3 && p.weights.format == Format::e4m3 && p.activations.granularity == group &&
-         p.weights.granularity == block;
+  if (p.activations.format != Format::e4m3 || p.weights.format != Format::e4m3 || p.activations.granularity != group)
+    return InnerScales::none;
+  if (p.weights.granularity == block) return InnerScales::blocks;
+  return p.weights.granularity == group ? InnerScales::groups : InnerScales::none;
 }
 
 BackendInfo GpuBackend::info() const {
@@ -103,12 +105,11 @@ Reductions& GpuBackend::reductions() {
 
 Support GpuBackend::supports(const LinearProblem& p) const {
   if (Support s = checked(p); !s) return s;
-  if (!block_scaled(p)) return scales_constant_along_k(p);
-  if (p.in % scale_block != 0)
-    return {false, "e4m3/group(128) by e4m3/block(128x128) needs inputs in multiples of 128, not " + std::to_string(p.in)};
-  if (p.fast_accum) return {false, "fast_accum isn't offered with scales by group and block"};
-  if (context().capability() != 90)
-    return {false, "cuBLASLt multiplies e4m3/group(128) by e4m3/block(128x128) on compute capability 9.0 alone"};
+  if (inner_scales(p) == InnerScales::none) return scales_constant_along_k(p);
+  const std::string what = to_string(p.activations) + " by " + to_string(p.weights);
+  if (p.in % scale_block != 0) return {false, what + " needs inputs in multiples of 128, not " + std::to_string(p.in)};
+  if (p.fast_accum) return {false, "fast_accum isn't offered with scales along K: " + what};
+  if (context().capability() != 90) return {false, "cuBLASLt multiplies " + what + " on compute capability 9.0 alone"};
   return {};
 }
 

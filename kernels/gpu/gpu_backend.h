@@ -20,8 +20,9 @@ struct ProductTypes {
 /// f32. E5M2 x E5M2 is not in cuBLASLt.
 ProductTypes product_types(quant::Format a, quant::Format b, int capability);
 
-/// Activations e4m3/group(128) by weights e4m3/block(128x128): cuBLASLt multiplies their scales in between.
-bool block_scaled(const LinearProblem& p);
+/// Activations e4m3/group(128) by weights e4m3/block(128x128) or e4m3/group(128): cuBLASLt multiplies their scales in
+/// between.
+InnerScales inner_scales(const LinearProblem& p);
 
 /// How much of the scores attention works on at a time. Chunks that stay in L2 lose more to products too small to fill the
 /// device than they save (docs/results): these are several times larger.

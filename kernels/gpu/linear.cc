@@ -53,8 +53,17 @@ std::vector<std::byte> packed(const Tensor& codes, Number number, std::int64_t o
   return bytes;
 }
 
-/// Scales of weights in blocks of 128 x 128 as cuBLASLt reads them: rows of blocks, each padded to four.
-std::vector<float> packed_scales(const Tensor& scales, std::int64_t out, std::int64_t in) {
+/// Scales of weights as cuBLASLt reads them, beyond the last output ones. Of groups: a row for each 128 inputs, n wide.
+std::vector<float> packed_scales_of_groups(const Tensor& scales, std::int64_t out, std::int64_t in, std::int64_t n) {
+  const std::int64_t groups = scale_blocks(in);
+  std::vector<float> all(static_cast<std::size_t>(groups * n), 1.0F);
+  for (std::int64_t i = 0; i < out * groups; ++i)
+    all[static_cast<std::size_t>(i % groups * n + i / groups)] = scales.view<float>()[i];
+  return all;
+}
+
+/// Of blocks: rows of blocks, each padded to four.
+std::vector<float> packed_scales_of_blocks(const Tensor& scales, std::int64_t out, std::int64_t in) {
   const std::int64_t groups = scale_blocks(in), ld = padded_scale_blocks(in);
   std::vector<float> all(static_cast<std::size_t>(scale_blocks(out) * ld), 1.0F);
   for (std::int64_t i = 0; i < scale_blocks(out) * groups; ++i)
@@ -80,9 +89,12 @@ class GpuLinear : public PreparedLinear {
     weights = context.uploaded(packed(q.codes, types.b, p.out, p.in, n, k));
     std::vector<float> b(static_cast<std::size_t>(p.out)), s(static_cast<std::size_t>(p.out), 1.0F);
     if (w.bias.size() > 0) std::copy_n(w.bias.data(), p.out, b.begin());
-    by_blocks = block_scaled(p);
-    if (by_blocks) block_scales = context.uploaded(packed_scales(q.scales, p.out, p.in));
-    if (!q.scales.empty() && !by_blocks)
+    inner = inner_scales(p);
+    if (inner == InnerScales::blocks)
+      scales_along_k = context.uploaded(packed_scales_of_blocks(q.scales, p.out, p.in));
+    else if (inner == InnerScales::groups)
+      scales_along_k = context.uploaded(packed_scales_of_groups(q.scales, p.out, p.in, n));
+    else if (!q.scales.empty())
       for (std::int64_t o = 0; o < p.out; ++o)
         s[static_cast<std::size_t>(o)] = q.scales.view<float>()[q.scales.shape().elements() == 1 ? 0 : o];
     bias = context.uploaded(b);
@@ -104,11 +116,12 @@ class GpuLinear : public PreparedLinear {
 
   std::vector<quant::Range> ranges;
   ProductTypes types;
-  bool scaled = false, fused_bias = false, by_blocks = false;
+  bool scaled = false, fused_bias = false;
+  InnerScales inner = InnerScales::none;
   std::int64_t k = 0, n = 0;  ///< padded
   std::int32_t shift = 0;
   std::shared_ptr<std::byte> weights;
-  std::shared_ptr<float> bias, scale, block_scales;
+  std::shared_ptr<float> bias, scale, scales_along_k;
   std::shared_ptr<std::int32_t> colsum;
   std::string name;
 
@@ -196,11 +209,12 @@ void GpuBackend::scaled_product(GpuLinear& w, const std::byte* a, const ScaleVie
                                 std::int64_t tokens, const LinearTail& tail, LinearResult& result) {
   const LinearProblem& p = w.problem();
   GemmShape shape{w.types.a, w.types.b, w.types.acc, rows, w.n, w.k, w.k, w.k, w.n};
-  shape.block_scales = w.by_blocks;
+  shape.inner_scales = w.inner;
+  const bool along_k = w.inner != InnerScales::none;
   shape.fast_accum = p.fast_accum && quant::is_fp8(p.weights.format) && size_of(w.types.a) == 1;
   const std::int64_t step = std::min(rows, std::max<std::int64_t>(128, chunk_bytes / (4 * w.n) / 128 * 128));
   const auto acc = context().allocate(static_cast<std::size_t>(in_fours(step) * w.n) * 4);
-  const auto a_scales = context().array<float>(w.by_blocks ? in_fours(step) * scale_blocks(w.k) : 0);
+  const auto a_scales = context().array<float>(along_k ? in_fours(step) * scale_blocks(w.k) : 0);
   const bool added = tail.residual.defined();
   EpilogueJob job{acc.get(),
                   w.types.acc,
@@ -209,7 +223,7 @@ void GpuBackend::scaled_product(GpuLinear& w, const std::byte* a, const ScaleVie
                   0,
                   tokens,
                   p.out,
-                  w.by_blocks ? ScaleView{} : scales,
+                  along_k ? ScaleView{} : scales,
                   w.scale.get(),
                   w.bias.get(),
                   w.colsum.get(),
@@ -222,12 +236,12 @@ void GpuBackend::scaled_product(GpuLinear& w, const std::byte* a, const ScaleVie
     job.first_row = first;
     job.rows = shape.m = std::min(step, rows - first);
     const std::byte* part = a + static_cast<std::size_t>(first * shape.lda) * size_of(shape.a);
-    if (w.by_blocks) {
+    if (along_k) {
       shape.m = in_fours(job.rows);
       transpose_scales({scales, first, job.rows, tokens, scale_blocks(w.k), shape.m}, a_scales.get(), context().stream());
     }
     w.name = gemms()
-                 .run(shape, {part, w.weights.get(), nullptr, acc.get(), a_scales.get(), w.block_scales.get()})
+                 .run(shape, {part, w.weights.get(), nullptr, acc.get(), a_scales.get(), w.scales_along_k.get()})
                  .implementation();
     scale_and_bias(job, context().stream());
   }
