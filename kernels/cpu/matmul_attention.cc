@@ -121,7 +121,7 @@ class HeadTask {
     const float m = integer ? finish_scores(acc, s, keys, visible, spec) : finish_scores(s, s, keys, visible, spec);
     const bool simple = spec.mask == nullptr && spec.bias == nullptr;
     counts.visible += simple ? visible : std::count_if(s, s + visible, [](float x) { return x != minus_infinity; });
-    counts.masked_rows += m == minus_infinity;
+    counts.masked_rows += m == minus_infinity && all_masked(s, keys);
     if (!taps_.scores.empty()) std::copy_n(s, keys, taps_.scores.view<float>().data() + row * kv);
     return m;
   }
@@ -142,7 +142,7 @@ class HeadTask {
         const float* segment = s + r * keys + begin;
         const float top = running ? *std::max_element(segment, segment + width) : tops[static_cast<std::size_t>(r)];
         const PRow row{first + r, r, rows, begin, width};
-        if (top == minus_infinity) {
+        if (top == minus_infinity && all_masked(segment, width)) {
           for_products(a_, width, [&](std::int64_t offset, std::int64_t length) {
             std::memset(row.at(p, offset, length, size_of(a_.pv.a)), 0, static_cast<std::size_t>(length) * size_of(a_.pv.a));
           });
@@ -203,7 +203,7 @@ class HeadTask {
     float code_sum = 0;
     counts.zero_codes += code_row(e, width, scheme, codes, grown(w_.scratch, width), code_sum) -
                          masked_keys(row.i, row.begin, width, segment);
-    l += scheme.quantized_sum ? code_sum : sum;
+    l += scheme.quantized_sum && !std::isnan(sum) ? code_sum : sum;
     if (!as_is)
       for_products(a_, width, [&](std::int64_t offset, std::int64_t length) {
         expand_row(codes + static_cast<std::size_t>(offset) * stored, length, row.at(p, offset, length, size_of(a_.pv.a)));
@@ -212,6 +212,11 @@ class HeadTask {
     const std::int64_t at = ((b_ * p_.q_heads + h_) * o_.q_len + row.i) * o_.kv_len + row.begin;
     std::memcpy(taps_.p_codes.raw() + static_cast<std::size_t>(at) * stored, codes,
                 static_cast<std::size_t>(width) * stored);
+  }
+
+  /// Where NaN makes no maximum, a segment may be without one and not masked.
+  static bool all_masked(const float* segment, std::int64_t width) {
+    return std::all_of(segment, segment + width, [](float x) { return x == minus_infinity; });
   }
 
   /// Keys of a row's segment that are masked.
@@ -251,7 +256,7 @@ class HeadTask {
     for (std::int64_t r = 0; r < rows; ++r) {
       const std::int64_t i = first + r, row = (b_ * p_.q_heads + h_) * o_.q_len + i;
       float* out = context.view<float>().data() + ((b_ * o_.q_len + i) * p_.q_heads + h_) * d;
-      const bool masked = tops[static_cast<std::size_t>(r)] == minus_infinity;
+      const bool masked = tops[static_cast<std::size_t>(r)] == minus_infinity && all_masked(s + r * keys, keys);
       const float denominator = p_scale * l[r];
       for (std::int64_t c = 0; c < d; ++c)
         out[c] =

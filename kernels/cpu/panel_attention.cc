@@ -112,12 +112,12 @@ class BlockTask {
     for (std::int64_t r = 0; r < rows_; ++r) w_.sq[at(r)] = o_.q.scale_at(b_, first_ + r, h_);
     std::fill(w_.top.begin(), w_.top.end(), minus_infinity);
     for (std::int64_t n = 0; n < blocks_; ++n) counts.visible += scores(n);
-    maxima(counts);
+    maxima();
     std::int64_t zeros = 0;
     const std::int64_t chunk = plan_.panels.chunk;
     for (std::int64_t n = 0; n < blocks_; n += chunk) zeros += values(n, std::min(chunk, blocks_ - n));
     counts.zero_codes = zeros - (rows_ * blocks_ * key_block - counts.visible);  // masked keys have code 0 and don't count
-    finish();
+    finish(counts);
     return counts;
   }
 
@@ -167,15 +167,14 @@ class BlockTask {
   }
 
   /// Row maxima with the sink, and what the sink alone adds to the denominator.
-  void maxima(ProbCounts& counts) {
+  void maxima() {
     const bool has_sink = !o_.sink_logits.empty();
     for (std::int64_t r = 0; r < rows_; ++r) {
       const float top = *std::max_element(w_.top.begin() + r * row_lanes, w_.top.begin() + (r + 1) * row_lanes);
       const float sink = has_sink ? o_.sink_logits.view<float>()[tap_row(r)] : minus_infinity;
       w_.tops[at(r)] = top;
-      counts.masked_rows += top == minus_infinity ? 1 : 0;
-      // A masked row's codes are 0 whatever the sink.
-      w_.m[at(r)] = top == minus_infinity ? minus_infinity : std::max(sink, top);
+      // Without a largest score, a masked row's codes are 0 whatever the sink, exp(-inf - 0); NaN stays NaN.
+      w_.m[at(r)] = top == minus_infinity ? 0.0F : std::max(sink, top);
       w_.l[at(r)] = !has_sink ? 0.0F : sink < top ? exp_one(sink - top) : 1.0F;
     }
     std::fill(w_.sum.begin(), w_.sum.end(), 0.0F);
@@ -231,27 +230,34 @@ class BlockTask {
     }
   }
 
-  float denominator(std::int64_t r) const {
+  /// The sum of E over the keys.
+  float key_sum(std::int64_t r) const {
+    float sum = 0;
+    for (std::int64_t i = 0; i < row_lanes; ++i) sum += w_.sum[at(r * row_lanes + i)];
+    return sum;
+  }
+
+  float denominator(std::int64_t r, float key_sum) const {
     const ProbScheme& scheme = p_.schemes.p;
-    if (scheme.quantized_sum) {
+    if (scheme.quantized_sum && !std::isnan(key_sum)) {
       const double sum = w_.code_sum[at(r)], scale = static_cast<double>(scheme.effective_scale());
       return w_.l[at(r)] + (quant::is_integer(scheme.format) ? static_cast<float>(sum) / scheme.effective_scale()
                                                              : static_cast<float>(sum / scale));
     }
-    float sum = 0;
-    for (std::int64_t i = 0; i < row_lanes; ++i) sum += w_.sum[at(r * row_lanes + i)];
-    return w_.l[at(r)] + sum;
+    return w_.l[at(r)] + key_sum;
   }
 
   /// One rescale of O, and what listeners hear of the rows.
-  void finish() {
+  void finish(ProbCounts& counts) {
     const std::int64_t d = p_.v_head_dim;
     const float p_scale = p_.schemes.p.effective_scale();
     const float* scales = x_.value_scales(b_, kv_head_);
     for (std::int64_t r = 0; r < rows_; ++r) {
       float* out = context_.view<float>().data() + ((b_ * o_.q_len + first_ + r) * p_.q_heads + h_) * d;
-      const bool masked = w_.tops[at(r)] == minus_infinity;
-      const float l = masked ? 1.0F : denominator(r), divisor = p_scale * l;
+      const float keys = key_sum(r);
+      const bool masked = w_.tops[at(r)] == minus_infinity && !std::isnan(keys);
+      counts.masked_rows += masked ? 1 : 0;
+      const float l = masked ? 1.0F : denominator(r, keys), divisor = p_scale * l;
       if (masked) {
         std::fill_n(out, d, 0.0F);
       } else if (plan_.pv.integer()) {

@@ -105,12 +105,17 @@ __device__ inline void scale_by_key(float (&x)[64], const Rows& rows, int first)
   }
 }
 
-/// What is done to a tile of accumulators: one factor a row; a factor a key too; either, with scores perhaps rounded;
-/// anything (masks, biases, a listener). A kernel for each keeps its loops inside the instruction cache.
-enum class Kind : std::uint8_t { uniform, keyed, any, general };
+/// What is done to a tile of accumulators: one factor a row; a factor a key too; that, and scores rounded; either, rounded
+/// or not; anything (masks, biases, a listener). A kernel for each keeps its loops inside the instruction cache.
+enum class Kind : std::uint8_t { uniform, keyed, keyed_rounded, any, general };
+
+template <Kind kind>
+__device__ bool rounds(const FusedJob& j) {
+  return kind == Kind::keyed_rounded || (kind == Kind::any && j.in.round_bf16);
+}
 
 /// Scores from accumulators; column 0 of `first` is this thread's first. `inside`: every key of the tile is visible to the
-/// warp.
+/// warp. Unless kind is general they are to be rounded yet, where rounds() says so.
 template <class F, Kind kind>
 __device__ void to_scores(const typename F::Score (&s)[64], float (&x)[64], const FusedJob& j, const Rows& rows, int first,
                           bool inside) {
@@ -130,8 +135,6 @@ __device__ void to_scores(const typename F::Score (&s)[64], float (&x)[64], cons
   } else {
     scale_by_key(x, rows, first);
   }
-  if constexpr (kind == Kind::any)
-    if (j.in.round_bf16) round_to_bf16(x);
   if (inside) return;
 #pragma unroll
   for (int i = 0; i < 64; ++i) x[i] = first + i / 4 * 8 + i % 2 < rows.row[i / 2 % 2].visible ? x[i] : -INFINITY;

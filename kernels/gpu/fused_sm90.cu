@@ -76,8 +76,8 @@ __device__ void widen(const T (&s)[64], T (&top)[2]) {
   for (int i = 0; i < 64; ++i) top[i / 2 % 2] = max(top[i / 2 % 2], s[i]);
 }
 
-/// The maxima of one tile join the rows'. Where one positive factor scales a row, the largest accumulator makes the largest
-/// score (rounding keeps order), and most tiles need nothing else.
+/// The maxima of one tile join the rows', not rounded. Where one positive factor scales a row, the largest accumulator makes
+/// the largest score, and most tiles need nothing else.
 template <class F, Kind kind>
 __device__ void join_maxima(const typename F::Score (&s)[64], const FusedJob& j, const Rows& rows, int first, bool inside,
                             bool monotone, float (&top)[2]) {
@@ -89,27 +89,26 @@ __device__ void join_maxima(const typename F::Score (&s)[64], const FusedJob& j,
   typename F::Score most[2] = {s[0], s[2]};
   widen(s, most);
 #pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    float x = static_cast<float>(most[r]);
-    x *= rows.scores[r].factor;
-    if (j.in.round_bf16) x = bf16_number(encode_bf16(x));
-    top[r] = fmaxf(top[r], x);
-  }
+  for (int r = 0; r < 2; ++r) { top[r] = fmaxf(top[r], static_cast<float>(most[r]) * rows.scores[r].factor); }
 }
 
-/// The rows' maxima.
+/// The rows' maxima. Rounding keeps order: that of the largest is the largest of the rounded.
 template <class F, int D, Kind kind>
 __device__ void first_pass(const FusedJob& j, const Place& p, std::uint64_t query, Ring<D>& ring, Rows& rows, int column,
                            int all_visible) {
   float top[2] = {-INFINITY, -INFINITY};
-  const bool monotone = kind != Kind::general && kind != Kind::keyed && rows.scores[0].uniform && j.in.c > 0.0F;
+  constexpr bool perhaps_uniform = kind == Kind::uniform || kind == Kind::any;
+  const bool monotone = perhaps_uniform && rows.scores[0].uniform && j.in.c > 0.0F;
   for (int t = 0; t < p.tiles; ++t) {
     typename F::Score s[64];
     products<F>(s, query, ring);
     join_maxima<F, kind>(s, j, rows, column + t * tile_keys, (t + 1) * tile_keys <= all_visible, monotone, top);
   }
 #pragma unroll
-  for (int r = 0; r < 2; ++r) rows.m[r] = quad_max(top[r]);
+  for (int r = 0; r < 2; ++r) {
+    rows.m[r] = quad_max(top[r]);
+    if (rounds<kind>(j)) rows.m[r] = bf16_number(encode_bf16(rows.m[r]));
+  }
 }
 
 /// tile (+)= P.V of one tile.
@@ -157,16 +156,19 @@ __device__ void third_pass(const FusedJob& j, const Place& p, std::uint64_t quer
   }
 }
 
-/// What follows the last tile: denominators, the rows of the output, lse.
+/// What follows the last tile: denominators, the rows of the output, lse. `masked`: those without a largest score; NaN,
+/// which makes none, isn't masked.
 template <class F, int D, bool general>
-__device__ __forceinline__ void finish(const FusedJob& j, Rows& rows, const typename F::Sum (&sum)[D / 2],
-                                       const bool (&masked)[2], const float (&sink)[2], float (&l)[2]) {
+__device__ __forceinline__ void finish(const FusedJob& j, Rows& rows, const typename F::Sum (&sum)[D / 2], bool (&masked)[2],
+                                       const float (&sink)[2], float (&l)[2]) {
   const bool first_lane = (threadIdx.x & 3U) == 0;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     float total = quad_sum(rows.l[r]);
+    masked[r] = masked[r] && total == total;
     if constexpr (general)
-      if (j.prob.quantized_sum) total = static_cast<float>(quad_sum(rows.code_sum[r]) / static_cast<double>(j.prob.scale));
+      if (j.prob.quantized_sum && total == total)
+        total = static_cast<float>(quad_sum(rows.code_sum[r]) / static_cast<double>(j.prob.scale));
     l[r] = masked[r] ? 0.0F : total + (j.in.sink == nullptr ? 0.0F : expf(sink[r] - rows.m[r]));
     if (!general && first_lane) rows.visible[r] = rows.row[r].visible;
     if (!rows.stored[r]) continue;
@@ -195,7 +197,7 @@ __device__ void consume(const FusedJob& j, const Place& p, const char* query_til
   for (int r = 0; r < 2; ++r) {
     masked[r] = rows.m[r] == -INFINITY;
     sink[r] = j.in.sink == nullptr ? -INFINITY : j.in.sink[rows.row[r].at];
-    rows.m[r] = masked[r] ? 0.0F : fmaxf(rows.m[r], sink[r]);  // a masked row's E is exp(-inf - 0) = 0
+    rows.m[r] = masked[r] ? 0.0F : fmaxf(rows.m[r], sink[r]);  // a masked row's E is exp(-inf - 0) = 0; NaN stays
   }
   typename F::Sum sum[D / 2];
 #pragma unroll
@@ -208,6 +210,7 @@ __device__ void consume(const FusedJob& j, const Place& p, const char* query_til
       float x[64];
       products<F>(s, query, ring);
       to_scores<F, kind>(s, x, j, rows, first, (t + 1) * tile_keys <= all_visible);
+      if (rounds<kind>(j)) round_to_bf16(x);
       if constexpr (general) tap_raw<F>(s, j, rows, first);
       code_tile<F, general>(x, j, rows, first, a);
     }
@@ -269,6 +272,7 @@ void by_kind(const FusedJob& j, int D, bool general, cudaStream_t stream) {
   if constexpr (own) {
     if (!j.in.round_bf16 && j.in.key_scales == nullptr) return by_width<F, direct, Kind::uniform>(j, D, stream);
     if (!j.in.round_bf16) return by_width<F, direct, Kind::keyed>(j, D, stream);
+    if (j.in.key_scales != nullptr) return by_width<F, direct, Kind::keyed_rounded>(j, D, stream);
   }
   by_width<F, direct, Kind::any>(j, D, stream);
 }

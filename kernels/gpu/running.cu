@@ -57,10 +57,10 @@ __global__ void block_kernel(RowChunk chunk, ScoreInputs in, ProbJob job, ScoreT
   float part = warp_sum(sum);
   code_sum = warp_sum(code_sum);
   zeros = warp_sum(zeros);
-  if (job.quantized_sum) part = static_cast<float>(code_sum / static_cast<double>(job.scale));
+  if (job.quantized_sum && part == part) part = static_cast<float>(code_sum / static_cast<double>(job.scale));
   if (lane != 0) return;
   state.shrink[n] = shrink;
-  if (top == -INFINITY) return;
+  if (top == -INFINITY && part == part) return;  // NaN makes no maximum
   state.m[n] = m_new;
   state.l[n] = state.l[n] * shrink + part;
   auto* counts = reinterpret_cast<unsigned long long*>(job.counts) + (row.b * chunk.q_heads + row.h) * 3;

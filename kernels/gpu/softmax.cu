@@ -57,9 +57,9 @@ __global__ void __launch_bounds__(512)
   }
   top = row_max(threads, top, tops);
 
-  const bool has_sink = in.sink != nullptr, masked = top == -INFINITY;
+  const bool has_sink = in.sink != nullptr;
   const float sink = has_sink ? in.sink[row.at] : -INFINITY;
-  const float m = masked ? 0.0F : fmaxf(top, sink);  // a masked row's E is exp(-inf - 0) = 0
+  const float m = top == -INFINITY ? 0.0F : fmaxf(top, sink);  // a masked row's E is exp(-inf - 0) = 0; NaN stays NaN
   T* p = static_cast<T*>(job.p) + start;
   const std::int64_t tap_row = row.at * chunk.kv_len;
   float sum = 0;
@@ -85,9 +85,10 @@ __global__ void __launch_bounds__(512)
 
   row_sum(threads, sum, nonzero, sums, counts);
   visible = threads == 32 ? __reduce_add_sync(full_warp, visible) : block_sum(visible, visible_counts);
+  const bool masked = top == -INFINITY && sum == sum;
   if (job.quantized_sum) {
     code_sum = threads == 32 ? warp_sum(code_sum) : block_sum(code_sum, code_sums);
-    sum = static_cast<float>(code_sum / static_cast<double>(job.scale));
+    if (sum == sum) sum = static_cast<float>(code_sum / static_cast<double>(job.scale));
   }
   float l = masked ? 0.0F : sum + (has_sink ? expf(sink - m) : 0.0F);
   if (first == 0) {

@@ -1,7 +1,7 @@
-// Attention's row pass where nothing is added to a score, nothing masked but the keys beyond a row's last, and nobody listens.
-// With long rows it takes as long as both products: 29 instructions a key (docs/results). A row's scores stay in registers
-// between the maximum and the codes: as numbers, or, where one positive factor scales a row of bf16 accumulators, as they
-// came, two a register (rounding keeps order, so the largest accumulator makes the largest score).
+// Attention's row pass where nothing is added to a score, nothing masked but the keys beyond a row's last, and nobody
+// listens. With long rows it takes as long as both products: 29 instructions a key (docs/results). A row's scores stay in
+// registers between the maximum and the codes: as numbers, or, where one positive factor scales a row of bf16 accumulators,
+// as they came, two a register (rounding keeps order, so the largest accumulator makes the largest score).
 #include <cmath>
 
 #include "kernels/gpu/rows.cuh"
@@ -153,9 +153,9 @@ __global__ void __launch_bounds__(threads* rows_of_block(threads))
       top = fmaxf(top, held[u].take(raw[u], j, row.visible, scores));
   top = row_max(threads, top, tops);
 
-  const bool has_sink = in.sink != nullptr, masked = top == -INFINITY;
+  const bool has_sink = in.sink != nullptr;
   const float sink = has_sink ? in.sink[row.at] : -INFINITY;
-  const float m = masked ? 0.0F : fmaxf(top, sink);  // a masked row's E is exp(-inf - 0) = 0
+  const float m = top == -INFINITY ? 0.0F : fmaxf(top, sink);  // a masked row's E is exp(-inf - 0) = 0; NaN stays NaN
   T* p = static_cast<T*>(job.p) + start;
   float sum = 0;
   unsigned nonzero = 0;
@@ -175,6 +175,7 @@ __global__ void __launch_bounds__(threads* rows_of_block(threads))
   int count = static_cast<int>(sizeof(T) == 1 ? __dp4a(nonzero, 0x01010101U, 0U) : nonzero);
   row_sum(threads, sum, count, sums, counts);
   if (first != 0) return;
+  const bool masked = top == -INFINITY && sum == sum;
   job.l[n] = masked ? 0.0F : sum + (has_sink ? expf(sink - m) : 0.0F);
   add_counts(chunk, job, row, row.visible, row.visible - count, masked);
 }

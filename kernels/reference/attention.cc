@@ -169,7 +169,7 @@ class HeadLoop {
       const std::int64_t begin = (scheme.reference == PReference::running_reverse ? blocks - 1 - n : n) * block;
       const std::int64_t end = std::min(begin + block, kv);
       const float top = *std::max_element(s.begin() + begin, s.begin() + end);
-      if (top == minus_infinity) continue;
+      if (std::all_of(s.begin() + begin, s.begin() + end, [](float x) { return x == minus_infinity; })) continue;
       const float m_new = std::max(m, top);
       if (m != minus_infinity) {
         const auto shrink = static_cast<float>(std::exp(static_cast<double>(m - m_new)));
@@ -185,7 +185,8 @@ class HeadLoop {
         const auto e = static_cast<float>(std::exp(static_cast<double>(score - m)));
         const auto c = code(e);
         counts.zero_codes += c.second == 0.0F;
-        part += static_cast<double>(scheme.quantized_sum ? c.second / scheme.effective_scale() : e);
+        const bool by_code = scheme.quantized_sum && !std::isnan(e);  // integers code NaN as 0
+        part += static_cast<double>(by_code ? c.second / scheme.effective_scale() : e);
         store_code(taps, tap_row * kv + j, c);
         const float weight = emulated_ ? c.second / scheme.effective_scale() : c.second;
         axpy(static_cast<double>(weight), values.data() + j * d, sum.data(), d);

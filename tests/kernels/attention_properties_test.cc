@@ -233,3 +233,45 @@ TEST_CASE("illegal problems are refused with the field's name, by every backend"
     CHECK(refusal(schemes("int8/channel", "int8", "f32", "f32")).find("q takes granularity") != std::string::npos);
   }
 }
+
+TEST_CASE("NaN in a query or a key reaches every output that it has a part in, and none other", "[isa]") {
+  Named rounded{"e4m3, bf16 scores", schemes("e4m3/token", "e4m3/token", "e4m3", "e4m3/channel")};
+  rounded.schemes.scores_storage = DType::bf16;
+  const Named cases[] = {{"f32", {}},
+                         {"bf16", schemes("bf16", "bf16", "bf16", "bf16")},
+                         {"e4m3", schemes("e4m3/token", "e4m3/token", "e4m3", "e4m3/channel")},
+                         {"e4m3 per tensor", schemes("e4m3", "e4m3", "e4m3", "e4m3")},
+                         {"e5m2", schemes("e5m2/token", "e5m2/token", "e5m2", "e5m2/channel")},
+                         {"uint8 P", schemes("f32", "f32", "uint8", "int8/channel")},
+                         {"sum of codes", schemes("f32", "f32", "uint8/quantized_sum", "int8/channel")},
+                         {"running", schemes("e4m3/token", "e4m3/token", "e4m3/running_forward(64)", "e4m3/channel")},
+                         {"running backwards", schemes("f32", "f32", "uint8/running_reverse(8)", "int8/channel")},
+                         rounded};
+  const Case sizes[] = {
+      {}, {.kv_len = 300, .sink = true}, {.q_len = 130, .kv_len = 130, .d = 64, .dv = 64}, {.padded = true}};
+  constexpr std::int64_t token = 17, head = 1;  // of the first window
+  for (const NamedBackend& backend : backends())
+    for (const Named& scheme : cases)
+      for (const Case& c : sizes)
+        for (const bool of_key : {false, true})
+          for (const ExecutionMode mode : {ExecutionMode::real, ExecutionMode::library}) {
+            const AttentionProblem p = problem_of(c, scheme.schemes, mode);
+            if (!backend->supports(p)) continue;
+            Inputs in = inputs_of(c, 41);
+            const std::int64_t at = (token * (of_key ? c.kv_heads : c.q_heads) + head) * c.d + 3;
+            (of_key ? in.k : in.q).view<float>()[at] = NAN;
+            const Run r = run(*backend, p, in, false);
+            std::int64_t wrong = 0;
+            for (std::int64_t i = 0; i < r.output.shape().elements(); ++i) {
+              const std::int64_t h = i / c.dv % c.q_heads, t = i / (c.dv * c.q_heads) % c.q_len,
+                                 b = i / (c.dv * c.q_heads * c.q_len);
+              const bool touched = b == 0 && h == head && (of_key ? visible(c, in, b, h, t, token) : t == token);
+              wrong += std::isnan(r.output.view<float>()[i]) == touched ? 0 : 1;
+            }
+            std::int64_t masked = 0;
+            for (const ProbCounts& counts : r.result.probs) masked += counts.masked_rows;
+            CAPTURE(backend.name, scheme.name, of_key, mode == ExecutionMode::library, c.to_string());
+            CHECK(wrong == 0);
+            CHECK(masked == 0);
+          }
+}
