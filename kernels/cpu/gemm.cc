@@ -29,7 +29,8 @@ std::string sizes(const GemmShape& s) {
 dnnl::matmul::primitive_desc describe(const GemmShape& s) {
   dnnl::primitive_attr attr;
   attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-  const memory::desc src({s.M, s.K}, s.src, memory::format_tag::ab), dst({s.M, s.N}, s.dst, memory::format_tag::ab);
+  const memory::desc src({s.M, s.K}, s.src, memory::dims{s.src_row == 0 ? s.K : s.src_row, 1}),
+      dst({s.M, s.N}, s.dst, memory::format_tag::ab);
   const auto plain = s.wei_transposed ? memory::format_tag::ba : memory::format_tag::ab;
   const memory::desc wei({s.K, s.N}, s.wei, s.packed ? memory::format_tag::any : plain);
   try {

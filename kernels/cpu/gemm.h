@@ -33,7 +33,8 @@ struct GemmShape {
   DataType src, wei, dst;
   std::int64_t M, N, K;
   bool wei_transposed = false, packed = false, bias = false;
-  auto key() const { return std::tuple(src, wei, dst, M, N, K, wei_transposed, packed, bias); }
+  std::int64_t src_row = 0;  ///< elements from one row of src to the next; 0: K
+  auto key() const { return std::tuple(src, wei, dst, M, N, K, wei_transposed, packed, bias, src_row); }
   bool operator<(const GemmShape& other) const { return key() < other.key(); }
 };
 

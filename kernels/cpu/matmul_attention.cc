@@ -66,11 +66,18 @@ class HeadTask {
     const std::int64_t step = a.pv.integer_as_f32 ? exact_block : width;
     for (std::int64_t offset = 0; offset < width; offset += step) f(offset, std::min(step, width - offset));
   }
+  /// Elements from one row of a product's first operand to the next. AMX reads rows of bf16 in pairs of 32 and multiplies
+  /// what lies beyond K by zeros: the next row's NaN would be NaN in this one. There are zeros in between.
+  static std::int64_t row_length(std::int64_t length, DataType type) {
+    return type == DataType::bf16 ? (length + 31) / 32 * 32 : length;
+  }
   static GemmShape qk_shape(const CpuAttention& a, std::int64_t rows, std::int64_t keys) {
-    return {a.qk.a, a.qk.b, a.qk.accumulator, rows, keys, a.problem().head_dim, true};
+    const std::int64_t d = a.problem().head_dim;
+    return {a.qk.a, a.qk.b, a.qk.accumulator, rows, keys, d, true, false, false, row_length(d, a.qk.a)};
   }
   static GemmShape pv_shape(const CpuAttention& a, std::int64_t rows, std::int64_t keys) {
-    return {a.pv.a, a.pv.b, a.pv.accumulator, rows, a.problem().v_head_dim, keys};
+    const std::int64_t d = a.problem().v_head_dim;
+    return {a.pv.a, a.pv.b, a.pv.accumulator, rows, d, keys, false, false, false, row_length(keys, a.pv.a)};
   }
 
  private:
@@ -78,10 +85,12 @@ class HeadTask {
   void gather(const host::Operand& x, std::int64_t length, std::int64_t heads, std::int64_t head, std::int64_t d,
               DataType type, std::vector<std::byte>& memory, std::int64_t first, std::int64_t n) const {
     const std::size_t width = size_of(type);
-    std::byte* dst = grown(memory, n * d * static_cast<std::int64_t>(width));
+    const std::int64_t row = &memory == &w_.q ? row_length(d, type) : d;
+    std::byte* dst = grown(memory, n * row * static_cast<std::int64_t>(width));
+    if (row != d) std::memset(dst, 0, static_cast<std::size_t>(n * row) * width);
     for (std::int64_t t = 0; t < n; ++t)
       expand_codes(x.codes, ((b_ * length + first + t) * heads + head) * d, d, type,
-                   dst + static_cast<std::size_t>(t * d) * width);
+                   dst + static_cast<std::size_t>(t * row) * width);
   }
 
   void block(std::int64_t first, std::int64_t rows, Tensor& context, ProbCounts& counts) {
@@ -137,11 +146,13 @@ class HeadTask {
     for (std::int64_t n = 0; n < blocks; ++n) {
       const std::int64_t begin = (scheme.reference == PReference::running_reverse ? blocks - 1 - n : n) * step;
       const std::int64_t width = std::min(step, keys - begin);
-      std::byte* p = grown(w_.p, rows * width * static_cast<std::int64_t>(size_of(a_.pv.a)));
+      const std::int64_t p_bytes = rows * row_length(width, a_.pv.a) * static_cast<std::int64_t>(size_of(a_.pv.a));
+      std::byte* p = grown(w_.p, p_bytes);
+      if (row_length(width, a_.pv.a) != width) std::memset(p, 0, static_cast<std::size_t>(p_bytes));
       for (std::int64_t r = 0; r < rows; ++r) {
         const float* segment = s + r * keys + begin;
         const float top = running ? *std::max_element(segment, segment + width) : tops[static_cast<std::size_t>(r)];
-        const PRow row{first + r, r, rows, begin, width};
+        const PRow row{first + r, r, rows, begin, width, a_.pv.a};
         if (top == minus_infinity && all_masked(segment, width)) {
           for_products(a_, width, [&](std::int64_t offset, std::int64_t length) {
             std::memset(row.at(p, offset, length, size_of(a_.pv.a)), 0, static_cast<std::size_t>(length) * size_of(a_.pv.a));
@@ -155,11 +166,12 @@ class HeadTask {
     }
   }
 
-  /// Where a row's codes go: the operand of each product is dense, [rows, length].
+  /// Where a row's codes go: the operand of each product is [rows, row_length(length)]. There is one product of bf16.
   struct PRow {
     std::int64_t i, r, rows, begin, width;
+    DataType type;
     std::byte* at(std::byte* p, std::int64_t offset, std::int64_t length, std::size_t size) const {
-      return p + static_cast<std::size_t>(rows * offset + r * length) * size;
+      return p + static_cast<std::size_t>(rows * offset + r * row_length(length, type)) * size;
     }
   };
 
