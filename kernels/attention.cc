@@ -1,7 +1,10 @@
 #include "kernels/attention.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
+
+#include "kernels/s32_sums.h"
 
 namespace qfid::kernels {
 
@@ -140,6 +143,18 @@ void validate(const AttentionProblem& p) {
   }
   if (s.scores_storage != DType::f32 && s.scores_storage != DType::bf16) fail("scores_storage is f32 or bf16");
   if (s.p.block < 1) fail("p block must be at least 1");
+}
+
+void check_keys(const AttentionProblem& p, std::int64_t kv_len) {
+  const ProbScheme& scheme = p.schemes.p;
+  if (p.mode == ExecutionMode::emulated || !quant::is_integer(scheme.format)) return;
+  const std::int64_t keys = scheme.reference == PReference::row_max ? kv_len : std::min(kv_len, scheme.block),
+                     most = s32_products(scheme.format);
+  if (keys > most)
+    throw Error(ErrorKind::usage,
+                "attention: s32 sums of " + std::string(quant::to_string(scheme.format)) + " p by int8 v over " +
+                    std::to_string(keys) + " keys may overflow, at most " + std::to_string(most) +
+                    " are exact: take a running reference with a shorter block, or p and v in e4m3 or bf16");
 }
 
 }  // namespace qfid::kernels

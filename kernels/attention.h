@@ -118,5 +118,8 @@ class PreparedAttention {
 /// Every rule that doesn't depend on the backend: sizes, heads dividing, q with k and p with v pairing up (both integer, or
 /// both from {f32, bf16, fp8}), granularities legal for the operand. Error{usage} naming the field.
 void validate(const AttentionProblem& problem);
+/// Error{usage} where s32 sums of `kv_len` (or a running reference's block of) products of integer P and V could pass 2^31:
+/// from 65,794 keys on with uint8 P, 131,072 with int8.
+void check_keys(const AttentionProblem& problem, std::int64_t kv_len);
 
 }  // namespace qfid::kernels

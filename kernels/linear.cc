@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "kernels/s32_sums.h"
+
 namespace qfid::kernels {
 
 using quant::Error;
@@ -28,6 +30,10 @@ void validate(const LinearProblem& p) {
     fail("linear: weights " + std::string(quant::to_string(p.weights.format)) + " and activations " +
          std::string(quant::to_string(p.activations.format)) +
          " don't pair: both integer, or both from f32, bf16, e4m3, e5m2");
+  if (paired && quant::is_integer(p.weights.format) && p.in > s32_products(p.activations.format))
+    fail("linear: s32 sums of " + std::string(quant::to_string(p.activations.format)) +
+         " activations by int8 weights over " + std::to_string(p.in) + " inputs may overflow, at most " +
+         std::to_string(s32_products(p.activations.format)) + " are exact");
   if (p.weights.format == Format::uint8) fail("linear: weights must be int8 where they are integers (symmetric)");
   if (p.weights.timing == quant::Timing::static_) fail("linear: weights are known beforehand, leave out static");
   const GranularityKind w = p.weights.granularity.kind, a = p.activations.granularity.kind;

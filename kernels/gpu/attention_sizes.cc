@@ -27,6 +27,7 @@ Sizes sizes_of(const AttentionProblem& p, const AttentionInputs& in) {
   check_shape(k.rank() == 4 && k == Shape{q[0], k[1], p.kv_heads, p.head_dim}, "k", k, "[B, kv_len, kv_heads, head_dim]");
   check_shape(v == Shape{q[0], k[1], p.kv_heads, p.v_head_dim}, "v", v, "[B, kv_len, kv_heads, v_head_dim]");
   const std::int64_t B = q[0], q_len = q[1], kv_len = k[1];
+  check_keys(p, kv_len);
   if (p.gate)
     check_shape(in.gate_logits.shape == Shape{B, kv_len, p.gates()}, "gate_logits", in.gate_logits.shape,
                 "[B, kv_len, gates]");

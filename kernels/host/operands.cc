@@ -160,6 +160,7 @@ AttentionOperands prepare_operands(const AttentionProblem& problem, const Attent
         "[B, kv_len, kv_heads, head_dim]");
   check(v.shape() == Shape{o.batch, o.kv_len, problem.kv_heads, problem.v_head_dim}, "v", v.shape(),
         "[B, kv_len, kv_heads, v_head_dim]");
+  check_keys(problem, o.kv_len);
   if (inputs.key_mask.defined()) {
     check(inputs.key_mask.shape == Shape{o.batch, o.kv_len}, "key_mask", inputs.key_mask.shape, "[B, kv_len]");
     o.key_mask = view<std::uint8_t>(inputs.key_mask).data();

@@ -234,6 +234,42 @@ TEST_CASE("illegal problems are refused with the field's name, by every backend"
   }
 }
 
+TEST_CASE("integer sums that may pass 2^31 are refused; the longest that can't are exact") {
+  const auto refusal = [](const auto& call) -> std::string {
+    try {
+      call();
+    } catch (const quant::Error& error) { return error.what(); }
+    return "";
+  };
+  for (const NamedBackend& backend : backends())
+    for (const auto& [format, most] : {std::pair{"uint8", 65793}, std::pair{"int8", 131071}}) {
+      CAPTURE(backend.name, format);
+      for (const std::int64_t keys : {most, most + 1}) {
+        const Case c{.batch = 1, .q_len = 1, .kv_len = keys, .q_heads = 1, .kv_heads = 1, .d = 1, .dv = 1};
+        Inputs in = inputs_of(c, 42);
+        for (Tensor* t : {&in.k, &in.v})  // every code is the largest there is
+          for (float& x : t->view<float>().span()) x = 3.0F;
+        const AttentionProblem p = problem_of(c, schemes("f32", "f32", format, "int8/channel"));
+        Tensor output;
+        const std::string said = refusal([&] { output = run(*backend, p, in, false).output; });
+        if (keys > most)
+          CHECK(said.find(std::to_string(keys) + " keys may overflow, at most " + std::to_string(most)) !=
+                std::string::npos);
+        if (keys == most) CHECK(std::fabs(output.view<float>()[0] - 3.0F) <= 3e-6F);
+      }
+      const auto linear = [&](std::int64_t in) {
+        LinearProblem p;
+        p.in = in;
+        p.out = 1;
+        p.weights = quant::parse_scheme("int8/channel");
+        p.activations = quant::parse_scheme(format);
+        return backend->supports(p).reason;
+      };
+      CHECK(linear(most).empty());
+      CHECK(linear(most + 1).find("over " + std::to_string(most + 1) + " inputs may overflow") != std::string::npos);
+    }
+}
+
 TEST_CASE("NaN in a query or a key reaches every output that it has a part in, and none other", "[isa]") {
   Named rounded{"e4m3, bf16 scores", schemes("e4m3/token", "e4m3/token", "e4m3", "e4m3/channel")};
   rounded.schemes.scores_storage = DType::bf16;
