@@ -5,19 +5,16 @@
 #include "quant/core/dispatch.h"
 #include "quant/core/error.h"
 #include "quant/distortion.h"
+#include "quant/statistics_avx512.h"
 
 namespace qfid::quant {
 
 namespace {
 
-constexpr int lanes = 8;
+constexpr int lanes = MomentLanes::lanes;
 
-struct Sums {
-  double first[lanes] = {}, min[lanes] = {}, max[lanes] = {};
-};
-struct Powers {
-  double second[lanes] = {}, third[lanes] = {}, fourth[lanes] = {};
-};
+using Sums = MomentLanes;
+using Powers = PowerLanes;
 
 struct FirstPass {
   __attribute__((always_inline)) void operator()(const float* x, std::int64_t n, Sums& total) const {
@@ -94,6 +91,17 @@ struct Vectors {
   }
 };
 
+void first_pass(const float* x, std::int64_t n, Sums& total) {
+  const Isa isa = current_isa();
+  if (isa >= Isa::avx512) return add_moments_avx512(x, n, total);
+  isa >= Isa::avx2 ? Vectors::first(x, n, total) : FirstPass{}(x, n, total);
+}
+void second_pass(const float* x, std::int64_t n, double mean, Powers& total) {
+  const Isa isa = current_isa();
+  if (isa >= Isa::avx512) return add_powers_avx512(x, n, mean, total);
+  isa >= Isa::avx2 ? Vectors::second(x, n, mean, total) : SecondPass{}(x, n, mean, total);
+}
+
 }  // namespace
 
 void Moments::add(double x) {
@@ -110,8 +118,7 @@ void Moments::add(std::span<const float> x) {
   Sums s;
   std::fill_n(s.min, lanes, start);
   std::fill_n(s.max, lanes, start);
-  const bool vectors = current_isa() >= Isa::avx2;
-  vectors ? Vectors::first(x.data(), n, s) : FirstPass{}(x.data(), n, s);
+  first_pass(x.data(), n, s);
   Moments part;
   part.n_ = n;
   part.min_ = part.max_ = start;
@@ -129,7 +136,7 @@ void Moments::add(std::span<const float> x) {
   }
   part.mean_ = sum / static_cast<double>(n);
   Powers p;
-  vectors ? Vectors::second(x.data(), n, part.mean_, p) : SecondPass{}(x.data(), n, part.mean_, p);
+  second_pass(x.data(), n, part.mean_, p);
   for (int i = 0; i < lanes; ++i) {
     part.m2_ += p.second[i];
     part.m3_ += p.third[i];
