@@ -2,11 +2,16 @@
 
 #include <immintrin.h>
 
+#include <algorithm>
 #include <bit>
+
+#include "quant/core/prefetch.h"
 
 namespace qfid::quant {
 
 namespace {
+
+constexpr std::int64_t fetched_ahead = 2048;  ///< numbers: 8 KiB of each tensor
 
 /// The sums of eight lanes.
 struct Half {
@@ -71,8 +76,11 @@ __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,popcnt"))) void add_ro
   Counts counts{_mm512_loadu_ps(total.max), _mm512_loadu_si512(total.exact), _mm512_loadu_si512(total.flips),
                 _mm512_loadu_si512(total.flushed)};
   std::int64_t valid = 0;
+  const std::int64_t ahead = stride * std::max<std::int64_t>(1, fetched_ahead / columns);
   for (std::int64_t r = 0; r < rows; ++r, x += stride, y += stride)
     for (std::int64_t i = 0; i < columns; i += lanes) {
+      prefetch(x + i, ahead);
+      prefetch(y + i, ahead);
       const auto there = static_cast<__mmask16>(columns - i >= lanes ? 0xFFFFU : (1U << (columns - i)) - 1U);
       const __m512 v = _mm512_maskz_loadu_ps(there, x + i), w = _mm512_maskz_loadu_ps(there, y + i);
       const __mmask16 number = _mm512_mask_cmp_ps_mask(there, v, w, _CMP_ORD_Q);
@@ -95,6 +103,7 @@ __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq"))) void add_moments_a
                                                                                       MomentLanes& total) {
   __m512d first = _mm512_loadu_pd(total.first), min = _mm512_loadu_pd(total.min), max = _mm512_loadu_pd(total.max);
   for (std::int64_t i = 0; i + MomentLanes::lanes <= n; i += MomentLanes::lanes) {
+    prefetch(x + i, fetched_ahead);
     const __m512d v = wide(x + i);
     first = _mm512_add_pd(first, v);
     min = _mm512_min_pd(v, min);  // the second operand where the first is NaN

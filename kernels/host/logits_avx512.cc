@@ -1,6 +1,7 @@
 #include "kernels/host/logits_avx512.h"
 
 #include "kernels/host/vector_math_avx512.h"
+#include "quant/core/prefetch.h"
 
 namespace qfid::kernels::host {
 
@@ -44,6 +45,7 @@ __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,fma"))) void sum_exp_a
   const __m512d largest = _mm512_set1_pd(top);
   __m512d total = _mm512_setzero_pd();
   for (std::int64_t i = 0; i < n; i += lanes) {
+    quant::prefetch(x + i, n);
     const __m512d one = exp_avx512(_mm512_sub_pd(wide(x + i), largest));
     _mm512_storeu_pd(e + i, one);
     total = _mm512_add_pd(total, one);
@@ -57,6 +59,7 @@ __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,fma"))) void divergenc
   const __m512d scale = _mm512_set1_pd(rows.q_scale), zero = _mm512_setzero_pd();
   Terms sum{zero, zero, zero};
   for (std::int64_t i = 0; i < n; i += lanes) {
+    quant::prefetch(rows.base + i, n);
     const Terms more = terms(_mm512_sub_pd(wide(rows.base + i), lse_base), _mm512_sub_pd(wide(rows.test + i), lse_test),
                              _mm512_mul_pd(_mm512_loadu_pd(rows.e_test + i), scale));
     sum.forward = _mm512_add_pd(sum.forward, more.forward);

@@ -1,6 +1,7 @@
 // The two passes of compare_logits that take its time, in AVX-512, written out (kernels/host/vector_math_avx512.h says
 // why). The same lanes, each in the same order: the same bits as kernels/host/logits.cc's loops. The CPU must have what
-// quant::Isa::avx512 names. n: a multiple of 8.
+// quant::Isa::avx512 names. n: a multiple of 8. Rows are read one after the other: what follows x and base in memory is
+// fetched meanwhile (test's by its own sum_exp_avx512()).
 #pragma once
 
 #include <cstdint>
