@@ -67,6 +67,69 @@ __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq"), always_inline)) inl
   c.flushed = _mm512_mask_add_epi32(c.flushed, static_cast<__mmask16>(a_there & ~b_there), c.flushed, one);
 }
 
+template <int rows>
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq"), always_inline)) inline void moments_of(const float* x,
+                                                                                                    std::int64_t n,
+                                                                                                    MomentLanes* totals) {
+  __m512d first[rows], min[rows], max[rows];
+  for (int r = 0; r < rows; ++r) {
+    first[r] = _mm512_loadu_pd(totals[r].first);
+    min[r] = _mm512_loadu_pd(totals[r].min);
+    max[r] = _mm512_loadu_pd(totals[r].max);
+  }
+  for (std::int64_t i = 0; i + MomentLanes::lanes <= n; i += MomentLanes::lanes)
+    for (int r = 0; r < rows; ++r) {
+      prefetch(x + r * n + i, fetched_ahead);
+      const __m512d v = wide(x + r * n + i);
+      first[r] = _mm512_add_pd(first[r], v);
+      min[r] = _mm512_min_pd(v, min[r]);  // the second operand where the first is NaN
+      max[r] = _mm512_max_pd(v, max[r]);
+    }
+  for (int r = 0; r < rows; ++r) {
+    _mm512_storeu_pd(totals[r].first, first[r]);
+    _mm512_storeu_pd(totals[r].min, min[r]);
+    _mm512_storeu_pd(totals[r].max, max[r]);
+  }
+}
+
+template <int rows>
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq"), always_inline)) inline void powers_of(const float* x,
+                                                                                                   std::int64_t n,
+                                                                                                   const double* means,
+                                                                                                   PowerLanes* totals) {
+  __m512d second[rows], third[rows], fourth[rows];
+  for (int r = 0; r < rows; ++r) {
+    second[r] = _mm512_loadu_pd(totals[r].second);
+    third[r] = _mm512_loadu_pd(totals[r].third);
+    fourth[r] = _mm512_loadu_pd(totals[r].fourth);
+  }
+  for (std::int64_t i = 0; i + MomentLanes::lanes <= n; i += MomentLanes::lanes)
+    for (int r = 0; r < rows; ++r) {
+      const __m512d d = _mm512_sub_pd(wide(x + r * n + i), _mm512_set1_pd(means[r])), d2 = _mm512_mul_pd(d, d);
+      second[r] = _mm512_add_pd(second[r], d2);
+      third[r] = _mm512_add_pd(third[r], _mm512_mul_pd(d2, d));
+      fourth[r] = _mm512_add_pd(fourth[r], _mm512_mul_pd(d2, d2));
+    }
+  for (int r = 0; r < rows; ++r) {
+    _mm512_storeu_pd(totals[r].second, second[r]);
+    _mm512_storeu_pd(totals[r].third, third[r]);
+    _mm512_storeu_pd(totals[r].fourth, fourth[r]);
+  }
+}
+
+template <int rows, bool squared>
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq"), always_inline)) inline void power_of(
+    const float* x, std::int64_t n, const double* shifts, double (*totals)[MomentLanes::lanes]) {
+  __m512d sum[rows];
+  for (int r = 0; r < rows; ++r) sum[r] = _mm512_loadu_pd(totals[r]);
+  for (std::int64_t i = 0; i + MomentLanes::lanes <= n; i += MomentLanes::lanes)
+    for (int r = 0; r < rows; ++r) {
+      const __m512d d = _mm512_sub_pd(wide(x + r * n + i), _mm512_set1_pd(shifts[r]));
+      sum[r] = _mm512_add_pd(sum[r], squared ? _mm512_mul_pd(d, d) : d);
+    }
+  for (int r = 0; r < rows; ++r) _mm512_storeu_pd(totals[r], sum[r]);
+}
+
 }  // namespace
 
 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,popcnt"))) void add_rows_avx512(
@@ -100,34 +163,24 @@ __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,popcnt"))) void add_ro
 }
 
 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq"))) void add_moments_avx512(const float* x, std::int64_t n,
-                                                                                      MomentLanes& total) {
-  __m512d first = _mm512_loadu_pd(total.first), min = _mm512_loadu_pd(total.min), max = _mm512_loadu_pd(total.max);
-  for (std::int64_t i = 0; i + MomentLanes::lanes <= n; i += MomentLanes::lanes) {
-    prefetch(x + i, fetched_ahead);
-    const __m512d v = wide(x + i);
-    first = _mm512_add_pd(first, v);
-    min = _mm512_min_pd(v, min);  // the second operand where the first is NaN
-    max = _mm512_max_pd(v, max);
-  }
-  _mm512_storeu_pd(total.first, first);
-  _mm512_storeu_pd(total.min, min);
-  _mm512_storeu_pd(total.max, max);
+                                                                                      MomentLanes* totals, int rows) {
+  rows == rows_together ? moments_of<rows_together>(x, n, totals) : moments_of<1>(x, n, totals);
 }
 
 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq"))) void add_powers_avx512(const float* x, std::int64_t n,
-                                                                                     double mean, PowerLanes& total) {
-  __m512d second = _mm512_loadu_pd(total.second), third = _mm512_loadu_pd(total.third),
-          fourth = _mm512_loadu_pd(total.fourth);
-  const __m512d middle = _mm512_set1_pd(mean);
-  for (std::int64_t i = 0; i + MomentLanes::lanes <= n; i += MomentLanes::lanes) {
-    const __m512d d = _mm512_sub_pd(wide(x + i), middle), d2 = _mm512_mul_pd(d, d);
-    second = _mm512_add_pd(second, d2);
-    third = _mm512_add_pd(third, _mm512_mul_pd(d2, d));
-    fourth = _mm512_add_pd(fourth, _mm512_mul_pd(d2, d2));
-  }
-  _mm512_storeu_pd(total.second, second);
-  _mm512_storeu_pd(total.third, third);
-  _mm512_storeu_pd(total.fourth, fourth);
+                                                                                     const double* means, PowerLanes* totals,
+                                                                                     int rows) {
+  rows == rows_together ? powers_of<rows_together>(x, n, means, totals) : powers_of<1>(x, n, means, totals);
+}
+
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq"))) void add_power_avx512(const float* x, std::int64_t n,
+                                                                                    const double* shifts, bool squared,
+                                                                                    double (*totals)[MomentLanes::lanes],
+                                                                                    int rows) {
+  if (rows == rows_together)
+    squared ? power_of<rows_together, true>(x, n, shifts, totals) : power_of<rows_together, false>(x, n, shifts, totals);
+  else
+    squared ? power_of<1, true>(x, n, shifts, totals) : power_of<1, false>(x, n, shifts, totals);
 }
 
 }  // namespace qfid::quant

@@ -19,7 +19,7 @@ struct DistortionLanes {
 void add_rows_avx512(const float* x, const float* y, std::int64_t rows, std::int64_t columns, std::int64_t stride,
                      DistortionLanes& total);
 
-/// Element i of a span goes to lane i mod 8; what is left beyond whole lanes isn't looked at.
+/// Element i of a row goes to lane i mod 8; what is left beyond whole lanes isn't looked at.
 struct MomentLanes {
   static constexpr int lanes = 8;
   double first[lanes] = {}, min[lanes] = {}, max[lanes] = {};
@@ -27,7 +27,12 @@ struct MomentLanes {
 struct PowerLanes {
   double second[MomentLanes::lanes] = {}, third[MomentLanes::lanes] = {}, fourth[MomentLanes::lanes] = {};
 };
-void add_moments_avx512(const float* x, std::int64_t n, MomentLanes& total);
-void add_powers_avx512(const float* x, std::int64_t n, double mean, PowerLanes& total);
+/// Rows of n that go side by side, one or four: a row's sums wait four cycles for every eight numbers.
+constexpr int rows_together = 4;
+void add_moments_avx512(const float* x, std::int64_t n, MomentLanes* totals, int rows);
+void add_powers_avx512(const float* x, std::int64_t n, const double* means, PowerLanes* totals, int rows);
+/// totals[r][j] += of row r's elements i mod 8 = j the sum of (x - shifts[r])^power, power 1 or 2.
+void add_power_avx512(const float* x, std::int64_t n, const double* shifts, bool squared,
+                      double (*totals)[MomentLanes::lanes], int rows);
 
 }  // namespace qfid::quant
