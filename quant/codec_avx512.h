@@ -1,5 +1,5 @@
-// INT8 casts in AVX-512, written out: rounding to integers by one instruction and counts from masks leave the division as
-// what takes the time. The same codes and counts as quant/codec_vector.cc's loop. The CPU must have what Isa::avx512 names.
+// INT8 casts in AVX-512, written out: integers by one instruction, counts from masks, quotients without the divider. The
+// same codes and counts as quant/codec_vector.cc's loop. The CPU must have what Isa::avx512 names.
 #pragma once
 
 #include <cstddef>
