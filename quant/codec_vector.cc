@@ -8,6 +8,7 @@
 #include <cfloat>
 
 #include "quant/codec.h"
+#include "quant/codec_avx512.h"
 #include "quant/core/dispatch.h"
 #include "quant/core/error.h"
 
@@ -57,10 +58,12 @@ struct Fp8Cast {
 };
 
 struct Int8Cast {
-  /// `low`, `high`: limits of the code before the zero point is added.
   template <class T>
-  __attribute__((always_inline)) Tally operator()(const float* __restrict src, float scale, float low, float high,
-                                                  std::int32_t zero_point, T* __restrict dst, std::size_t n) const {
+  __attribute__((always_inline)) Tally operator()(const float* __restrict src, const IntegerCast& cast, T* __restrict dst,
+                                                  std::size_t n) const {
+    const auto low = static_cast<float>(cast.low), high = static_cast<float>(cast.high);
+    const float scale = cast.scale;
+    const std::int32_t zero_point = cast.zero_point;
     // 1.5 * 2^23: adding it leaves no fraction bits, so the sum is rounded half to even.
     constexpr float magic = 12582912.0F;
     std::int32_t saturated = 0, flushed = 0, nan = 0;
@@ -140,6 +143,17 @@ void tallied(std::size_t n, CodeCounts& counts, const F& part) {
   counts.elements += static_cast<std::int64_t>(n);
 }
 
+template <class T>
+void cast_integers(std::span<const float> src, const IntegerCast& cast, T* dst, CodeCounts& counts) {
+  if (current_isa() >= Isa::avx512) {
+    const CastTally tally = cast_integers_avx512(src.data(), cast, reinterpret_cast<std::uint8_t*>(dst), src.size());
+    counts += {static_cast<std::int64_t>(src.size()), tally.saturated, tally.flushed, tally.nan};
+    return;
+  }
+  tallied(src.size(), counts,
+          [&](std::size_t at, std::size_t n) { return dispatched(Int8Cast{}, src.data() + at, cast, dst + at, n); });
+}
+
 void same_length(std::size_t a, std::size_t b) { require(a == b, "codec: source and destination differ in length"); }
 
 }  // namespace
@@ -167,18 +181,13 @@ void cast_to_bf16(std::span<const float> src, std::span<bf16> dst) {
 
 void cast_to_int8(std::span<const float> src, float scale, int lo, std::span<std::int8_t> dst, CodeCounts& counts) {
   same_length(src.size(), dst.size());
-  tallied(src.size(), counts, [&](std::size_t at, std::size_t n) {
-    return dispatched(Int8Cast{}, src.data() + at, scale, static_cast<float>(lo), 127.0F, 0, dst.data() + at, n);
-  });
+  cast_integers(src, {scale, lo, 127, 0}, dst.data(), counts);
 }
 
 void cast_to_uint8(std::span<const float> src, float scale, int zero_point, std::span<std::uint8_t> dst,
                    CodeCounts& counts) {
   same_length(src.size(), dst.size());
-  tallied(src.size(), counts, [&](std::size_t at, std::size_t n) {
-    return dispatched(Int8Cast{}, src.data() + at, scale, static_cast<float>(-zero_point),
-                      static_cast<float>(255 - zero_point), zero_point, dst.data() + at, n);
-  });
+  cast_integers(src, {scale, -zero_point, 255 - zero_point, zero_point}, dst.data(), counts);
 }
 
 void expand(std::span<const bf16> src, std::span<float> dst) {

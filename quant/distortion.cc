@@ -11,20 +11,15 @@
 #include "quant/core/avx2_vectors.h"
 #include "quant/core/dispatch.h"
 #include "quant/core/error.h"
+#include "quant/statistics_avx512.h"
 
 namespace qfid::quant {
 
 namespace {
 
-constexpr int lanes = 16;
+constexpr int lanes = DistortionLanes::lanes;
 
-/// Element i of a row goes to lane i mod 16.
-struct Fields {
-  double xx[lanes] = {}, xy[lanes] = {}, yy[lanes] = {}, ee[lanes] = {}, ax[lanes] = {}, ae[lanes] = {}, e[lanes] = {};
-  float max[lanes] = {};
-  std::int32_t exact[lanes] = {}, flips[lanes] = {}, flushed[lanes] = {};
-  std::int64_t valid = 0;
-};
+using Fields = DistortionLanes;
 
 template <class T>
 auto fold(const T (&v)[lanes]) {
@@ -42,7 +37,6 @@ struct Block {
 };
 
 /// The sums of four lanes of a block, in vectors by name: GCC keeps no more than one array of lanes in registers.
-/// AVX-512 would gain little: conversions from f32 are half of it.
 class BlockSums {
  public:
   using Floats = float __attribute__((vector_size(32)));
@@ -184,7 +178,10 @@ void DistortionStats::add(const float* x, const float* y, std::int64_t rows, std
   // Rows are padded to whole lanes, and pairs with a NaN replaced, by pairs of zeros, which add to `exact` only.
   const std::int64_t padded = rows * ((columns + lanes - 1) / lanes * lanes) - n;
   Fields f{};
-  dispatched(Accumulate{}, x, y, rows, columns, stride, f);
+  if (current_isa() >= Isa::avx512)
+    add_rows_avx512(x, y, rows, columns, stride, f);
+  else
+    dispatched(Accumulate{}, x, y, rows, columns, stride, f);
   DistortionStats part;
   part.xx_ = fold(f.xx);
   part.xy_ = fold(f.xy);

@@ -54,6 +54,8 @@ class Moments {
  public:
   void add(double x);
   void add(std::span<const float> x);  ///< two-pass over the span, then merged
+  /// out[r]: of row r of [rows, n], the bits of add() on an empty one.
+  static void of_rows(const float* x, std::int64_t rows, std::int64_t n, Moments* out);
   void merge(const Moments& b);
 
   std::int64_t count() const { return n_; }
@@ -66,6 +68,9 @@ class Moments {
   double inf_norm() const;  ///< max|x|
 
  private:
+  template <int rows>
+  static void of_rows_together(const float* x, std::int64_t n, Moments* out);
+
   std::int64_t n_ = 0;
   double mean_ = 0, m2_ = 0, m3_ = 0, m4_ = 0, min_ = 0, max_ = 0;
 };

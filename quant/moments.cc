@@ -5,19 +5,16 @@
 #include "quant/core/dispatch.h"
 #include "quant/core/error.h"
 #include "quant/distortion.h"
+#include "quant/statistics_avx512.h"
 
 namespace qfid::quant {
 
 namespace {
 
-constexpr int lanes = 8;
+constexpr int lanes = MomentLanes::lanes;
 
-struct Sums {
-  double first[lanes] = {}, min[lanes] = {}, max[lanes] = {};
-};
-struct Powers {
-  double second[lanes] = {}, third[lanes] = {}, fourth[lanes] = {};
-};
+using Sums = MomentLanes;
+using Powers = PowerLanes;
 
 struct FirstPass {
   __attribute__((always_inline)) void operator()(const float* x, std::int64_t n, Sums& total) const {
@@ -94,6 +91,18 @@ struct Vectors {
   }
 };
 
+void first_pass(const float* x, std::int64_t n, Sums* totals, int rows) {
+  const Isa isa = current_isa();
+  if (isa >= Isa::avx512) return add_moments_avx512(x, n, totals, rows);
+  for (int r = 0; r < rows; ++r, x += n) isa >= Isa::avx2 ? Vectors::first(x, n, totals[r]) : FirstPass{}(x, n, totals[r]);
+}
+void second_pass(const float* x, std::int64_t n, const double* means, Powers* totals, int rows) {
+  const Isa isa = current_isa();
+  if (isa >= Isa::avx512) return add_powers_avx512(x, n, means, totals, rows);
+  for (int r = 0; r < rows; ++r, x += n)
+    isa >= Isa::avx2 ? Vectors::second(x, n, means[r], totals[r]) : SecondPass{}(x, n, means[r], totals[r]);
+}
+
 }  // namespace
 
 void Moments::add(double x) {
@@ -105,43 +114,64 @@ void Moments::add(double x) {
 
 void Moments::add(std::span<const float> x) {
   if (x.empty()) return;
-  const auto n = static_cast<std::int64_t>(x.size()), whole = n / lanes * lanes;
-  const double start = static_cast<double>(x[0]);
-  Sums s;
-  std::fill_n(s.min, lanes, start);
-  std::fill_n(s.max, lanes, start);
-  const bool vectors = current_isa() >= Isa::avx2;
-  vectors ? Vectors::first(x.data(), n, s) : FirstPass{}(x.data(), n, s);
   Moments part;
-  part.n_ = n;
-  part.min_ = part.max_ = start;
-  double sum = 0;
-  for (int i = 0; i < lanes; ++i) {
-    sum += s.first[i];
-    part.min_ = std::min(part.min_, s.min[i]);
-    part.max_ = std::max(part.max_, s.max[i]);
-  }
-  for (std::int64_t i = whole; i < n; ++i) {
-    const auto v = static_cast<double>(x[static_cast<std::size_t>(i)]);
-    sum += v;
-    part.min_ = std::min(part.min_, v);
-    part.max_ = std::max(part.max_, v);
-  }
-  part.mean_ = sum / static_cast<double>(n);
-  Powers p;
-  vectors ? Vectors::second(x.data(), n, part.mean_, p) : SecondPass{}(x.data(), n, part.mean_, p);
-  for (int i = 0; i < lanes; ++i) {
-    part.m2_ += p.second[i];
-    part.m3_ += p.third[i];
-    part.m4_ += p.fourth[i];
-  }
-  for (std::int64_t i = whole; i < n; ++i) {
-    const double d = static_cast<double>(x[static_cast<std::size_t>(i)]) - part.mean_;
-    part.m2_ += d * d;
-    part.m3_ += d * d * d;
-    part.m4_ += d * d * d * d;
-  }
+  of_rows_together<1>(x.data(), static_cast<std::int64_t>(x.size()), &part);
   merge(part);
+}
+
+void Moments::of_rows(const float* x, std::int64_t rows, std::int64_t n, Moments* out) {
+  std::fill_n(out, rows, Moments{});
+  if (n == 0) return;
+  std::int64_t r = 0;
+  const bool together = current_isa() >= Isa::avx512;  // narrower lanes are chains enough
+  for (; together && r + rows_together <= rows; r += rows_together) of_rows_together<rows_together>(x + r * n, n, out + r);
+  for (; r < rows; ++r) of_rows_together<1>(x + r * n, n, out + r);
+}
+
+template <int rows>
+void Moments::of_rows_together(const float* x, std::int64_t n, Moments* out) {
+  const std::int64_t whole = n / lanes * lanes;
+  Sums sums[rows];
+  Powers powers[rows];
+  double means[rows];
+  for (int r = 0; r < rows; ++r) {
+    std::fill_n(sums[r].min, lanes, static_cast<double>(x[r * n]));
+    std::fill_n(sums[r].max, lanes, static_cast<double>(x[r * n]));
+  }
+  first_pass(x, n, sums, rows);
+  for (int r = 0; r < rows; ++r) {
+    Moments& m = out[r];
+    m.n_ = n;
+    m.min_ = m.max_ = static_cast<double>(x[r * n]);
+    double sum = 0;
+    for (int i = 0; i < lanes; ++i) {
+      sum += sums[r].first[i];
+      m.min_ = std::min(m.min_, sums[r].min[i]);
+      m.max_ = std::max(m.max_, sums[r].max[i]);
+    }
+    for (std::int64_t i = whole; i < n; ++i) {
+      const auto v = static_cast<double>(x[r * n + i]);
+      sum += v;
+      m.min_ = std::min(m.min_, v);
+      m.max_ = std::max(m.max_, v);
+    }
+    m.mean_ = means[r] = sum / static_cast<double>(n);
+  }
+  second_pass(x, n, means, powers, rows);
+  for (int r = 0; r < rows; ++r) {
+    Moments& m = out[r];
+    for (int i = 0; i < lanes; ++i) {
+      m.m2_ += powers[r].second[i];
+      m.m3_ += powers[r].third[i];
+      m.m4_ += powers[r].fourth[i];
+    }
+    for (std::int64_t i = whole; i < n; ++i) {
+      const double d = static_cast<double>(x[r * n + i]) - m.mean_;
+      m.m2_ += d * d;
+      m.m3_ += d * d * d;
+      m.m4_ += d * d * d * d;
+    }
+  }
 }
 
 void Moments::merge(const Moments& b) {

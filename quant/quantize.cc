@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "quant/core/dispatch.h"
+#include "quant/core/prefetch.h"
 
 namespace qfid::quant {
 
@@ -81,7 +82,10 @@ struct RunMinMax {
 /// Rows of n numbers, each a granule.
 struct RowsMinMax {
   __attribute__((always_inline)) void operator()(const float* x, std::int64_t rows, std::int64_t n, Range* all) const {
-    for (std::int64_t r = 0; r < rows; ++r) all[r] = RunMinMax{}(x + r * n, n);
+    for (std::int64_t r = 0; r < rows; ++r) {
+      for (std::int64_t i = 0; i < n; i += line_floats) prefetch(x + r * n + i, n);
+      all[r] = RunMinMax{}(x + r * n, n);
+    }
   }
 };
 

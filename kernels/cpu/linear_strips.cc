@@ -136,8 +136,7 @@ class Multiplication {
 
 void multiply_in_strips(CpuLinear& linear, const LinearSource& src, const LinearTail& tail, std::vector<StripMemory>& memory,
                         float* dst, float* sum) {
-  StripWeights& strips = *linear.strips;
-  strips.make_products(src.rows);
+  const StripWeights& strips = *linear.strips;
   const Multiplication multiplication(linear, src, tail, dst, sum);
   const std::int64_t blocks = (src.rows + row_block - 1) / row_block, wanted = tasks_a_thread * omp_get_max_threads();
   const std::int64_t groups = blocks == 0 ? 1 : std::clamp<std::int64_t>((wanted + blocks - 1) / blocks, 1, strips.strips());

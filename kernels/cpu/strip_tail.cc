@@ -4,6 +4,7 @@
 
 #include "kernels/host/host_backend.h"
 #include "quant/core/dispatch.h"
+#include "quant/core/prefetch.h"
 
 namespace qfid::kernels::cpu {
 
@@ -14,12 +15,19 @@ enum class Sums : std::uint8_t { plain, biased, scaled, integer };
 /// Columns a loop does at once: vectors of every ISA, whatever the number of columns.
 constexpr std::int64_t step = 16;
 
+/// Rows that are written soon: their lines must be read first, and prefetchers don't follow rows apart.
+constexpr std::int64_t rows_ahead = 4;
+__attribute__((always_inline)) inline void fetch(const float* x, std::int64_t at) { quant::prefetch(x, at); }
+
 /// All but other activations than ReLU.
 template <Sums kind, bool rectified, bool added>
 struct Rows {
   __attribute__((always_inline)) void operator()(const SumBlock& s) const {
     for (std::int64_t r = 0; r < s.rows; ++r)
       for (std::int64_t c = 0; c < s.columns; c += step) {
+        const std::int64_t to = (r + rows_ahead) * s.stride + c;
+        fetch(s.y, to);
+        if constexpr (added) fetch(s.residual, to), fetch(s.sum, to);
         if (s.columns - c >= step) {
           columns(s, r, c, step);
         } else {

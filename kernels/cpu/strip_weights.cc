@@ -33,7 +33,8 @@ StripWeights::StripWeights(std::int64_t out, std::int64_t in, const BlockRoute& 
 std::unique_ptr<StripWeights> StripWeights::make(const std::byte* plain, std::int64_t out, std::int64_t in,
                                                  const BlockRoute& route, const Isa& isa, BlockCache& cache) {
   std::unique_ptr<StripWeights> made(new StripWeights(out, in, route, isa, cache));
-  if (!made->make_products_of(row_block)) return nullptr;
+  for (std::int64_t rows = 1; rows <= row_block; rows *= 2)
+    if (!made->make_products_of(rows)) return nullptr;
   made->pack(plain, in);
   return made;
 }
@@ -53,24 +54,14 @@ void StripWeights::pack(const std::byte* plain, std::int64_t in) {
 }
 
 bool StripWeights::make_products_of(std::int64_t rows) {
-  Products& made = of(rows);
-  if (!made.empty()) return true;
-  Products all;
   for (std::int64_t k = 0; k < depth_; k += k_block_) {
     const BlockProduct* product =
         cache_.get({route_.type, rows, strip_, std::min(k_block_, depth_ - k), depth_, strip_, k != 0}, amx_);
     if (product == nullptr) return false;
     scratch_ = std::max(scratch_, product->scratch_bytes());
-    all.push_back(product);
+    products_[index(rows)].push_back(product);
   }
-  made = std::move(all);
   return true;
-}
-
-void StripWeights::make_products(std::int64_t rows) {
-  if (rows >= row_block) make_products_of(row_block);
-  for (std::int64_t rest = rows % row_block; rest > 0; rest &= rest - 1)
-    quant::require(make_products_of(rest & -rest), "strips: a product of fewer rows can't be made");
 }
 
 void StripWeights::run(const void* src, std::int64_t rows, std::int64_t strip, std::byte* sums, StripMemory& memory,
@@ -82,8 +73,9 @@ void StripWeights::run(const void* src, std::int64_t rows, std::int64_t strip, s
     for (std::int64_t first = 0; first < rows;) {
       const auto left = static_cast<std::uint64_t>(rows - first);
       const std::int64_t n = left >= row_block ? row_block : static_cast<std::int64_t>(left & -left);
-      of(n)[static_cast<std::size_t>(k / k_block_)]->run(static_cast<const std::byte*>(src) + (first * depth_ + k) * bytes,
-                                                         weights, sums + first * strip_ * 4, scratch, tiles.last_);
+      products_[index(n)][static_cast<std::size_t>(k / k_block_)]->run(
+          static_cast<const std::byte*>(src) + (first * depth_ + k) * bytes, weights, sums + first * strip_ * 4, scratch,
+          tiles.last_);
       first += n;
     }
   }

@@ -20,7 +20,8 @@ class StripWeights {
  public:
   static constexpr std::int64_t row_block = 128;  ///< most rows of one run()
 
-  /// `plain`: [out, in] numbers of the route. Null where a product can't be made. `cache` outlives it.
+  /// `plain`: [out, in] numbers of the route. Null where the product of any number of rows can't be made: who has strips can
+  /// run them. `cache` outlives it.
   static std::unique_ptr<StripWeights> make(const std::byte* plain, std::int64_t out, std::int64_t in,
                                             const BlockRoute& route, const Isa& isa, BlockCache& cache);
 
@@ -29,9 +30,6 @@ class StripWeights {
   std::int64_t width() const { return strip_; }  ///< outputs of a strip
   std::int64_t strips() const { return (out_ + strip_ - 1) / strip_; }
   bool tiled() const { return amx_; }  ///< AMX tiles are set
-
-  /// Makes the products that `rows` rows need, as one thread, before run()s of that many rows.
-  void make_products(std::int64_t rows);
 
   /// AMX tiles of one thread while it multiplies: given back at its end.
   class Tiles {
@@ -56,10 +54,9 @@ class StripWeights {
   /// Products of one number of rows, one for each block of K (the last may be shorter).
   using Products = std::vector<const BlockProduct*>;
   bool make_products_of(std::int64_t rows);
-  Products& of(std::int64_t rows) {
-    return products_[static_cast<std::size_t>(std::countr_zero(static_cast<std::uint64_t>(rows)))];
+  static std::size_t index(std::int64_t rows) {
+    return static_cast<std::size_t>(std::countr_zero(static_cast<std::uint64_t>(rows)));
   }
-  const Products& of(std::int64_t rows) const { return const_cast<StripWeights*>(this)->of(rows); }
 
   std::int64_t out_;
   BlockRoute route_;

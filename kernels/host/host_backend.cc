@@ -9,6 +9,7 @@
 
 #include "kernels/host/host_memory.h"
 #include "quant/core/dispatch.h"
+#include "quant/statistics_avx512.h"
 
 namespace qfid::kernels::host {
 
@@ -50,8 +51,22 @@ struct PowerSum {
   }
 };
 
-double power_sum(const float* x, std::int64_t n, double shift, bool squared) {
-  return quant::dispatched(PowerSum{}, x, n, shift, squared);
+/// sums[r]: of row r of [rows, n], rows 1 or quant::rows_together.
+void power_sums(const float* x, std::int64_t n, const double* shifts, bool squared, double* sums, int rows) {
+  if (quant::current_isa() < quant::Isa::avx512) {
+    for (int r = 0; r < rows; ++r) sums[r] = quant::dispatched(PowerSum{}, x + r * n, n, shifts[r], squared);
+    return;
+  }
+  double parts[quant::rows_together][lanes] = {};
+  quant::add_power_avx512(x, n, shifts, squared, parts, rows);
+  for (int r = 0; r < rows; ++r) {
+    sums[r] = 0;
+    for (double lane : parts[r]) sums[r] += lane;
+    for (std::int64_t i = n / lanes * lanes; i < n; ++i) {
+      const double d = static_cast<double>(x[r * n + i]) - shifts[r];
+      sums[r] += squared ? d * d : d;
+    }
+  }
 }
 
 struct NormLoop {
@@ -61,20 +76,42 @@ struct NormLoop {
   }
 };
 
+struct Norm {
+  const float *gamma, *beta;  ///< beta: null for none
+  float eps;
+  bool centered;
+
+  /// Rows of x [rows, n], as many as power_sums() does at once.
+  void operator()(const float* x, std::int64_t n, int rows, float* out) const {
+    double means[quant::rows_together] = {}, squares[quant::rows_together];
+    if (centered) {
+      const double zeros[quant::rows_together] = {};
+      power_sums(x, n, zeros, false, means, rows);
+      for (double& mean : means) mean /= static_cast<double>(n);
+    }
+    power_sums(x, n, means, true, squares, rows);
+    for (int r = 0; r < rows; ++r) {
+      const double variance = squares[r] / static_cast<double>(n);
+      const auto scale = static_cast<float>(1.0 / std::sqrt(variance + static_cast<double>(eps)));
+      quant::dispatched(NormLoop{}, x + r * n, static_cast<float>(means[r]), scale, gamma, beta, out + r * n, n);
+    }
+  }
+};
+
 DeviceTensor normalized(const DeviceTensor& x, const DeviceTensor& gamma, const float* beta, float eps, bool centered) {
   const auto in = view<float>(x);
   const auto g = view<float>(gamma);
   quant::require(g.size() == in.columns(), "norm: gamma has another length than the rows");
   Tensor result(DType::f32, x.shape);
-  const auto out = result.view<float>();
+  float* out = result.view<float>().data();
+  const Norm norm{g.data(), beta, eps, centered};
   const std::int64_t n = in.columns(), rows = in.rows();
+  const std::int64_t groups = quant::current_isa() < quant::Isa::avx512 ? 0 : rows / quant::rows_together;
+  const std::int64_t rest = rows - groups * quant::rows_together;
 #pragma omp parallel for schedule(static)
-  for (std::int64_t r = 0; r < rows; ++r) {
-    const float* row = in.data() + r * n;
-    const double mean = centered ? power_sum(row, n, 0.0, false) / static_cast<double>(n) : 0.0;
-    const double variance = power_sum(row, n, mean, true) / static_cast<double>(n);
-    const auto scale = static_cast<float>(1.0 / std::sqrt(variance + static_cast<double>(eps)));
-    quant::dispatched(NormLoop{}, row, static_cast<float>(mean), scale, g.data(), beta, out.data() + r * n, n);
+  for (std::int64_t i = 0; i < groups + rest; ++i) {
+    const std::int64_t row = i < groups ? i * quant::rows_together : groups * quant::rows_together + i - groups;
+    norm(in.data() + row * n, n, i < groups ? quant::rows_together : 1, out + row * n);
   }
   return adopt(std::move(result));
 }

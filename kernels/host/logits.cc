@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "kernels/host/host_memory.h"
+#include "kernels/host/logits_avx512.h"
 #include "kernels/host/reductions.h"
 #include "kernels/host/vector_math.h"
 #include "quant/core/dispatch.h"
@@ -82,6 +83,15 @@ struct SumExp {
   }
 };
 
+Lanes sum_exp(const float* x, std::int64_t n, double top, double* e) {
+  Lanes sum;
+  if (quant::current_isa() >= quant::Isa::avx512)
+    sum_exp_avx512(x, n / lanes * lanes, top, e, sum.v);
+  else
+    quant::dispatched(SumExp{}, x, n, top, e, sum);
+  return sum;
+}
+
 /// The leaders, and the normalizer; e[i] = exp(x[i] - largest).
 HostReductions::LogitRow row_of(const float* x, std::int64_t n, double* e) {
   HostReductions::LogitRow row{};
@@ -92,9 +102,7 @@ HostReductions::LogitRow row_of(const float* x, std::int64_t n, double* e) {
   row.index = std::max(0, leaders.index[0]);  // none (NaN): the caller finds a non-finite NLL
   std::copy_n(leaders.index, Leaders::kept, row.leaders.begin());
   const auto top = static_cast<double>(row.top);
-  Lanes sum;
-  quant::dispatched(SumExp{}, x, n, top, e, sum);
-  row.sum = sum.fold();
+  row.sum = sum_exp(x, n, top, e).fold();
   for (std::int64_t i = n / lanes * lanes; i < n; ++i) row.sum += e[i] = std::exp(static_cast<double>(x[i]) - top);
   row.lse = top + std::log(row.sum);
   return row;
@@ -118,8 +126,8 @@ struct Sums {
 /// Jensen-Shannon: with m = (p + q) / 2 and t = (q - p) / (q + p), m (t d + ln(1 - t^2)) / 2. Near 0 the sum is
 /// 2 t^2 - t^2: little cancels as long as the logarithm knows t^2 beside 1, of which `lost` is what 1 - t^2 rounded away.
 struct Divergence {
-  __attribute__((always_inline)) void operator()(const float* base, const float* test, const double* e_test, std::int64_t n,
-                                                 double lse_base, double lse_test, double q_scale, Sums& out) const {
+  __attribute__((always_inline)) void operator()(const LogitPair& rows, std::int64_t n, Sums& out) const {
+    const auto [base, test, e_test, lse_base, lse_test, q_scale] = rows;
     Sums s;
     for (std::int64_t i = 0; i + lanes <= n; i += lanes)
       for (int j = 0; j < lanes; ++j) {
@@ -156,15 +164,17 @@ void add_tail(double lp, double lq, TokenComparison& out) {
   out.jsd += 0.5 * (std::exp(lp) * tangent(to_middle) + std::exp(lq) * tangent(to_middle - d));
 }
 
-void divergences(const float* base, const float* test, const double* e_test, std::int64_t n,
-                 const HostReductions::LogitRow& b, const HostReductions::LogitRow& t, TokenComparison& out) {
+void divergences(const LogitPair& rows, std::int64_t n, TokenComparison& out) {
   Sums sums;
-  quant::dispatched(Divergence{}, base, test, e_test, n, b.lse, t.lse, 1.0 / t.sum, sums);
+  if (quant::current_isa() >= quant::Isa::avx512)
+    divergence_avx512(rows, n / lanes * lanes, sums.forward.v, sums.reverse.v, sums.jsd.v);
+  else
+    quant::dispatched(Divergence{}, rows, n, sums);
   out.kl = sums.forward.fold();
   out.kl_reverse = sums.reverse.fold();
   out.jsd = 0.25 * sums.jsd.fold();
   for (std::int64_t i = n / lanes * lanes; i < n; ++i)
-    add_tail(static_cast<double>(base[i]) - b.lse, static_cast<double>(test[i]) - t.lse, out);
+    add_tail(static_cast<double>(rows.base[i]) - rows.lse_base, static_cast<double>(rows.test[i]) - rows.lse_test, out);
 }
 
 }  // namespace
@@ -208,7 +218,7 @@ std::vector<TokenComparison> HostReductions::compare_logits(const DeviceTensor& 
       out.top1_test = test_row.index;
       out.top5_overlap = overlap(base_row, test_row);
       out.target = ids[i];
-      if (b != t) divergences(b, t, e.data(), n, base_row, test_row, out);
+      if (b != t) divergences({b, t, e.data(), base_row.lse, test_row.lse, 1.0 / test_row.sum}, n, out);
     }
   }
   if (error.failed()) base_rows_.clear();

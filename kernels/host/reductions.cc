@@ -89,12 +89,14 @@ struct CountRow {
   }
 };
 
+constexpr std::int64_t row_group = 8;  ///< of rows in L1
+
 RowStats window_stats(const float* x, std::int64_t rows, std::int64_t n) {
   RowStats stats;
-  quant::Moments window;
+  quant::Moments window, group[row_group];
   for (std::int64_t r = 0; r < rows; ++r, x += n) {
-    quant::Moments moments;
-    moments.add(std::span(x, static_cast<std::size_t>(n)));
+    if (r % row_group == 0) quant::Moments::of_rows(x, std::min(row_group, rows - r), n, group);
+    const quant::Moments& moments = group[r % row_group];
     stats.elements += n;
     ++stats.rows;
     if (!std::isfinite(moments.mean())) {  // a row with NaN or Inf has no moments; what is wrong in it is counted instead

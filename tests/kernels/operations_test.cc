@@ -3,6 +3,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "quant/core/dispatch.h"
 #include "tests/kernels/support.h"
 #include "tests/support/tolerance.h"
 
@@ -88,6 +89,38 @@ TEST_CASE("layer norm and RMS norm against double; a 1 % fault is seen") {
     for (const Shape& shape : rows)
       for (const bool centered : {true, false})
         for (const float offset : {0.0F, 30.0F}) check_norm(backend, shape, centered, offset);
+}
+
+TEST_CASE("norms give the same bits row by row, rows together, and by the loops of every instruction set", "[isa]") {
+  for (const NamedBackend& backend : backends()) {
+    if (backend.name != "cpu") continue;
+    for (const std::int64_t n : {7, 8, 67}) {
+      const Shape shape{1, 11, n};
+      const DeviceTensor x = backend->upload(filled(shape, 41)), gamma = backend->upload(filled(Shape{n}, 42)),
+                         beta = backend->upload(filled(Shape{n}, 43));
+      for (const bool centered : {true, false}) {
+        const auto normed = [&](const DeviceTensor& rows) {
+          return backend->download(centered ? backend->layer_norm(rows, gamma, beta, 1e-5F)
+                                            : backend->rms_norm(rows, gamma, 1e-5F));
+        };
+        const Tensor together = normed(x);
+        for (const quant::Isa isa : {quant::Isa::portable, quant::Isa::avx2, quant::Isa::avx512}) {
+          const quant::Isa before = quant::force_isa(isa);
+          const Tensor again = normed(x);
+          bool apart_same = true;
+          for (std::int64_t r = 0; r < shape[1]; ++r) {
+            const Tensor apart = normed(backend->slice(x.reshaped(Shape{shape[1], 1, n}), r, r + 1));
+            for (std::int64_t i = 0; i < n; ++i)
+              apart_same = apart_same && apart.view<float>()[i] == together.view<float>()[r * n + i];
+          }
+          quant::force_isa(before);
+          CAPTURE(n, centered, static_cast<int>(isa));
+          CHECK(same_bits(again, together));
+          CHECK(apart_same);
+        }
+      }
+    }
+  }
 }
 
 TEST_CASE("activations against double: ReLU, both forms of GELU, SiLU; a 1 % fault is seen; NaN stays NaN") {

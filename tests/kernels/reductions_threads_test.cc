@@ -1,4 +1,5 @@
-// Every reduction on as many rows, heads and windows as keep several threads busy: the same numbers with 1, 2 and 3 of them.
+// Every reduction on as many rows, heads and windows as keep several threads busy: the same numbers with 1, 2 and 3 of them,
+// and by the loops of every instruction set.
 #include <array>
 #include <catch2/catch_test_macros.hpp>
 #include <cmath>
@@ -6,6 +7,7 @@
 #include <utility>
 
 #include "kernels/reductions.h"
+#include "quant/core/dispatch.h"
 #include "tests/kernels/support.h"
 
 using namespace qfid;
@@ -90,26 +92,32 @@ Numbers of_attention(const NamedBackend& backend, const Tensors& t) {
   return all;
 }
 
+struct Inputs {
+  static constexpr std::int64_t windows = 4, tokens = 13, heads = 3, dim = 8;
+  Tensor x = filled(Shape{windows, tokens, heads, dim}, 1), y = filled(x.shape(), 2);
+  Tensor base = probabilities(windows, heads, tokens, 3), test = probabilities(windows, heads, tokens, 4);
+  Tensor targets{DType::i32, Shape{windows, std::int64_t{heads * tokens}}};
+  Tensor logits, other, factors = filled(Shape{heads, dim, dim}, 5);
+
+  explicit Inputs(std::int64_t vocabulary)
+      : logits(filled(Shape{windows, heads * tokens, vocabulary}, 6)), other(filled(logits.shape(), 7)) {
+    for (std::int64_t i = 0; i < targets.shape().elements(); ++i)
+      targets.view<std::int32_t>()[i] = static_cast<std::int32_t>(i % vocabulary);
+  }
+  Tensors values(const NamedBackend& b) const {
+    return {b->upload(x), b->upload(y), b->upload(logits), b->upload(other), {}, b->upload(factors), b->upload(targets)};
+  }
+  Tensors attention(const NamedBackend& b) const {
+    return {b->upload(x), b->upload(y), b->upload(base), b->upload(test), b->upload(codes_of(base)), {}, {}};
+  }
+};
+
 }  // namespace
 
 TEST_CASE("reductions give the same numbers with 1, 2 and 3 threads", "[threads]") {
-  const std::int64_t windows = 4, tokens = 13, heads = 3, dim = 8;
-  const Tensor x = filled(Shape{windows, tokens, heads, dim}, 1), y = filled(x.shape(), 2);
-  const Tensor base = probabilities(windows, heads, tokens, 3), test = probabilities(windows, heads, tokens, 4);
-  Tensor targets(DType::i32, Shape{windows, heads * tokens});
-  for (std::int64_t i = 0; i < targets.shape().elements(); ++i)
-    targets.view<std::int32_t>()[i] = static_cast<std::int32_t>(i % tokens);
-  const Tensor logits = filled(Shape{windows, heads * tokens, tokens}, 6), other = filled(logits.shape(), 7);
+  const Inputs in(13);
   for (const NamedBackend& backend : backends()) {
-    Tensors values{backend->upload(x),
-                   backend->upload(y),
-                   backend->upload(logits),
-                   backend->upload(other),
-                   {},
-                   backend->upload(filled(Shape{heads, dim, dim}, 5)),
-                   backend->upload(targets)};
-    Tensors attention{values.x, values.y, backend->upload(base), backend->upload(test), backend->upload(codes_of(base)),
-                      {},       {}};
+    const Tensors values = in.values(backend), attention = in.attention(backend);
     const Numbers of_x = of_values(backend->reductions(), values), of_p = of_attention(backend, attention);
     for (const int n : {1, 2, 3}) {
       const Threads threads(n);
@@ -121,6 +129,26 @@ TEST_CASE("reductions give the same numbers with 1, 2 and 3 threads", "[threads]
     for (const Numbers* all : {&of_x, &of_p}) {
       CHECK(all->size() > 500);
       for (const double number : *all) CHECK(std::isfinite(number));
+    }
+  }
+}
+
+TEST_CASE("reductions give the same bits by the portable, the AVX2 and the AVX-512 loops", "[isa]") {
+  for (const NamedBackend& backend : backends()) {
+    if (backend.name != "cpu") continue;
+    for (const std::int64_t vocabulary : {5, 8, 77}) {
+      const Inputs in(vocabulary);
+      const Numbers of_x = of_values(backend->reductions(), in.values(backend)),
+                    of_p = of_attention(backend, in.attention(backend));
+      for (const quant::Isa isa : {quant::Isa::portable, quant::Isa::avx2}) {
+        CAPTURE(vocabulary, static_cast<int>(isa));
+        const quant::Isa before = quant::force_isa(isa);
+        const bool same_x = of_values(backend->reductions(), in.values(backend)) == of_x;
+        const bool same_p = of_attention(backend, in.attention(backend)) == of_p;
+        quant::force_isa(before);
+        CHECK(same_x);
+        CHECK(same_p);
+      }
     }
   }
 }

@@ -259,3 +259,28 @@ TEST_CASE("moments of a span are a plain loop's at every length; merged in any g
   CHECK(said([&] { return none.max(); }) == expected);
   CHECK(said([&] { return none.inf_norm(); }) == expected);
 }
+
+TEST_CASE("moments of rows side by side are those of each row alone, on every path, to the bit") {
+  const auto bits = [](const Moments& m) {
+    return std::array{m.mean(), m.variance(), m.kurtosis(), m.min(), m.max(), static_cast<double>(m.count())};
+  };
+  Random random(31);
+  for (const std::int64_t n : {1, 7, 8, 9, 24, 67})
+    for (std::int64_t rows = 1; rows <= 9; ++rows) {
+      std::vector<float> x(static_cast<std::size_t>(rows * n));
+      for (float& v : x) v = static_cast<float>(random.normal());
+      for (Isa isa : {Isa::portable, Isa::avx2, Isa::avx512}) {
+        const Isa before = force_isa(isa);
+        std::vector<Moments> together(static_cast<std::size_t>(rows));
+        Moments::of_rows(x.data(), rows, n, together.data());
+        force_isa(Isa::portable);
+        for (std::int64_t r = 0; r < rows; ++r) {
+          Moments alone;
+          alone.add(std::span(x).subspan(static_cast<std::size_t>(r * n), static_cast<std::size_t>(n)));
+          CAPTURE(n, rows, r, static_cast<int>(isa));
+          CHECK(bits(together[static_cast<std::size_t>(r)]) == bits(alone));
+        }
+        force_isa(before);
+      }
+    }
+}
