@@ -49,6 +49,9 @@ class DistortionStats {
   std::int64_t n_ = 0, exact_ = 0, flips_ = 0, flushed_ = 0, nan_ = 0;
 };
 
+struct MomentLanes;
+struct PowerLanes;
+
 /// Mean, variance and kurtosis by pairwise-mergeable central moments (Chan et al. 1979; Pebay 2008), and the extremes.
 class Moments {
  public:
@@ -70,6 +73,8 @@ class Moments {
  private:
   template <int rows>
   static void of_rows_together(const float* x, std::int64_t n, Moments* out);
+  void take(const float* x, std::int64_t n, const MomentLanes& sums);
+  void take(const float* x, const PowerLanes& powers);
 
   std::int64_t n_ = 0;
   double mean_ = 0, m2_ = 0, m3_ = 0, m4_ = 0, min_ = 0, max_ = 0;

@@ -130,7 +130,6 @@ void Moments::of_rows(const float* x, std::int64_t rows, std::int64_t n, Moments
 
 template <int rows>
 void Moments::of_rows_together(const float* x, std::int64_t n, Moments* out) {
-  const std::int64_t whole = n / lanes * lanes;
   Sums sums[rows];
   Powers powers[rows];
   double means[rows];
@@ -140,37 +139,43 @@ void Moments::of_rows_together(const float* x, std::int64_t n, Moments* out) {
   }
   first_pass(x, n, sums, rows);
   for (int r = 0; r < rows; ++r) {
-    Moments& m = out[r];
-    m.n_ = n;
-    m.min_ = m.max_ = static_cast<double>(x[r * n]);
-    double sum = 0;
-    for (int i = 0; i < lanes; ++i) {
-      sum += sums[r].first[i];
-      m.min_ = std::min(m.min_, sums[r].min[i]);
-      m.max_ = std::max(m.max_, sums[r].max[i]);
-    }
-    for (std::int64_t i = whole; i < n; ++i) {
-      const auto v = static_cast<double>(x[r * n + i]);
-      sum += v;
-      m.min_ = std::min(m.min_, v);
-      m.max_ = std::max(m.max_, v);
-    }
-    m.mean_ = means[r] = sum / static_cast<double>(n);
+    out[r].take(x + r * n, n, sums[r]);
+    means[r] = out[r].mean_;
   }
   second_pass(x, n, means, powers, rows);
-  for (int r = 0; r < rows; ++r) {
-    Moments& m = out[r];
-    for (int i = 0; i < lanes; ++i) {
-      m.m2_ += powers[r].second[i];
-      m.m3_ += powers[r].third[i];
-      m.m4_ += powers[r].fourth[i];
-    }
-    for (std::int64_t i = whole; i < n; ++i) {
-      const double d = static_cast<double>(x[r * n + i]) - m.mean_;
-      m.m2_ += d * d;
-      m.m3_ += d * d * d;
-      m.m4_ += d * d * d * d;
-    }
+  for (int r = 0; r < rows; ++r) out[r].take(x + r * n, powers[r]);
+}
+
+/// Count, extremes and mean of n numbers: their whole lanes' sums, and what is left of them.
+void Moments::take(const float* x, std::int64_t n, const MomentLanes& sums) {
+  n_ = n;
+  min_ = max_ = static_cast<double>(x[0]);
+  double sum = 0;
+  for (int i = 0; i < lanes; ++i) {
+    sum += sums.first[i];
+    min_ = std::min(min_, sums.min[i]);
+    max_ = std::max(max_, sums.max[i]);
+  }
+  for (std::int64_t i = n / lanes * lanes; i < n; ++i) {
+    const auto v = static_cast<double>(x[i]);
+    sum += v;
+    min_ = std::min(min_, v);
+    max_ = std::max(max_, v);
+  }
+  mean_ = sum / static_cast<double>(n);
+}
+
+void Moments::take(const float* x, const PowerLanes& powers) {
+  for (int i = 0; i < lanes; ++i) {
+    m2_ += powers.second[i];
+    m3_ += powers.third[i];
+    m4_ += powers.fourth[i];
+  }
+  for (std::int64_t i = n_ / lanes * lanes; i < n_; ++i) {
+    const double d = static_cast<double>(x[i]) - mean_;
+    m2_ += d * d;
+    m3_ += d * d * d;
+    m4_ += d * d * d * d;
   }
 }
 
