@@ -14,7 +14,7 @@ class PendingAttention {
  public:
   PendingAttention() = default;  ///< of no call: undefined output, nothing counted
   explicit PendingAttention(AttentionResult known);
-  /// `ask` gives all of a result but its output; it is called once at most.
+  /// `ask` gives all of a result but its output; it is called once, or until it doesn't throw.
   PendingAttention(DeviceTensor output, std::function<AttentionResult()> ask);
 
   const DeviceTensor& output() const { return output_; }

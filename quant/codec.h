@@ -31,7 +31,7 @@ struct CodeCounts {
 };
 
 /// Vectorized (AVX-512, AVX2 or portable, chosen once at run time); src and dst have equal length.
-/// dst[i] = cast(src[i] / scale) by IEEE division; scale 1 skips the division. Bitwise equal to the scalar functions.
+/// dst[i] = cast(src[i] / scale), the IEEE quotient; scale 1 skips the division. Bitwise equal to the scalar functions.
 void cast_to_e4m3(std::span<const float> src, float scale, Overflow overflow, std::span<e4m3> dst, CodeCounts& counts);
 void cast_to_e5m2(std::span<const float> src, float scale, Overflow overflow, std::span<e5m2> dst, CodeCounts& counts);
 void cast_to_bf16(std::span<const float> src, std::span<bf16> dst);

@@ -175,6 +175,7 @@ void DistortionStats::add(std::span<const float> x, std::span<const float> y) {
 
 void DistortionStats::add(const float* x, const float* y, std::int64_t rows, std::int64_t columns, std::int64_t stride) {
   const std::int64_t n = rows * columns;
+  if (n == 0) return;
   // Rows are padded to whole lanes, and pairs with a NaN replaced, by pairs of zeros, which add to `exact` only.
   const std::int64_t padded = rows * ((columns + lanes - 1) / lanes * lanes) - n;
   Fields f{};

@@ -8,7 +8,7 @@
 
 namespace qfid::kernels::cpu {
 
-/// e^x for x <= 0 within 1 ulp; 0 below -87.33 (where e^x is subnormal), -inf included.
+/// e^x for x <= 0 within 1 ulp; 0 below -87.33 (where e^x is subnormal), -inf included; NaN for NaN, whatever its payload.
 /// Cody-Waite reduction, Taylor polynomial of degree 7 on [-ln2/2, ln2/2].
 __attribute__((always_inline)) inline float exp_lane(float x_in) {
   constexpr float magic = 12582912.0F;
@@ -24,7 +24,7 @@ __attribute__((always_inline)) inline float exp_lane(float x_in) {
   p = std::fma(p, r, 1.0F);
   p = std::fma(p, r, 1.0F);
   const float e = std::bit_cast<float>(std::bit_cast<std::uint32_t>(p) + (std::bit_cast<std::uint32_t>(shifted) << 23));
-  return gone ? 0.0F : e;
+  return x_in != x_in ? x_in : gone ? 0.0F : e;
 }
 
 }  // namespace qfid::kernels::cpu

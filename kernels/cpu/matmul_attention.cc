@@ -47,8 +47,8 @@ class HeadTask {
         kv_head_(h / (p_.q_heads / p_.kv_heads)) {}
 
   void run(Tensor& context, ProbCounts& counts) {
-    gather(o_.k, o_.kv_len, p_.kv_heads, kv_head_, p_.head_dim, a_.qk.b, w_.k, 0, o_.kv_len);
-    gather(o_.v, o_.kv_len, p_.kv_heads, kv_head_, p_.v_head_dim, a_.pv.b, w_.v, 0, o_.kv_len);
+    gather(o_.k, o_.kv_len, p_.kv_heads, kv_head_, p_.head_dim, a_.qk.b, p_.head_dim, w_.k, 0, o_.kv_len);
+    gather(o_.v, o_.kv_len, p_.kv_heads, kv_head_, p_.v_head_dim, a_.pv.b, p_.v_head_dim, w_.v, 0, o_.kv_len);
     float* sk = grown(w_.sk, o_.kv_len);
     for (std::int64_t j = 0; j < o_.kv_len; ++j) sk[j] = o_.k.scale_at(b_, j, kv_head_);
     float* sv = grown(w_.sv, p_.v_head_dim);
@@ -81,11 +81,10 @@ class HeadTask {
   }
 
  private:
-  /// Rows [first, first + n) of one head, dense, as numbers of `type`.
+  /// Rows [first, first + n) of one head as numbers of `type`, `row` of them apart, zeros in between.
   void gather(const host::Operand& x, std::int64_t length, std::int64_t heads, std::int64_t head, std::int64_t d,
-              DataType type, std::vector<std::byte>& memory, std::int64_t first, std::int64_t n) const {
+              DataType type, std::int64_t row, std::vector<std::byte>& memory, std::int64_t first, std::int64_t n) const {
     const std::size_t width = size_of(type);
-    const std::int64_t row = &memory == &w_.q ? row_length(d, type) : d;
     std::byte* dst = grown(memory, n * row * static_cast<std::int64_t>(width));
     if (row != d) std::memset(dst, 0, static_cast<std::size_t>(n * row) * width);
     for (std::int64_t t = 0; t < n; ++t)
@@ -95,7 +94,7 @@ class HeadTask {
 
   void block(std::int64_t first, std::int64_t rows, Tensor& context, ProbCounts& counts) {
     const std::int64_t keys = keys_seen(p_, o_, first + rows - 1);
-    gather(o_.q, o_.q_len, p_.q_heads, h_, p_.head_dim, a_.qk.a, w_.q, first, rows);
+    gather(o_.q, o_.q_len, p_.q_heads, h_, p_.head_dim, a_.qk.a, row_length(p_.head_dim, a_.qk.a), w_.q, first, rows);
     float* s = grown(w_.scores, rows * keys);
     cache_.get(qk_shape(a_, rows, keys)).run(w_.context, w_.q.data(), w_.k.data(), nullptr, s);
     float* m = grown(w_.m, rows);
@@ -207,7 +206,7 @@ class HeadTask {
     const ProbScheme& scheme = p_.schemes.p;
     const std::int64_t width = row.width;
     float* e = grown(w_.e, width);
-    const float sum = exp_row(segment, m, e, width);
+    const float sum = exp_row(segment, m == minus_infinity ? 0.0F : m, e, width);  // NaN alone comes here without a maximum
     const std::size_t stored = quant::info(quant::storage(scheme.format)).bytes;
     // Codes that the product takes as they are go to it at once.
     const bool as_is = stored == size_of(a_.pv.a);
@@ -278,7 +277,7 @@ class HeadTask {
             masked ? m[r] : static_cast<float>(static_cast<double>(m[r]) + std::log(static_cast<double>(l[r])));
       if (taps_.probs.empty() || masked) continue;
       float* probs = taps_.probs.view<float>().data() + row * o_.kv_len;
-      exp_row(s + r * keys, m[r], probs, keys);
+      exp_row(s + r * keys, m[r] == minus_infinity ? 0.0F : m[r], probs, keys);
       for (std::int64_t j = 0; j < keys; ++j) probs[j] /= l[r];
     }
   }

@@ -18,10 +18,11 @@ namespace {
 
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
-/// f32 rounded to bf16, as f32 (no NaN comes here that must stay one quietly: scores and E keep theirs by their exponent).
+/// f32 rounded to bf16, as f32.
 __attribute__((always_inline)) inline float bf16_lane(float x) {
   const auto bits = std::bit_cast<std::uint32_t>(x);
-  return std::bit_cast<float>((bits + 0x7FFFU + ((bits >> 16) & 1U)) & 0xFFFF0000U);
+  const auto rounded = std::bit_cast<float>((bits + 0x7FFFU + ((bits >> 16) & 1U)) & 0xFFFF0000U);
+  return x != x ? std::numeric_limits<float>::quiet_NaN() : rounded;  // of NaN the sum may overflow
 }
 
 struct Scores {

@@ -150,7 +150,9 @@ struct Bf16 {
   __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,fma"), always_inline)) static __m512 of(__m512 e, __m512) {
     const __m512i bits = _mm512_castps_si512(e), odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1)),
                   raised = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7FFF)), odd);
-    return _mm512_castsi512_ps(_mm512_and_si512(raised, _mm512_set1_epi32(static_cast<int>(0xFFFF0000U))));
+    const __m512i rounded = _mm512_and_si512(raised, _mm512_set1_epi32(static_cast<int>(0xFFFF0000U)));
+    const __mmask16 nan = _mm512_cmp_ps_mask(e, e, _CMP_UNORD_Q);  // of NaN the sum may overflow
+    return _mm512_castsi512_ps(_mm512_mask_mov_epi32(rounded, nan, _mm512_set1_epi32(0x7FC00000)));
   }
 };
 /// Of x >= 0 a binade's codes are 2^(exponent - mantissa) apart: added to 2^(exponent - mantissa + 23), x is rounded to

@@ -25,7 +25,8 @@ struct Scores {
     if (row.bf16_scores)
       for (std::int64_t j = 0; j < n; ++j) {
         const auto bits = std::bit_cast<std::uint32_t>(s[j]);
-        s[j] = std::bit_cast<float>((bits + 0x7FFFU + ((bits >> 16) & 1U)) & 0xFFFF0000U);
+        const auto rounded = std::bit_cast<float>((bits + 0x7FFFU + ((bits >> 16) & 1U)) & 0xFFFF0000U);
+        s[j] = s[j] != s[j] ? s[j] : rounded;  // of NaN the sum may overflow
       }
     if (row.bias != nullptr)
       for (std::int64_t j = 0; j < n; ++j) s[j] += row.bias[j];
@@ -77,7 +78,8 @@ struct IntegerCodes {
     constexpr float magic = 12582912.0F;
     std::int32_t zeros = 0, total = 0;  // 255 * 8 M keys fit
     for (std::int64_t j = 0; j < n; ++j) {
-      const auto code = static_cast<std::int32_t>((e[j] * scale + magic) - magic);
+      const float number = e[j] == e[j] ? e[j] : 0.0F;
+      const auto code = static_cast<std::int32_t>((number * scale + magic) - magic);
       codes[j] = static_cast<T>(code);
       zeros += code == 0 ? 1 : 0;
       total += code;

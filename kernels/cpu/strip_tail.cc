@@ -17,7 +17,6 @@ constexpr std::int64_t step = 16;
 
 /// Rows that are written soon: their lines must be read first, and prefetchers don't follow rows apart.
 constexpr std::int64_t rows_ahead = 4;
-__attribute__((always_inline)) inline void fetch(const float* x, std::int64_t at) { quant::prefetch(x, at); }
 
 /// All but other activations than ReLU.
 template <Sums kind, bool rectified, bool added>
@@ -26,8 +25,8 @@ struct Rows {
     for (std::int64_t r = 0; r < s.rows; ++r)
       for (std::int64_t c = 0; c < s.columns; c += step) {
         const std::int64_t to = (r + rows_ahead) * s.stride + c;
-        fetch(s.y, to);
-        if constexpr (added) fetch(s.residual, to), fetch(s.sum, to);
+        quant::prefetch(s.y, to);
+        if constexpr (added) quant::prefetch(s.residual, to), quant::prefetch(s.sum, to);
         if (s.columns - c >= step) {
           columns(s, r, c, step);
         } else {
@@ -44,7 +43,9 @@ struct Rows {
     for (std::int64_t j = 0; j < n; ++j) {
       float v = sums[j];
       if constexpr (kind == Sums::integer) {
-        v = static_cast<float>(std::bit_cast<std::int32_t>(v) - s.zeros[r] * s.column_sums[c + j]) *
+        // The offset of the codes may have wrapped the sum, and comes off it in the same arithmetic.
+        const auto offset = static_cast<std::uint32_t>(s.zeros[r]) * static_cast<std::uint32_t>(s.column_sums[c + j]);
+        v = static_cast<float>(static_cast<std::int32_t>(std::bit_cast<std::uint32_t>(v) - offset)) *
                 (s.row_scales[r] * s.column_scales[c + j]) +
             s.bias[c + j];
       } else if constexpr (kind == Sums::scaled) {

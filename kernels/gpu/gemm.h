@@ -111,7 +111,7 @@ class GemmCache {
  public:
   explicit GemmCache(Context& context) : context_(context) {}
   /// A small product of these types, once: the library loads what it needs for them, up to 0.1 s, when they are prepared and
-  /// not when they first run.
+  /// not when they first run (fast_accum and scales along K excepted).
   void load(Number a, Number b, Number dst, bool bias);
   /// Runs the product; returns its plan.
   const GemmPlan& run(const GemmShape& shape, const GemmPointers& pointers);

@@ -110,7 +110,7 @@ class HeadLoop {
     switch (p_.schemes.p.format) {
       case Format::uint8:
       case Format::int8: {
-        const float v = std::nearbyint(e * scale);
+        const float v = std::isnan(e) ? 0.0F : std::nearbyint(e * scale);
         return {static_cast<std::uint16_t>(v), v};
       }
       case Format::e4m3: {

@@ -8,7 +8,7 @@ using namespace qfid::tests;
 
 // compute-sanitizer's initcheck doesn't see what some of cuBLASLt's kernels store (bulk copies), and reports the reads after
 // them: whatever it says here, each number was written.
-TEST_CASE("a product of ones leaves K everywhere, in memory that nothing else has written") {
+TEST_CASE("a product of ones leaves K everywhere, in memory that wasn't cleared for it") {
   tests::gpu();
   kernels::gpu::GpuBackend backend(0);
   kernels::gpu::Context& c = backend.context();
