@@ -8,6 +8,7 @@
 #include <format>
 #include <functional>
 #include <iostream>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -162,25 +163,25 @@ void chunks(gpu::GpuBackend& backend, const Big& s, const Variant& v) {
   backend.set_chunk({});
 }
 
+/// Operands of a product: random f32, or any codes without NaN (bf16 and FP8 of moderate size, all of s8).
+std::shared_ptr<std::uint8_t> numbers_of(gpu::Context& c, gpu::Number a, std::int64_t count) {
+  std::vector<std::uint8_t> bytes(static_cast<std::size_t>(count) * gpu::size_of(a));
+  const Tensor numbers = filled(Shape{65536}, 5);
+  if (a == gpu::Number::f32) {
+    for (std::size_t i = 0; i < bytes.size(); i += 4) std::memcpy(&bytes[i], numbers.raw() + i % 262144, 4);
+  } else {
+    for (std::size_t i = 0; i < bytes.size(); ++i)
+      bytes[i] = static_cast<std::uint8_t>(a == gpu::Number::bf16 && i % 2 == 1 ? 0x3EU + 0x80U * (i / 2 % 3 == 0 ? 1U : 0U)
+                                                                                : (i * 2654435761U >> 13) & 0xB7U);
+  }
+  return c.uploaded(bytes);
+}
+
 void product(gpu::GpuBackend& backend, gpu::Number a, gpu::Number dst, std::int64_t m, std::int64_t n, std::int64_t k) {
   gpu::Context& c = backend.context();
   const gpu::GemmShape shape{a, a, dst, m, n, k, k, k, n};
   const gpu::GemmPlan plan(c, shape, 256);
-  const auto fill = [&](std::int64_t count) {
-    std::vector<std::uint8_t> bytes(static_cast<std::size_t>(count) * gpu::size_of(a));
-    quant::Random random(5);
-    const Tensor numbers = filled(Shape{65536}, 5);
-    if (a == gpu::Number::f32) {
-      for (std::size_t i = 0; i < bytes.size(); i += 4) std::memcpy(&bytes[i], numbers.raw() + i % 262144, 4);
-    } else {  // any codes without NaN: bf16 and FP8 of moderate size, all of s8
-      for (std::size_t i = 0; i < bytes.size(); ++i)
-        bytes[i] =
-            static_cast<std::uint8_t>(a == gpu::Number::bf16 && i % 2 == 1 ? 0x3EU + 0x80U * (i / 2 % 3 == 0 ? 1U : 0U)
-                                                                           : (i * 2654435761U >> 13) & 0xB7U);
-    }
-    return c.uploaded(bytes);
-  };
-  const auto x = fill(m * k), w = fill(n * k);
+  const auto x = numbers_of(c, a, m * k), w = numbers_of(c, a, n * k);
   const auto bytes = static_cast<std::size_t>(m * n) * 4;
   const auto out = c.allocate(bytes);
   const auto result = [&](std::size_t candidate) {
