@@ -122,7 +122,7 @@ class Expectation {
 
  private:
   std::vector<double> sink_logits(std::int64_t b, std::int64_t h) const;
-  const std::string& backend_;
+  const std::string backend_;
   const Case& c_;
   const AttentionProblem& problem_;
   const Inputs& in_;
