@@ -1,6 +1,6 @@
 // The sums of quant/distortion.cc and quant/moments.cc in AVX-512, eight numbers at a time, where the narrower loops copy a
-// row and go over it four lanes at a time. The same lanes, each in the same order: the same bits. The CPU must have what Isa::avx512
-// names.
+// row and go over it four lanes at a time. The same lanes, each in the same order: the same bits. The CPU must have what
+// Isa::avx512 names.
 #pragma once
 
 #include <cstdint>

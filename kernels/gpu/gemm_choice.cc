@@ -1,6 +1,6 @@
 // Which of the offered algorithms a product runs with. What a choice costs is mostly the algorithms that lose, loading their
-// kernels first, then running them: each is timed once, in the heuristic's order (of f32 no further than it helps); those near
-// the fastest are timed again by turns, and compared in their bits from the fastest on until one's are right.
+// kernels first, then running them: each is timed once, in the heuristic's order (of f32 no further than it helps); those
+// near the fastest are timed again by turns, and compared in their bits from the fastest on until one's are right.
 #include <algorithm>
 #include <cmath>
 #include <limits>

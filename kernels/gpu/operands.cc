@@ -14,7 +14,9 @@ using quant::Timing;
 
 namespace {
 
-bool known_beforehand(const quant::QuantScheme& s) { return s.range.kind == RangeKind::fixed || s.timing == Timing::static_; }
+bool known_beforehand(const quant::QuantScheme& s) {
+  return s.range.kind == RangeKind::fixed || s.timing == Timing::static_;
+}
 
 /// A token's row of one head is a granule: range and cast in one pass.
 bool one_pass(const quant::QuantScheme& s) {

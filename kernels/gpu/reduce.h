@@ -70,8 +70,8 @@ void column_sums(const float* probs, std::int64_t groups, std::int64_t queries, 
 void window_magnitudes(const float* x, std::int64_t windows, std::int64_t n, Magnitudes* out, cudaStream_t stream);
 /// `rows` [B * T], `windows` [B]: as stats_rows and fold_stats leave them. tokens [B, T] and channels [B, n] are set to 1
 /// where there is an outlier.
-void outlier_flags(const float* x, const StatsRow* rows, const StatsRow* windows, std::int64_t B, std::int64_t T, std::int64_t n,
-                   std::uint8_t* tokens, std::uint8_t* channels, cudaStream_t stream);
+void outlier_flags(const float* x, const StatsRow* rows, const StatsRow* windows, std::int64_t B, std::int64_t T,
+                   std::int64_t n, std::uint8_t* tokens, std::uint8_t* channels, cudaStream_t stream);
 struct OutlierRow {
   double energy, product, error, channel_error;
   std::int64_t outlier;  ///< the token holds one

@@ -1,4 +1,5 @@
-// What a loop reads soon, or writes and must have read first, asked for ahead: hardware prefetchers stop at every page of 4 KiB and don't follow rows apart.
+// What a loop reads soon, or writes and must have read first, asked for ahead: hardware prefetchers stop at every page of 4
+// KiB and don't follow rows apart.
 #pragma once
 
 #include <bit>
