@@ -129,7 +129,7 @@ class HeadTask {
     const float m = integer ? finish_scores(acc, s, keys, visible, spec) : finish_scores(s, s, keys, visible, spec);
     const bool simple = spec.mask == nullptr && spec.bias == nullptr;
     counts.visible += simple ? visible : std::count_if(s, s + visible, [](float x) { return x != minus_infinity; });
-    counts.masked_rows += m == minus_infinity && all_masked(s, keys);
+    counts.masked_rows += masked(m, s, keys);
     if (!taps_.scores.empty()) std::copy_n(s, keys, taps_.scores.view<float>().data() + row * kv);
     return m;
   }
@@ -152,7 +152,7 @@ class HeadTask {
         const float* segment = s + r * keys + begin;
         const float top = running ? *std::max_element(segment, segment + width) : tops[static_cast<std::size_t>(r)];
         const PRow row{first + r, r, rows, begin, width, a_.pv.a};
-        if (top == minus_infinity && all_masked(segment, width)) {
+        if (masked(top, segment, width)) {
           for_products(a_, width, [&](std::int64_t offset, std::int64_t length) {
             std::memset(row.at(p, offset, length, size_of(a_.pv.a)), 0, static_cast<std::size_t>(length) * size_of(a_.pv.a));
           });
@@ -206,7 +206,7 @@ class HeadTask {
     const ProbScheme& scheme = p_.schemes.p;
     const std::int64_t width = row.width;
     float* e = grown(w_.e, width);
-    const float sum = exp_row(segment, m == minus_infinity ? 0.0F : m, e, width);  // NaN alone comes here without a maximum
+    const float sum = exp_row(segment, reference_of(m), e, width);
     const std::size_t stored = quant::info(quant::storage(scheme.format)).bytes;
     // Codes that the product takes as they are go to it at once.
     const bool as_is = stored == size_of(a_.pv.a);
@@ -225,10 +225,12 @@ class HeadTask {
                 static_cast<std::size_t>(width) * stored);
   }
 
-  /// Where NaN makes no maximum, a segment may be without one and not masked.
-  static bool all_masked(const float* segment, std::int64_t width) {
-    return std::all_of(segment, segment + width, [](float x) { return x == minus_infinity; });
+  /// Whether all scores of a segment are masked, `top` the largest: NaN makes no maximum, and isn't masked.
+  static bool masked(float top, const float* segment, std::int64_t width) {
+    return top == minus_infinity && std::all_of(segment, segment + width, [](float x) { return x == minus_infinity; });
   }
+  /// What E is taken against: where NaN left no maximum, exp(-inf - 0) makes 0 of the masked keys beside it.
+  static float reference_of(float m) { return m == minus_infinity ? 0.0F : m; }
 
   /// Keys of a row's segment that are masked.
   std::int64_t masked_keys(std::int64_t i, std::int64_t begin, std::int64_t width, const float* segment) const {
@@ -267,17 +269,17 @@ class HeadTask {
     for (std::int64_t r = 0; r < rows; ++r) {
       const std::int64_t i = first + r, row = (b_ * p_.q_heads + h_) * o_.q_len + i;
       float* out = context.view<float>().data() + ((b_ * o_.q_len + i) * p_.q_heads + h_) * d;
-      const bool masked = tops[static_cast<std::size_t>(r)] == minus_infinity && all_masked(s + r * keys, keys);
+      const bool none = masked(tops[static_cast<std::size_t>(r)], s + r * keys, keys);
       const float denominator = p_scale * l[r];
       for (std::int64_t c = 0; c < d; ++c)
         out[c] =
-            masked ? 0.0F : w_.out[static_cast<std::size_t>(r * d + c)] * w_.sv[static_cast<std::size_t>(c)] / denominator;
+            none ? 0.0F : w_.out[static_cast<std::size_t>(r * d + c)] * w_.sv[static_cast<std::size_t>(c)] / denominator;
       if (!taps_.lse.empty())
         taps_.lse.view<float>()[row] =
-            masked ? m[r] : static_cast<float>(static_cast<double>(m[r]) + std::log(static_cast<double>(l[r])));
-      if (taps_.probs.empty() || masked) continue;
+            none ? m[r] : static_cast<float>(static_cast<double>(m[r]) + std::log(static_cast<double>(l[r])));
+      if (taps_.probs.empty() || none) continue;
       float* probs = taps_.probs.view<float>().data() + row * o_.kv_len;
-      exp_row(s + r * keys, m[r] == minus_infinity ? 0.0F : m[r], probs, keys);
+      exp_row(s + r * keys, reference_of(m[r]), probs, keys);
       for (std::int64_t j = 0; j < keys; ++j) probs[j] /= l[r];
     }
   }

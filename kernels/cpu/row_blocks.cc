@@ -142,12 +142,6 @@ struct Codes {
     for (std::int64_t r = 0; r < b.rows; ++r) {
       T* out = static_cast<T*>(b.p) + r * b.ldp;
       const float m = b.m[r];
-      if (m == -infinity) {
-        std::memset(out, 0, key_block * sizeof(T));
-        for (Bits<T>& z : zeros) z = static_cast<Bits<T>>(z + key_block / zero_lanes);
-        if (b.values != nullptr) std::fill_n(b.values + r * key_block, key_block, 0.0F);
-        continue;
-      }
       const float* s = b.scores + r * key_block;
       float e[key_block];
       for (int j = 0; j < key_block; ++j) e[j] = exp_lane(s[j] - m);

@@ -38,7 +38,7 @@ std::int64_t score_block(const ScoreBlock& block, float* sums);
 struct CodeBlock {
   std::int64_t rows;
   const float* scores;  ///< [rows][64]
-  const float* m;       ///< [rows]; a row of -inf gets codes 0
+  const float* m;       ///< [rows], finite: 0 of a row without a largest score, whose codes are then 0
   const ProbScheme* scheme;
   BlockType type;    ///< what p holds
   void* p;           ///< [rows], `ldp` elements apart, 64 written

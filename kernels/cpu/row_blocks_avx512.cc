@@ -218,11 +218,6 @@ __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,fma,popcnt"))) std::in
   const float* s = b.scores;
   T* out = static_cast<T*>(b.p);
   for (std::int64_t r = 0; r < b.rows; ++r, s += key_block, out += b.ldp) {
-    if (b.m[r] == -infinity) {
-      std::memset(out, 0, key_block * sizeof(T));
-      zeros += key_block;
-      continue;
-    }
     const Row e = exponentials(s, _mm512_set1_ps(b.m[r]));
     __m512 sum = _mm512_loadu_ps(b.sum + r * row_lanes);
 #pragma GCC unroll 4
